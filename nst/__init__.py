@@ -1,0 +1,1 @@
+"""A laboratory for optimisation-based neural style transfer."""
