@@ -1,0 +1,196 @@
+"""Objective + optimizer + canvas -> a stream of snapshots, with nothing on the way that waits."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nst.objective import Objective
+from nst.optimizers import Optimizer, State
+
+log = logging.getLogger(__name__)
+
+# What the network computes in; canvas, losses and optimizer never go below float32.
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp64": torch.float64,
+}
+# Iterations before the step is captured: libraries choose their algorithms and allocate in the first.
+WARM_UP = 3
+# Snapshots on their way to the host before the engine waits for one.
+IN_FLIGHT = 4
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Allow TF32 products on CUDA inside, if `precision` is `tf32`; forbid them otherwise.
+
+    Allows, too, that cuDNN tries its algorithms once a shape: every iteration has the same shapes.
+    """
+    wanted = "tf32" if precision == "tf32" else "ieee"
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [switch.fp32_precision for switch in switches]
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        for switch in switches:
+            switch.fp32_precision = wanted
+        torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The canvases at one iteration, and the losses since the snapshot before.
+
+    Attributes:
+        iteration: 0 is the initial canvas.
+        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`.
+        losses: `[n, B, K]` on the CPU, of the n iterations up to and including `iteration`; columns as
+            in `Objective.columns`.
+    """
+
+    iteration: int
+    canvas: Tensor
+    losses: Tensor
+
+
+def save_points(iterations: int, save_every: int) -> list[int]:
+    """The iterations whose canvas is kept: 0, save_every, 2·save_every, ..., and the last."""
+    points = list(range(0, iterations, save_every))
+    return points if points[-1] == iterations - 1 else [*points, iterations - 1]
+
+
+class Engine:
+    """Paints B canvases together.
+
+    On CUDA the whole step (forward, backward, record, update) is captured in a graph and replayed, so
+    that the host launches one thing an iteration. On the CPU, or where capturing fails, it runs eagerly.
+
+    Attributes:
+        canvas: `[B, 3, H, W]`, painted in place.
+        state: the optimizer's; with `canvas` it is all that the next iteration depends on.
+        capture_seconds: what warming up and capturing took; 0 where nothing is captured.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer[State],
+        canvas: Tensor,
+        *,
+        capture: bool = True,
+    ) -> None:
+        network = objective.network
+        self.objective, self.optimizer = objective, optimizer
+        self.canvas = canvas.to(network.device, network.wide, copy=True)
+        self.state = optimizer.init(self.canvas)
+        self.capture = capture and network.device.type == "cuda"
+        self.capture_seconds = 0.0
+
+    def paint(self, iterations: int, save_every: int) -> Iterator[Snapshot]:
+        """Run `iterations` evaluations and yield a snapshot at each of `save_points`.
+
+        The canvas moves after each evaluation. Snapshots leave the device asynchronously; a few may be
+        on their way while later iterations already run.
+        """
+        device = self.canvas.device
+        rows, columns = len(self.canvas), len(self.objective.columns)
+        record = self.canvas.new_zeros(max(save_every, 1), rows, columns)
+        cursor = torch.zeros(1, dtype=torch.long, device=device)
+
+        def step() -> None:
+            losses, gradient = self.objective(self.canvas)
+            record.index_copy_(0, cursor, losses.unsqueeze(0))
+            cursor.add_(1)
+            self.optimizer.step(self.canvas, losses[:, 0], gradient, self.state)
+
+        run, on_way, done = step, deque[_OnWay](), 0
+        for point in save_points(iterations, save_every):
+            first = done
+            while done < point:
+                run = self._advance(run, step, done)
+                done += 1
+            canvas = _to_host(self.canvas)
+            run = self._advance(run, step, done)
+            done += 1
+            losses = _to_host(record[: done - first])
+            cursor.zero_()
+            on_way.append(_OnWay(Snapshot(point, canvas, losses), device))
+            if len(on_way) > IN_FLIGHT or device.type == "cpu":
+                yield on_way.popleft().arrived()
+        while on_way:
+            yield on_way.popleft().arrived()
+
+    def _advance(
+        self, run: Callable[[], None], step: Callable[[], None], done: int
+    ) -> Callable[[], None]:
+        """One iteration; returns what runs the next."""
+        if self.capture and done < WARM_UP:
+            started = time.perf_counter()
+            _warm_up(step)
+            if done + 1 == WARM_UP:
+                run = self._captured(step)
+            self.capture_seconds += time.perf_counter() - started
+        else:
+            run()
+        return run
+
+    def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
+        """`step` as a graph; `step` itself, said once, where it cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                step()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.capture = False
+            log.warning("The step cannot be captured, painting eagerly: %s", error)
+            return step
+        return graph.replay
+
+
+def _warm_up(step: Callable[[], None]) -> None:
+    """Run `step` on a stream of its own, as capturing asks for."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """A copy on the CPU; from CUDA through pinned memory, without waiting for it."""
+    if tensor.device.type == "cpu":
+        return tensor.clone()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
+        tensor, non_blocking=True
+    )
+
+
+class _OnWay:
+    """A snapshot whose copies have been asked for."""
+
+    def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
+        self.snapshot = snapshot
+        self.event: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self.event = torch.cuda.Event()
+            self.event.record()
+
+    def arrived(self) -> Snapshot:
+        """The snapshot, once it is there."""
+        if self.event is not None:
+            self.event.synchronize()
+        return self.snapshot

@@ -1,0 +1,273 @@
+"""A sweep directory as a grid: what its runs varied, and which run answers which combination.
+
+Everything is derived after the fact from the run directories, so that an old sweep, a resumed one
+or half of one can be shown as well as a new one.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst.errors import NstError
+
+T = TypeVar("T")
+
+SEED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+"""The layers that the experiments number 0 to 4."""
+
+LAYERS_OF = {
+    "reconstruct": ("content", "style"),
+    "visualize_content": ("content",),
+    "visualize_style": ("style",),
+    "visualize_both": ("content", "style"),
+}
+"""Whose layers each mode uses."""
+
+AXIS_NAMES = {
+    "init_image": "initial canvas",
+    "optimizer.lr": "learning rate",
+    "weights.content": "content weight",
+    "weights.style": "style weight",
+    "weights.tv": "total variation weight",
+    "weights.by": "style layers weighted by",
+    "images.content": "content image",
+    "images.style": "style image",
+    "hardware.precision": "precision",
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a sweep by what they varied.
+
+    A label is one line, or a line and the small print under it, separated by a newline. Where the
+    sweep has one row the row axis and its label are empty. A cell is its run's directory, whatever
+    became of the run, or None for a combination that the sweep does not have.
+    """
+
+    title: str
+    subtitle: str
+    row_axis: str
+    row_labels: list[str]
+    column_axis: str
+    column_labels: list[str]
+    cells: list[list[Path | None]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail."""
+
+    folder: Path
+    overrides: dict[str, str]
+    config: DictConfig
+    record: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it painted its canvas to the end."""
+        return self.record.get("status") == "finished"
+
+    def value(self, key: str) -> Any:
+        """The config's value at a dotted key; None if it has none."""
+        try:
+            return OmegaConf.select(self.config, key)
+        except OmegaConfBaseException:  # an interpolation that only resolves inside Hydra
+            return None
+
+    def layers(self, kind: str) -> list[str]:
+        """The names of its "content" or "style" layers, shallow to deep."""
+        chosen = self.value(f"{kind}_layers") or {}
+        return sorted(str(name) for name in chosen if chosen[name])
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The run.json of a run directory; empty if it cannot be read."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory, as far as it can be read."""
+    items = _read_yaml(folder / ".hydra/overrides.yaml")
+    config = _read_yaml(folder / ".hydra/config.yaml")
+    # Unresolved: what looks like an interpolation is only what was typed.
+    typed: Any = OmegaConf.to_container(items) if isinstance(items, ListConfig) else []
+    overrides = {}
+    for item in typed:
+        key, equals, value = str(item).lstrip("+~").partition("=")
+        overrides[key] = value if equals else "removed"
+    config = config if isinstance(config, DictConfig) else OmegaConf.create({})
+    return Run(folder, overrides, config, read_record(folder))
+
+
+def grid(sweep_dir: Path) -> Grid:
+    """Lay the runs of a sweep directory out as a grid.
+
+    The axes are the overrides that vary across the runs, in the order they were given: the last is
+    the columns, those before it are the rows, in every combination that occurs. Of runs with the
+    same overrides the first finished one is shown. If nothing varies the one column is labelled
+    with the layers that its mode uses.
+
+    Raises:
+        NstError: `sweep_dir` does not exist or has no runs.
+    """
+    if not sweep_dir.is_dir():
+        raise NstError(f"{sweep_dir}: no such folder; give the folder of a sweep")
+    numbered = [path for path in sweep_dir.iterdir() if path.name.isdecimal()]
+    runs = [read_run(path) for path in sorted(numbered, key=lambda path: int(path.name))]
+    runs = [run for run in runs if run.overrides or run.record]
+    if not runs:
+        raise NstError(
+            f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds "
+            "run directories named 0, 1, 2, ..."
+        )
+    keys = _unique(key for run in runs for key in run.overrides)
+    varying = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+    *row_keys, column_key = varying or [""]
+
+    def place(run: Run) -> tuple[tuple[str, ...], str]:
+        values = [run.overrides.get(key, "default") for key in (*row_keys, column_key)]
+        return tuple(values[:-1]), values[-1]
+
+    found: dict[tuple[tuple[str, ...], str], Run] = {}
+    for run in runs:
+        earlier = found.get(place(run))
+        if earlier is None or (run.finished and not earlier.finished):
+            found[place(run)] = run
+    rows = _unique(row for row, _ in map(place, runs))
+    columns = _unique(column for _, column in map(place, runs))
+    shown = [[found.get((row, column)) for column in columns] for row in rows]
+
+    if varying:
+        column_axis = _axis_name(column_key, columns)
+        column_labels = [_label(column_key, column) for column in columns]
+    else:
+        column_axis, column_labels = _layers_of(runs[0])
+    by_key = zip(row_keys, zip(*rows, strict=True), strict=True)
+    return Grid(
+        title=_title(sweep_dir),
+        subtitle=_shared_parameters(runs, varying),
+        row_axis=", ".join(_axis_name(key, values) for key, values in by_key),
+        row_labels=[_join_labels(map(_label, row_keys, row)) for row in rows],
+        column_axis=column_axis,
+        column_labels=column_labels,
+        cells=[[run.folder if run else None for run in row] for row in shown],
+    )
+
+
+def layers_label(names: Sequence[str]) -> str:
+    """Label layers by their seed numbers, if they all have one, and by their names."""
+    if not names:
+        return "none"
+    if any(name not in SEED_LAYERS for name in names):
+        return " ".join(names)
+    numbers = [str(SEED_LAYERS.index(name)) for name in names]
+    if len(names) == 1:
+        return f"{numbers[0]} · {names[0]}"
+    return f"{{{','.join(numbers)}}}\n{' '.join(names)}"
+
+
+def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
+    try:
+        return OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return None
+
+
+def _unique(items: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(items))
+
+
+def _title(sweep_dir: Path) -> str:
+    try:
+        return str(json.loads((sweep_dir / "sweep.json").read_text())["name"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return sweep_dir.resolve().name
+
+
+def _layer_names(value: str) -> list[str]:
+    names = [name.strip(" '\"") for name in value.strip(" []").split(",")]
+    return sorted(name for name in names if name not in ("", "none"))
+
+
+def _label(key: str, value: str) -> str:
+    if key.endswith("_layers"):
+        return layers_label(_layer_names(value))
+    return " ".join(value.split())
+
+
+def _axis_name(key: str, values: Iterable[str]) -> str:
+    name = AXIS_NAMES.get(key, key.replace("_", " "))
+    if key.endswith("_layers") and all(len(_layer_names(value)) == 1 for value in values):
+        return name.removesuffix("s")
+    return name
+
+
+def _join_labels(labels: Iterable[str]) -> str:
+    """The lines of several labels as one label: first lines together, and so the small print."""
+    parts = [label.partition("\n") for label in labels]
+    small = "\n".join(tail for _, _, tail in parts if tail)
+    head = " · ".join(head for head, _, _ in parts)
+    return f"{head}\n{small}" if small else head
+
+
+def _layers_of(run: Run) -> tuple[str, list[str]]:
+    """The column axis of a sweep in which nothing varies, and its label."""
+    mode = str(run.value("mode"))
+    kinds = ("content",) if mode == "reconstruct" else LAYERS_OF.get(mode, ("content",))
+    labels = _unique(layers_label(run.layers(kind)) for kind in kinds)
+    many = any(len(run.layers(kind)) != 1 for kind in kinds)
+    axis = " and ".join(kinds) + (" layers" if many else " layer")
+    return axis, [_join_labels(labels)]
+
+
+def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
+    """One line of the parameters that matter and that all runs have in common."""
+    readable = [run for run in runs if run.config]
+
+    def shared(key: str) -> Any:
+        values = _unique(str(run.value(key)) for run in readable)
+        return readable[0].value(key) if len(values) == 1 else None
+
+    mode = shared("mode")
+    kinds = LAYERS_OF.get(str(mode), ())
+    facts = [str(mode).replace("_", " ")] if mode else []
+    for kind in kinds:
+        chosen = _unique(tuple(run.layers(kind)) for run in readable)
+        if len(chosen) == 1 and varying and f"{kind}_layers" not in varying:
+            noun = f"{kind} layer" if len(chosen[0]) == 1 else f"{kind} layers"
+            short = re.split(" · |\n", layers_label(chosen[0]))[0]
+            facts.append(f"{noun} {short}")
+    for key, before, after in (
+        ("optimizer.name", "optimizer ", ""),
+        ("optimizer.lr", "learning rate ", ""),
+        ("init_image.name", "initial canvas ", ""),
+        ("activation", "activation ", ""),
+        ("iterations", "", " iterations"),
+        ("size", "", " px"),
+    ):
+        value = shared(key)
+        if value is not None:
+            facts.append(f"{before}{value}{after}")
+    models = _unique(
+        (str(model.get("name")), str(model.get("asked")))
+        for model in (run.record.get("model") for run in runs)
+        if isinstance(model, dict)
+    )
+    if len(models) == 1:
+        used, asked = models[0]
+        facts.append(f"model {used}" if used == asked else f"model {used} ({asked} asked for)")
+    weights = [(kind, shared(f"weights.{kind}")) for kind in (*kinds, "tv") if kinds]
+    known = [f"{value:g} {kind}" for kind, value in weights if isinstance(value, int | float)]
+    return " · ".join([*facts, f"weights {', '.join(known)}"] if known else facts)

@@ -1,0 +1,241 @@
+"""Images in and out: read and resize, write, initial canvases, videos."""
+
+import stat
+import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Self
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+
+from nst.errors import NstError
+from nst.files import write_whole
+
+# Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
+# whose only fault is some other malformed tag.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read(path: Path, size: int, key: str) -> Tensor:
+    """Return the image at `path` as a float32 RGB tensor `[3, size, size]` with values in [0, 1].
+
+    It is turned upright by its EXIF orientation, laid on white where it is transparent, and
+    resized to the square bilinearly with antialiasing, whatever its aspect ratio. Of an animation
+    it is the first frame. `key` is the config key that messages name. Raises NstError, always one
+    line, for anything that is not a whole, decodable image.
+    """
+    named = f"{key}={path}"
+    try:
+        _check_file(path, named)
+        with warnings.catch_warnings():
+            # Of large images and odd metadata. What keeps it from the pixels, Pillow raises.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                rgb = _upright_rgb(image, named)
+    except NstError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the damage made them trip over.
+        raise NstError(f"{named}: {_fault(error)}") from error
+    resized = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    values = np.asarray(resized, dtype=np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def noise(size: int, seed: int) -> Tensor:
+    """Return a canvas `[3, size, size]` of N(0, 1) values that `seed` alone decides.
+
+    It is drawn in float32 on the CPU, whose generator gives the same values whatever device
+    paints, and leaves the global random state alone.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(3, size, size, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:
+    """Return `canvas`, `[3, H, W]` or `[B, 3, H, W]`, as bytes `[..., H, W, 3]` to be shown.
+
+    Values are clamped to [0, 1] and rounded to the nearest of 256. NaN becomes 0 without a word:
+    a caller for whom that would hide a failure looks for NaN first.
+    """
+    # The bytes are made where the canvas is: a quarter of the traffic off a GPU.
+    levels = canvas.detach().float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
+    shown: NDArray[np.uint8] = levels.to(torch.uint8).movedim(-3, -1).contiguous().cpu().numpy()
+    return shown
+
+
+def write_png(canvas: Tensor, path: Path) -> None:
+    """Write `canvas`, `[3, H, W]`, to `path` as an 8-bit RGB PNG that appears whole or not at all.
+
+    Raises OSError where `path` cannot be written.
+    """
+    with write_whole(path) as temporary:
+        Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG")
+
+
+class Video:
+    """An mp4 that is written frame by frame and appears at `path` whole or not at all.
+
+        with Video(path, fps=30, size=128) as video:
+            video.append(frame)
+
+    `size` is the side of a square frame or `(height, width)`, in pixels; an odd side is made even,
+    as 4:2:0 chroma needs, by repeating its last row or column. The file is H.264 with faststart,
+    tagged as the sRGB it came from, so browsers play it and show its colours. Leaving the block by
+    an exception leaves no file. Raises NstError if ffmpeg cannot be started or dies.
+    """
+
+    def __init__(self, path: Path, fps: float, size: int | tuple[int, int]) -> None:
+        self._path = path
+        self._fps = fps
+        self._height, self._width = (size, size) if isinstance(size, int) else size
+        self._frames = 0
+
+    def __enter__(self) -> Self:
+        self._encoding = self._encode()
+        self._encoding.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        return self._encoding.__exit__(*raised)
+
+    def append(self, frame: NDArray[np.uint8]) -> None:
+        """Add `frame`, uint8 `[height, width, 3]`. Raises ValueError if it is anything else."""
+        shape = (self._height, self._width, 3)
+        if frame.shape != shape or frame.dtype != np.uint8:
+            raise ValueError(f"a frame is uint8 {shape}, not {frame.dtype} {frame.shape}")
+        even = np.pad(frame, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
+        assert self._ffmpeg.stdin is not None
+        try:
+            self._ffmpeg.stdin.write(even.tobytes())
+        except BrokenPipeError as error:
+            self._ffmpeg.communicate()
+            raise self._died() from error
+        self._frames += 1
+
+    @contextmanager
+    def _encode(self) -> Iterator[None]:
+        # ffmpeg complains to a file: a pipe that nobody empties would block it, and then us.
+        with write_whole(self._path) as temporary, TemporaryFile() as self._complaints:
+            self._ffmpeg = self._start(temporary)
+            try:
+                yield
+                self._ffmpeg.communicate()
+                if self._ffmpeg.returncode:
+                    raise self._died()
+                if not self._frames:  # ffmpeg calls it a success, players do not.
+                    raise ValueError(f"{self._path}: a video needs at least one frame")
+            except BaseException:
+                self._ffmpeg.kill()
+                self._ffmpeg.communicate()
+                raise
+
+    def _start(self, output: Path) -> "subprocess.Popen[bytes]":
+        width, height = self._width + self._width % 2, self._height + self._height % 2
+        # Untagged, players guess the colour matrix, and differently.
+        colours = (
+            "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
+            "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=iec61966-2-1"
+        )
+        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i pipe:0"
+        # One thread each: a sweep encodes many videos at once. veryfast takes half the time of
+        # the default preset for a smaller file and a mean error at most half a level of 256 more.
+        h264 = "-c:v libx264 -preset veryfast -crf 12 -pix_fmt yuv420p -threads 1"
+        options = f"-y -v error -filter_threads 1 {raw} -vf {colours} {h264} -movflags +faststart"
+        try:
+            return subprocess.Popen(
+                [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(output)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                process_group=0,  # Ctrl-C is ours to answer: it must not end the video early.
+            )
+        except (OSError, RuntimeError) as error:
+            raise NstError(
+                f"{self._path}: cannot start ffmpeg to write it ({error}); "
+                "install ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
+            ) from error
+
+    def _died(self) -> NstError:
+        self._complaints.seek(0)
+        complaints = self._complaints.read().decode(errors="replace").splitlines()
+        # "[vost#0:0/libx264 @ 0x55ce0dd1d280] Error ...": the bracket says nothing to a person.
+        reason = complaints[0].rpartition("] ")[2] if complaints else "it gave no reason"
+        return NstError(
+            f"{self._path}: ffmpeg ended with status {self._ffmpeg.returncode} before the video "
+            f"was whole ({reason}); see that the disk has space for it, then run again"
+        )
+
+
+def _check_file(path: Path, named: str) -> None:
+    """Refuse what is not a file with bytes in it, before opening it: opening a FIFO would wait."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise NstError(f"{named}: a directory; give the path of one image in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise NstError(f"{named}: a pipe, socket or device; copy the image to a regular file")
+    if not found.st_size:
+        raise NstError(f"{named}: an empty file; give an image (PNG, JPEG, ...)")
+
+
+def _fault(error: Exception) -> str:
+    """Say what is wrong with a file that raised `error`, and what to do."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "no such file; give the path of an image (PNG, JPEG, ...)"
+        case PermissionError():
+            return "no permission to read it; allow it (chmod), or give another image"
+        case UnidentifiedImageError():
+            return "not an image that Pillow can read; give a PNG, JPEG or other common format"
+        case Image.DecompressionBombError():
+            return f"too large ({reason.partition(',')[0]}); resize it, then try again"
+        case _:
+            return f"cannot be read ({reason}); if it is damaged, fetch it or save it again"
+
+
+def _upright_rgb(image: Image.Image, named: str) -> Image.Image:
+    """Decode `image`: 8-bit RGB, upright, on white."""
+    image.load()  # before asking its mode, which some decoders settle only now
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Pillow gives 16-bit grey a mode of its own, except where it comes from a PGM.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = _eight_bit(image)
+    elif image.mode in ("I", "F"):
+        raise NstError(
+            f"{named}: its pixels are 32-bit numbers, of which none is known to be white; "
+            "save it with 8 or 16 bits a channel"
+        )
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    rgb = image.convert("RGB")
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, where Pillow would clip it.
+
+    Eight bits, not floats: that is what Pillow makes of 16-bit colour, and what `content.png` can
+    hold, so a grey picture is no exception.
+    """
+    grey: NDArray[Any] = np.array(image, dtype=np.uint32)
+    if "transparency" in image.info:  # the one level that a PNG declares transparent
+        grey[grey == image.info["transparency"]] = 65535
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))

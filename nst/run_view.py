@@ -1,0 +1,208 @@
+"""What MLflow shows of a run directory: tags, params, metrics, canvas steps, a table of cells.
+
+Read from the files of a run alone, and in plain values: no MLflow in here.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image, ImageOps
+
+from nst.errors import NstError
+
+Json = dict[str, Any]
+
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "KILLED"}
+LOSSES = ("total", "content", "style", "tv")
+THUMBNAIL = (256, 256)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric; `millis` since the epoch."""
+
+    key: str
+    value: float
+    millis: int
+    step: int
+
+
+def read_json(path: Path) -> Json:
+    """A JSON object of a run or sweep directory. Raises `NstError` when it is not there."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise NstError(
+            f"{path.parent}: no {path.name} in it; give a run or sweep directory"
+        ) from None
+
+
+def millis(moment: str) -> int:
+    """An ISO 8601 moment in milliseconds since the epoch."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run directory and its run.json, as MLflow is to show them."""
+
+    folder: Path
+    record: Json
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunView":
+        """Raises `NstError` when the folder holds no run.json."""
+        return cls(folder, read_json(folder / "run.json"))
+
+    @property
+    def status(self) -> str:
+        """MLflow's word for it; a run that is "running" when it is looked at was killed."""
+        return STATUS[self.record["status"]]
+
+    @property
+    def started(self) -> int:
+        """When it began, in ms since the epoch."""
+        return millis(self.record["started"])
+
+    @property
+    def ended(self) -> int:
+        """When it ended, in ms since the epoch; if killed, when it last gave a sign of life."""
+        if self.record.get("ended"):
+            return millis(self.record["ended"])
+        return round((self.folder / "run.json").stat().st_mtime * 1000)
+
+    def tags(self) -> dict[str, str]:
+        """What identifies the run, and what it ran on."""
+        record, model = self.record, self.record["model"]
+        tags = {
+            "nst.run_dir": str(self.folder),
+            "nst.started": record["started"],
+            "nst.identity": record["identity"],
+            "nst.device": record["device"],
+            "nst.precision": record["precision"],
+            "nst.model": model["name"],
+            "nst.model.asked": model["asked"],
+            "nst.model.weights": model["weights"],
+            "nst.versions": ", ".join(
+                f"{name} {which}" for name, which in record["versions"].items()
+            ),
+        }
+        if record.get("frames"):
+            tags["mlflow.loggedImages"] = "True"
+        if record.get("git"):
+            tags["mlflow.source.git.commit"] = record["git"]
+        if record.get("error"):
+            tags["nst.error"] = tags["mlflow.note.content"] = record["error"]
+        return tags
+
+    def params(self) -> dict[str, str]:
+        """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1"."""
+        config = OmegaConf.load(self.folder / ".hydra/config.yaml")
+        try:
+            tree = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException:
+            # `${hydra:…}` means nothing once the run is over: shown as it was written.
+            tree = OmegaConf.to_container(config)
+        return dict(_flat("", tree))
+
+    def points(self) -> list[Point]:
+        """The loss curves at the frames' iterations, then the final losses and the timings.
+
+        A run that broke off has no frames; what it has of losses.csv is then given whole.
+        """
+        points = []
+        if (self.folder / "losses.csv").is_file():
+            with (self.folder / "losses.csv").open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            shown = set(self.record.get("frames") or range(len(rows)))
+            for row in rows:
+                step = int(row.pop("iteration"))
+                if step in shown:
+                    moment = self._moment(step, len(rows))
+                    points += [Point(key, float(value), moment, step) for key, value in row.items()]
+        for group in ("final", "timings"):
+            for key, value in (self.record.get(group) or {}).items():
+                points.append(Point(f"{group}.{key}", float(value), self.ended, 0))
+        return points
+
+    def write_canvas_steps(self, stage: Path, steps: int) -> None:
+        """Write evenly spread frames of canvas.mp4 into `stage` for MLflow's step slider.
+
+        The first frame is always there, and the last one is canvas.png itself. Raises `NstError`
+        when the video has not the frames that run.json names.
+        """
+        frames = self.record.get("frames")
+        if not frames or steps < 1:
+            return
+        count = min(max(steps, 2), len(frames))
+        wanted = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
+        path = self.folder / "canvas.mp4"
+        found = 0
+        with Image.open(self.folder / "canvas.png") as canvas:
+            width, height = canvas.size
+            for index, pixels in enumerate(imageio.imiter(path, plugin="FFMPEG")):
+                found += 1
+                if index in wanted and index < len(frames) - 1:
+                    # A video's sides are even: beside an odd canvas it has a row and a column more.
+                    image = Image.fromarray(pixels[:height, :width])
+                    moment = self._moment(frames[index], frames[-1] + 1)
+                    write_step(stage, "canvas", frames[index], moment, image)
+            write_step(stage, "canvas", frames[-1], self.ended, canvas)
+        if found != len(frames):
+            raise NstError(
+                f"{path}: {found} frames, where run.json names {len(frames)}; paint the run again"
+            )
+
+    def _moment(self, iteration: int, iterations: int) -> int:
+        """When an iteration was done, in ms, as if all had taken equally long."""
+        return self.started + (self.ended - self.started) * (iteration + 1) // iterations
+
+
+def write_step(stage: Path, key: str, step: int, moment: int, image: Image.Image) -> None:
+    """Write an image and its thumbnail into `stage` under the names `MlflowClient.log_image` gives.
+
+    `log_image` itself makes three requests an image, one after the other; a folder sent as a whole
+    takes two, and the names are the same when it is sent again.
+    """
+    (stage / "images").mkdir(exist_ok=True)
+    name = f"{key}+step+{step}+timestamp+{moment}+nst"
+    image.save(stage / "images" / f"{name}.png")
+    thumbnail = ImageOps.contain(image, THUMBNAIL)
+    thumbnail.save(stage / "images" / f"{name}+compressed.webp")
+
+
+def table(views: list[RunView]) -> Json:
+    """The cells of a sweep as MLflow stores a table: what varies among them, and what came out."""
+    params = [view.params() for view in views]
+    records = [view.record for view in views]
+    keys = dict.fromkeys(key for cell in params for key in cell)
+    varying = [key for key in keys if len({cell.get(key) for cell in params}) > 1]
+    timings = dict.fromkeys(key for record in records for key in record.get("timings") or {})
+    data = []
+    for cell, record in zip(params, records, strict=True):
+        row: list[Any] = [record["name"], record["status"], *(cell.get(key) for key in varying)]
+        row += [(record.get("final") or {}).get(key) for key in LOSSES]
+        row += [(record.get("timings") or {}).get(key) for key in timings]
+        data.append(row)
+    return {"columns": ["name", "status", *varying, *LOSSES, *timings], "data": data}
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
+        yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+    elif isinstance(value, list):
+        yield prefix, " ".join(str(item) for item in value)
+    else:
+        yield prefix, str(value)

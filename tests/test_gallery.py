@@ -1,0 +1,340 @@
+"""Contact sheets: the grid a sweep makes, what is where on the page, and the film of it."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+from rundirs import SEED_LAYERS, make_run, make_sweep
+
+from nst.errors import NstError
+from nst.gallery import MOST_FRAMES, animated_sheet, contact_sheet, grid
+from nst.sheet import LARGEST, SMALLEST, Sheet, lay_out, placeholder, resize
+
+CONTENT_INIT = [
+    [f"variant={variant}", f"content_layers={layer}"]
+    for variant in ("adam", "lbfgs", "adam_second_pair")
+    for layer in SEED_LAYERS
+]
+GROUPS = [
+    [f"optimizer={name}", "mode=visualize_style", f"style_layers=[{layers}]"]
+    for name in ("adam", "lbfgs")
+    for layers in ("conv1_1,conv2_1,conv5_1", "conv2_1,conv3_1,conv4_1", "conv1_1,conv2_1")
+]
+LONG = "a_long_word_in_a_path/" * 9
+ODD = [
+    [f"images.content=<img src='{LONG}' alt=\"{end}\">", f"seed={seed}", f"+note={note}"]
+    for end in ("é\n\x07漢", "b")
+    for seed in (1, 2)
+    for note in ("a" * 5000, "=,=", "")
+]
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with imageio.get_reader(path) as video:
+        return [np.asarray(frame) for frame in video]
+
+
+def block(page: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
+    return page[y : y + side, x : x + side].astype(float)
+
+
+def squares(sheet: Sheet) -> list[tuple[int, int]]:
+    return [(x, y) for x, y, _ in [*sheet.images, *sheet.cells]]
+
+
+@pytest.fixture(scope="module")
+def content_init(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweeps") / "content_init"
+    return make_sweep(folder, "readme/content_init", CONTENT_INIT)
+
+
+# The grid.
+
+
+def test_grid_has_the_last_varying_override_across_and_the_one_before_it_down(content_init):
+    found = grid(content_init)
+    assert found.title == "readme/content_init"
+    assert (found.row_axis, found.column_axis) == ("variant", "content layer")
+    assert found.row_labels == ["adam", "lbfgs", "adam_second_pair"]
+    assert found.column_labels == [f"{i} · {layer}" for i, layer in enumerate(SEED_LAYERS)]
+    numbers = [[int(cell.name) for cell in row if cell] for row in found.cells]
+    assert numbers == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
+
+
+def test_subtitle_says_what_all_cells_share_and_nothing_else(content_init):
+    facts = grid(content_init).subtitle.split(" · ")
+    assert facts == [
+        "reconstruct",
+        "style layers {0,1,2,3,4}",
+        "initial canvas noise",
+        "activation conv",
+        "20 iterations",
+        "32 px",
+        "model vgg16 (vgg19 asked for)",
+        "weights 5 content, 7000 style, 1.2 tv",
+    ]
+
+
+def test_groups_of_layers_are_labelled_by_their_numbers_with_their_names_below(tmp_path):
+    found = grid(make_sweep(tmp_path / "sweep", "groups", GROUPS))
+    assert (found.row_axis, found.column_axis) == ("optimizer", "style layers")
+    assert found.column_labels[1] == "{1,2,3}\nconv2_1 conv3_1 conv4_1"
+    assert found.row_labels == ["adam", "lbfgs"]
+
+
+def test_other_layers_are_labelled_by_their_names(tmp_path):
+    jobs = [[f"content_layers={value}"] for value in ("conv4_2", "[conv3_1,conv4_2]", "none")]
+    found = grid(make_sweep(tmp_path / "sweep", "other", jobs))
+    assert found.column_axis == "content layers"
+    assert found.column_labels == ["conv4_2", "conv3_1 conv4_2", "none"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "axis", "label"),
+    [
+        ("reconstruct", "content layer", "0 · conv1_1"),
+        ("visualize_content", "content layer", "0 · conv1_1"),
+        ("visualize_style", "style layers", "{1,3}\nconv2_1 conv4_1"),
+        (
+            "visualize_both",
+            "content and style layers",
+            "0 · conv1_1 · {1,3}\nconv2_1 conv4_1",
+        ),
+    ],
+)
+def test_a_single_cell_is_labelled_with_the_layers_its_mode_uses(tmp_path, mode, axis, label):
+    job = [f"mode={mode}", "style_layers=[conv2_1,conv4_1]"]
+    found = grid(make_sweep(tmp_path / "sweep", "one", [job]))
+    assert (found.column_axis, found.column_labels) == (axis, [label])
+    assert (found.row_axis, found.row_labels) == ("", [""])
+    assert found.cells == [[tmp_path / "sweep" / "0"]]
+
+
+def test_rows_are_the_combinations_that_occur_and_a_cell_that_does_not_is_none(tmp_path):
+    jobs = [
+        ["optimizer=adam", "weights.style=1e4", "seed=0"],
+        ["optimizer=adam", "weights.style=1e4", "seed=1"],
+        ["optimizer=lbfgs", "weights.style=1e5", "seed=1"],
+    ]
+    found = grid(make_sweep(tmp_path / "sweep", "uneven", jobs))
+    assert found.row_axis == "optimizer, style weight"
+    assert found.row_labels == ["adam · 1e4", "lbfgs · 1e5"]
+    assert found.cells[1] == [None, tmp_path / "sweep" / "2"]
+    contact_sheet(tmp_path / "sweep")
+
+
+def test_of_runs_with_the_same_overrides_the_first_finished_one_is_shown(tmp_path):
+    sweep = tmp_path
+    for number, status in enumerate(("failed", "finished", "finished")):
+        make_run(sweep / str(number), overrides=["seed=3"], status=status)
+    make_run(sweep / "3", overrides=["seed=4"])
+    assert grid(sweep).cells == [[sweep / "1", sweep / "3"]]
+
+
+def test_a_folder_without_runs_is_an_error_that_names_it(tmp_path, content_init):
+    with pytest.raises(NstError, match="no such folder"):
+        grid(tmp_path / "nowhere")
+    (tmp_path / "0").mkdir()
+    for folder in (tmp_path, content_init / "0"):
+        with pytest.raises(NstError, match=f"{folder}: no runs"):
+            contact_sheet(folder)
+        assert not list(folder.glob("*sheet*"))
+
+
+# The page.
+
+
+def test_each_canvas_and_image_is_on_the_page_enlarged(content_init):
+    page = np.asarray(Image.open(contact_sheet(content_init)))
+    sheet = lay_out(grid(content_init))
+    assert sheet.side == SMALLEST
+    assert [int(folder.name) for _, _, folder in sheet.cells if folder] == list(range(15))
+    files = [(x, y, folder / "canvas.png") for x, y, folder in sheet.cells if folder]
+    for x, y, path in [*files, *sheet.images]:
+        shown = np.asarray(resize(Image.open(path), SMALLEST))
+        np.testing.assert_array_equal(block(page, x, y, SMALLEST), shown)
+
+
+def test_large_canvases_are_reduced(tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", "sizes", [["size=48"], ["size=400"]], iterations=1)
+    assert lay_out(grid(sweep)).side == LARGEST
+
+
+def test_images_stand_where_they_vary(tmp_path):
+    pairs = ["images.content=data/cat.png", "images.content=data/pagoda.jpg"]
+    seeds = ["seed=0", "seed=1", "seed=2"]
+
+    def images(name: str, jobs: list[list[str]]) -> list[str]:
+        sweep = make_sweep(tmp_path / name, name, jobs, status="failed")  # quick: nothing painted
+        return [f"{p.parent.name}/{p.name}" for _, _, p in lay_out(grid(sweep)).images]
+
+    def product(*axes: list[str]) -> list[list[str]]:
+        return [list(job) for job in itertools.product(*axes)]
+
+    assert images("shared", product(["activation=conv", "activation=relu"], seeds)) == [
+        "0/content.png",
+        "0/style.png",
+    ]
+    assert images("rows", product(pairs, seeds)) == [
+        "0/content.png",
+        "3/content.png",
+        "0/style.png",
+        "3/style.png",
+    ]
+    assert images("columns", product(seeds[:2], pairs)) == [
+        "0/content.png",
+        "1/content.png",
+        "0/style.png",
+        "1/style.png",
+    ]
+    assert images("only style", [[*job, "mode=visualize_style"] for job in product(seeds)]) == [
+        "0/style.png"
+    ]
+    variants = ["variant=adam", "variant=adam_second_pair"]
+    assert images("too many", product(variants, pairs)) == []
+
+
+def test_what_was_not_painted_is_grey_and_says_why(tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", "broken", [[f"seed={seed}"] for seed in range(6)])
+    for seed, status in ((1, "failed"), (2, "running")):
+        shutil.rmtree(sweep / str(seed))
+        make_run(sweep / str(seed), overrides=["experiment=broken", f"seed={seed}"], status=status)
+    (sweep / "3/run.json").write_text('{"status": "fin')
+    (sweep / "4/canvas.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    shutil.rmtree(sweep / "5/.hydra")
+    why = {
+        1: ("failed", "the total loss is nan at iteration 7; lower optimizer.lr=0.06"),
+        2: ("unfinished", ""),
+        3: ("missing", "3/run.json"),
+        4: ("missing", "4/canvas.png"),
+    }
+    page = np.asarray(Image.open(contact_sheet(sweep)))
+    sheet = lay_out(grid(sweep))
+    at = {int(folder.name): (x, y) for x, y, folder in sheet.cells if folder}
+    for number, (word, reason) in why.items():
+        tile = np.asarray(placeholder(word, reason, SMALLEST))
+        assert len(np.unique(tile)) > 10  # it has writing on it
+        np.testing.assert_array_equal(block(page, *at[number], SMALLEST), tile)
+    animated_sheet(sweep)
+
+
+@pytest.mark.parametrize("jobs", [CONTENT_INIT, GROUPS, ODD, [["seed=0"]]])
+@pytest.mark.parametrize("name", ["readme/x", "<b>&amp; " + "never ending " * 99])
+def test_no_text_is_clipped_or_covers_anything(tmp_path, jobs, name):
+    sweep = make_sweep(tmp_path / "sweep", name, jobs, status="failed")  # quick: nothing painted
+    sheet = lay_out(grid(sweep), footer=True)
+    contact_sheet(sweep)
+    width, height = sheet.size
+    assert width % 2 == height % 2 == 0
+    boxes = [text.box for text in sheet.texts]
+    boxes += [(x, y, x + sheet.side, y + sheet.side) for x, y in squares(sheet)]
+    for left, top, right, bottom in boxes:
+        assert 0 < left < right < width
+        assert 0 < top < bottom < height
+    for one, other in itertools.combinations(boxes, 2):
+        apart_across = one[2] <= other[0] or other[2] <= one[0]
+        apart_down = one[3] <= other[1] or other[3] <= one[1]
+        assert apart_across or apart_down, (one, other)
+
+
+# The film.
+
+
+def test_film_has_a_frame_for_each_of_the_canvases_and_ends_with_the_final_ones(content_init):
+    sheet = lay_out(grid(content_init), footer=True)
+    frames = frames_of(animated_sheet(content_init))
+    assert len(frames) == len([0, 10, 19])
+    assert frames[0].shape == (sheet.size[1], sheet.size[0], 3)
+    for x, y, folder in sheet.cells:
+        shown = np.asarray(resize(Image.open(folder / "canvas.png"), sheet.side))
+        difference = np.abs(block(frames[-1], x, y, sheet.side) - shown)
+        assert difference.mean() < 6  # H.264's loss
+        earlier = np.abs(block(frames[0], x, y, sheet.side) - shown)
+        assert earlier.mean() > 30  # noise
+
+
+def test_cells_are_in_step_by_iteration_and_hold_when_done(tmp_path):
+    """Each cell's grey level is the iteration it is at."""
+    sweep = tmp_path
+    for number, (iterations, save_every) in enumerate(((21, 5), (61, 10))):
+        overrides = [f"iterations={iterations}", f"save_every={save_every}", "fps=2"]
+        run = make_run(sweep / str(number), overrides=overrides)
+        shown = json.loads((run / "run.json").read_text())["frames"]
+        levels = [np.full((32, 32, 3), 3 * at, np.uint8) for at in shown]
+        imageio.mimwrite(run / "canvas.mp4", levels, fps=2, codec="libx264")
+        Image.fromarray(levels[-1]).save(run / "canvas.png")
+    sheet = lay_out(grid(sweep), footer=True)
+    (first, second) = [(x, y) for x, y, folder in sheet.cells if folder]
+    film = animated_sheet(sweep)
+    frames = frames_of(film)
+    assert imageio.get_reader(film).get_meta_data()["fps"] == 2
+    expected = [
+        (0, 0), (5, 0), (10, 10), (15, 10), (20, 20), (20, 20), (20, 30),
+        (20, 30), (20, 40), (20, 40), (20, 50), (20, 50), (20, 60),
+    ]  # fmt: skip
+    for frame, levels in zip(frames, expected, strict=True):
+        for (x, y), level in zip((first, second), levels, strict=True):
+            assert block(frame, x, y, sheet.side).mean() == pytest.approx(3 * level, abs=3)
+
+
+def test_a_long_film_is_shown_in_longer_steps_and_ends_with_the_last(tmp_path):
+    sweep = make_sweep(
+        tmp_path / "sweep", "long", [["seed=0"]], size=16, iterations=700, config={"save_every": 1}
+    )
+    frames = frames_of(animated_sheet(sweep))
+    assert MOST_FRAMES / 2 < len(frames) <= MOST_FRAMES + 1
+    x, y, folder = lay_out(grid(sweep)).cells[0]
+    shown = np.asarray(resize(Image.open(folder / "canvas.png"), SMALLEST))
+    assert np.abs(block(frames[-1], x, y, SMALLEST) - shown).mean() < 6
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_a_single_frame_is_a_film(tmp_path, status):
+    make_run(tmp_path / "0", overrides=["seed=0"], iterations=1, status=status)
+    assert len(frames_of(animated_sheet(tmp_path))) == 1
+
+
+def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
+    for number in range(2):
+        make_run(tmp_path / str(number), overrides=[f"seed={number}"])
+    (tmp_path / "1/canvas.mp4").write_bytes(b"not a film")
+    sheet = lay_out(grid(tmp_path), footer=True)
+    frames = frames_of(animated_sheet(tmp_path))
+    x, y, folder = sheet.cells[1]
+    grey = np.asarray(placeholder("missing", "1/canvas.mp4", sheet.side))
+    final = np.asarray(resize(Image.open(folder / "canvas.png"), sheet.side))
+    for frame, shown in zip(frames, (grey, grey, final), strict=True):
+        assert np.abs(block(frame, x, y, sheet.side) - shown).mean() < 6
+
+
+# The command.
+
+
+def test_command_makes_both_sheets_and_says_in_one_line_what_is_wrong(tmp_path):
+    def gallery(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nst.gallery", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    sweep = make_sweep(tmp_path / "sweep", "one", [["seed=0"]], iterations=1)
+    done = gallery(str(sweep))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(sweep / "sheet.png"), str(sweep / "sheet.mp4")]
+    assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.stdout.split())
+    for arguments in ((str(tmp_path / "nowhere"),), (str(tmp_path),), ()):
+        failed = gallery(*arguments)
+        assert failed.returncode == 2
+        assert failed.stdout == ""
+        assert len(failed.stderr.splitlines()) == 1
+
+
+def test_gallery_needs_neither_hydra_nor_torch_nor_mlflow():
+    code = "import nst.gallery, sys; print({'hydra', 'torch', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
