@@ -99,7 +99,7 @@ class RunView:
         if record.get("frames"):
             tags["mlflow.loggedImages"] = "True"
         if record.get("git"):
-            tags["mlflow.source.git.commit"] = record["git"]
+            tags["nst.git"] = record["git"]
         if record.get("error"):
             tags["nst.error"] = tags["mlflow.note.content"] = record["error"]
         return tags
@@ -112,10 +112,11 @@ class RunView:
         except OmegaConfBaseException:
             # `${hydra:…}` means nothing once the run is over: shown as it was written.
             tree = OmegaConf.to_container(config)
-        return dict(_flat("", tree))
+        # MLflow writes all of them above each canvas: where a run is tracked is no part of it.
+        return {key: value for key, value in _flat("", tree) if not key.startswith("tracking.")}
 
     def points(self) -> list[Point]:
-        """The loss curves at the frames' iterations, then the final losses and the timings.
+        """The loss curves at the frames' iterations, which end in the final losses; the timings.
 
         A run that broke off has no frames; what it has of losses.csv is then given whole.
         """
@@ -129,9 +130,8 @@ class RunView:
                 if step in shown:
                     moment = self._moment(step, len(rows))
                     points += [Point(key, float(value), moment, step) for key, value in row.items()]
-        for group in ("final", "timings"):
-            for key, value in (self.record.get(group) or {}).items():
-                points.append(Point(f"{group}.{key}", float(value), self.ended, 0))
+        for key, value in (self.record.get("timings") or {}).items():
+            points.append(Point(f"timings/{key}", float(value), self.ended, 0))
         return points
 
     def write_canvas_steps(self, stage: Path, steps: int) -> None:
@@ -193,7 +193,9 @@ def table(views: list[RunView]) -> Json:
         row += [(record.get("final") or {}).get(key) for key in LOSSES]
         row += [(record.get("timings") or {}).get(key) for key in timings]
         data.append(row)
-    return {"columns": ["name", "status", *varying, *LOSSES, *timings], "data": data}
+    columns = ["name", "status", *varying, *LOSSES, *timings]
+    # MLflow's page takes a column named a.b for b inside a, and shows nothing.
+    return {"columns": [name.replace(".", "/") for name in columns], "data": data}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

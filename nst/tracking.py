@@ -205,7 +205,7 @@ def _experiment(client: "MlflowClient", store: Store) -> str:
         path = _sqlite_path(store)
         location = (path.parent / "mlartifacts").as_uri() if path else None
         try:
-            return client.create_experiment(store.experiment, artifact_location=location)
+            return client.create_experiment(store.experiment, location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

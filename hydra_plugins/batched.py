@@ -1,0 +1,64 @@
+"""`hydra/launcher=batched`: the jobs of a sweep painted together, as rows of batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+@dataclass
+class BatchedLauncherConf:
+    """Its settings."""
+
+    _target_: str = "hydra_plugins.batched.BatchedLauncher"
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="batched", node=BatchedLauncherConf, provider="nst"
+)
+
+
+class BatchedLauncher(Launcher):
+    """Composes and checks every job before the first is painted, then paints them in batches."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra gives a launcher."""
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Paint all jobs; each gets its directory, `.hydra`, log, MLflow run and return value."""
+        # Here, because Hydra imports every plugin at every start, and these import torch.
+        from nst.job import job_of, paint_together
+
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        returns = [
+            self._set_up(job_of, list(overrides), number)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+        # What is wrong with any config is raised here, before anything is painted.
+        jobs = [returned.return_value for returned in returns]
+        results = paint_together(jobs)
+        for returned, result in zip(returns, results, strict=True):
+            returned.return_value = result.loss
+        return returns
+
+    def _set_up(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
+        """Let Hydra make one job's directory and config, and `task` a result of them."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return run_job(
+            hydra_context=self.hydra_context,
+            task_function=task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )

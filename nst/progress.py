@@ -1,0 +1,152 @@
+"""What a person sees while it paints: bars on a terminal, plain lines in a log."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from nst.batch import Progress, Result
+from nst.sweep import Job
+
+log = logging.getLogger(__name__)
+console = Console(stderr=True)
+
+MOST_BARS = 16  # more would not fit a screen: then one bar for the batch
+SECONDS_A_LINE = 10.0
+
+
+class ConsoleHandler(logging.Handler):
+    """Log records on the console, above the bars; `conf/hydra/job_logging` names it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record: the bare message, with its level where it is a warning or worse."""
+        try:
+            text = Text(self.format(record))
+            if record.levelno >= logging.WARNING:
+                style = "yellow" if record.levelno == logging.WARNING else "red"
+                text = Text(f"{record.levelname.lower()}: ", style=style) + text
+            console.print(text, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+@contextmanager
+def shown(
+    jobs: Sequence[Job], first: int = 0, of: int | None = None
+) -> Iterator[Callable[[Progress], None]]:
+    """Show the progress of a batch; yields what `run_batch` is to call.
+
+    Args:
+        jobs: of the batch.
+        first: how many cells of the sweep were painted before.
+        of: how many cells the sweep has, where that is known.
+    """
+    names = [_place(first + row, of) for row in range(len(jobs))]
+    if console.is_terminal:
+        with _bars(jobs, names) as watch:
+            yield watch
+    else:
+        ends = names if len(names) == 1 else [names[0].partition(" of")[0], names[-1]]
+        yield _lines(" to ".join(ends))
+
+
+@contextmanager
+def _bars(jobs: Sequence[Job], names: Sequence[str]) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        TextColumn("{task.fields[place]}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:>6.1f} it/s"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("[dim]{task.description}"),
+    )
+    rows = list(range(len(jobs))) if len(jobs) <= MOST_BARS else [0]
+    with Bars(*columns, console=console, refresh_per_second=8) as bars:
+        start = time.monotonic()
+        tasks = [
+            bars.add_task(
+                jobs[row].name if len(rows) == len(jobs) else f"and {len(jobs) - 1} more",
+                place=names[row],
+                rate=0.0,
+                loss="",
+            )
+            for row in rows
+        ]
+
+        def watch(progress: Progress) -> None:
+            rate = progress.iteration / max(time.monotonic() - start, 1e-9)
+            for row, task in zip(rows, tasks, strict=True):
+                bars.update(
+                    task,
+                    completed=progress.iteration,
+                    total=progress.iterations,
+                    rate=rate,
+                    loss=f"{progress.losses[row]:.4g}",
+                )
+
+        yield watch
+
+
+def _lines(place: str) -> Callable[[Progress], None]:
+    """A log line every ten seconds, and one at the end."""
+    start = last = time.monotonic()
+
+    def watch(progress: Progress) -> None:
+        nonlocal last
+        instant = time.monotonic()
+        done = progress.iteration == progress.iterations
+        if instant - last < SECONDS_A_LINE and not done:
+            return
+        last = instant
+        rate = progress.iteration / max(instant - start, 1e-9)
+        low, high = min(progress.losses), max(progress.losses)
+        loss = f"{low:.4g}" if low == high or math.isnan(low) else f"{low:.4g} to {high:.4g}"
+        left = "" if done else f", {(progress.iterations - progress.iteration) / rate:.0f} s left"
+        log.info(
+            "%s: %d/%d iterations, %.1f it/s%s, loss %s",
+            place,
+            progress.iteration,
+            progress.iterations,
+            rate,
+            left,
+            loss,
+        )
+
+    return watch
+
+
+def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -> None:
+    """A table of what was painted, and `where` to look at it, a line each."""
+    table = Table(box=None, header_style="bold", title_justify="left")
+    for heading, justify in (("cell", "right"), ("", "left"), ("loss", "right"), ("", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for row, result in enumerate(results):
+        status = Text("finished", "green")
+        if result.error is not None:
+            status = Text(f"failed: {result.error}", "red")
+        loss = f"{result.loss:.5g}" if result.error is None else ""
+        table.add_row(str(row), Text(result.name), loss, status)
+    console.print(table)
+    failed = sum(result.error is not None for result in results)
+    console.print(
+        f"{len(results) - failed} of {len(results)} cells finished in {seconds:.1f} s", style="bold"
+    )
+    for line in where:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _place(index: int, of: int | None) -> str:
+    return f"cell {index + 1}" + (f" of {of}" if of else "")

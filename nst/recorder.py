@@ -1,0 +1,146 @@
+"""A run directory, written while its canvas is painted and off the thread that paints it."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst.engine import Snapshot
+from nst.errors import NstError
+from nst.files import write_whole
+from nst.images import Video, to_uint8, write_png
+from nst.objective import Cell
+
+WAITING = 8  # snapshots in memory before painting waits for the disk
+
+
+def now() -> str:
+    """This moment, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+class Recorder:
+    """The files of one run: frames and losses as they come, the rest at the end.
+
+    `run.json` says `running` from the start; `finished` is written last, when all else is there.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+        self.frames: list[int] = []
+        self.error: str | None = None
+        self._open = ExitStack()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._update(status="running", error=None, started=now(), ended=None)
+
+    def start(self, cell: Cell, columns: Sequence[str], fps: int) -> None:
+        """Write what is known before painting, and open what grows while it goes on.
+
+        Args:
+            cell: what is painted.
+            columns: names of the columns of the losses to come, among them all of this cell's.
+            fps: frames a second of the video.
+        """
+        write_png(cell.content, self.folder / "content.png")
+        write_png(cell.style, self.folder / "style.png")
+        self._columns = [list(columns).index(name) for name in cell.columns()]
+        self._names = cell.columns()
+        size = cell.content.shape[-1]
+        self._video = self._open.enter_context(Video(self.folder / "canvas.mp4", fps, size))
+        table = self._open.enter_context(write_whole(self.folder / "losses.csv"))
+        self._table = self._open.enter_context(table.open("w"))
+        self._table.write(",".join(["iteration", *self._names]) + "\n")
+
+    def add(self, iteration: int, canvas: Tensor, losses: Tensor) -> None:
+        """Take in one snapshot of this cell: canvas `[3, H, W]`, losses `[n, K]`.
+
+        Raises:
+            NstError: the loss or the canvas is not finite any more, or the disk takes no more.
+        """
+        mine = losses[:, self._columns]
+        first = iteration + 1 - len(mine)
+        finite = mine[:, 0].isfinite()
+        if not finite.all() or not canvas.isfinite().all():
+            lost = first + int((~finite).nonzero()[0]) if not finite.all() else iteration
+            raise NstError(
+                f"optimizer.lr={self.record['lr']}: the loss is not a finite number from iteration "
+                f"{lost} on; give a smaller learning rate, or smaller weights"
+            )
+        # 17 significant digits hold a float64, 9 a float32.
+        digits = 17 if mine.dtype == torch.float64 else 9
+        for row, values in enumerate(mine.tolist(), first):
+            self._table.write(
+                ",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n"
+            )
+        self._video.append(to_uint8(canvas))
+        self.frames.append(iteration)
+        self._canvas, self._losses = canvas, mine[-1].tolist()
+
+    def finish(self, **record: Any) -> float:
+        """Complete the files, with `record` in `run.json`; returns the final total loss."""
+        self._open.close()
+        write_png(self._canvas, self.folder / "canvas.png")
+        final = dict(zip(self._names[:4], self._losses, strict=False))
+        self._update(status="finished", ended=now(), frames=self.frames, final=final, **record)
+        return float(self._losses[0])
+
+    def fail(self, error: BaseException) -> None:
+        """Leave no half-made file, and say in `run.json` what happened."""
+        self.error = str(error) or type(error).__name__
+        self._open.__exit__(type(error), error, error.__traceback__)
+        self._update(status="failed", error=self.error, ended=now())
+
+    def _update(self, **record: Any) -> None:
+        self.record |= record
+        write_json(self.folder / "run.json", self.record)
+
+
+class Scribe:
+    """Hands snapshots to the recorders on a thread of its own, a bounded number at a time.
+
+    A recorder that fails is closed as failed, and the others go on.
+    """
+
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
+        self.recorders = recorders
+        self._queue: queue.Queue[Snapshot | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._write, name="scribe", daemon=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Everything handed over inside is written when this is left."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._queue.put(None)
+            self._thread.join()
+
+    def hand_over(self, snapshot: Snapshot) -> bool:
+        """Queue a snapshot; False when no recorder is left that could use it."""
+        self._queue.put(snapshot)
+        return any(recorder.error is None for recorder in self.recorders)
+
+    def _write(self) -> None:
+        while (snapshot := self._queue.get()) is not None:
+            for row, recorder in enumerate(self.recorders):
+                if recorder.error is None:
+                    try:
+                        recorder.add(
+                            snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row]
+                        )
+                    except Exception as error:  # whatever it is, it is this cell's
+                        recorder.fail(error)
