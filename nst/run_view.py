@@ -141,7 +141,7 @@ class RunView:
         when the video has not the frames that run.json names.
         """
         frames = self.record.get("frames")
-        if not frames or steps < 1:
+        if not frames:
             return
         count = min(max(steps, 2), len(frames))
         wanted = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())

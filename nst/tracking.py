@@ -55,8 +55,8 @@ ENVIRONMENT = {
 class Store:
     """Where runs are tracked, and how much of them.
 
-    `uri` is `sqlite:////absolute/mlflow.db` or `http://host:port`; `canvas_steps` is about how
-    many frames of each canvas go on its slider, 0 for none.
+    `uri` is `sqlite:////absolute/mlflow.db` or `http://host:port`; `canvas_steps` is how many
+    frames of each canvas go on its slider, at least the first and the last.
     """
 
     uri: str
@@ -100,13 +100,16 @@ def log_run(run_dir: Path, store: Store) -> str:
             if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
                 return str(known.info.run_id)
 
-        experiment_id = parent.experiment_id if parent else _experiment(client, store)
-        info = client.create_run(experiment_id, view.started, tags, view.record["name"]).info
-        _log_batches(client, info.run_id, view.params(), view.points())
         with tempfile.TemporaryDirectory() as stage:
+            # Everything is read before the run is made: a broken directory leaves nothing behind.
             others = shutil.ignore_patterns(RECORD)
             shutil.copytree(view.folder, stage, ignore=others, dirs_exist_ok=True)
             view.write_canvas_steps(Path(stage), store.canvas_steps)
+            params, points = view.params(), view.points()
+
+            experiment_id = parent.experiment_id if parent else _experiment(client, store)
+            info = client.create_run(experiment_id, view.started, tags, view.record["name"]).info
+            _log_batches(client, info.run_id, params, points)
             client.log_artifacts(info.run_id, stage)
         _delete_others(client, info, tags, known)
         client.set_terminated(info.run_id, view.status, view.ended)
@@ -151,7 +154,8 @@ def run_url(folder: Path, store: Store) -> str:
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
     record = read_json(folder / RECORD)
     place = f"#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
-    return f"{store.uri.rstrip('/')}/{place}"
+    # MLflow's page is else laid out for language models.
+    return f"{store.uri.rstrip('/')}/{place}?workflowType=machine_learning"
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""DESIGN section 3 once more, as plainly as it can be said: one cell, float64, autograd, no sharing.
+
+Written from the text and from the formulas, not from `nst`, which is measured against it.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCKS = {"vgg16": [2, 2, 3, 3, 3], "vgg19": [2, 2, 4, 4, 4]}
+
+
+@dataclass
+class PlainCell:
+    content: Tensor
+    style: Tensor
+    content_layers: list[str]
+    style_layers: dict[str, float]
+    activation: str = "conv"
+    alpha: float = 5.0
+    beta: float = 7000.0
+    gamma: float = 1.2
+    name: str = "vgg16"
+    normalize: bool = False
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        x = image.double().unsqueeze(0)
+        if self.normalize:
+            mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1)
+            std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
+            x = (x - mean) / std
+        wanted = {*self.content_layers, *self.style_layers}
+        found = {}
+        for block, count in enumerate(BLOCKS[self.name], 1):
+            if block > 1:
+                x = F.max_pool2d(x, 2)
+            for i in range(1, count + 1):
+                layer = f"conv{block}_{i}"
+                weight = self.tensors[f"{layer}.weight"].double()
+                x = F.conv2d(x, weight, self.tensors[f"{layer}.bias"].double(), padding=1)
+                before, x = x, torch.relu(x)
+                if layer in wanted:
+                    found[layer] = before if self.activation == "conv" else x
+                if len(found) == len(wanted):
+                    return found
+        return found
+
+    def losses(self, canvas: Tensor) -> dict[str, Tensor]:
+        zero = torch.zeros((), dtype=torch.float64)
+        mine, theirs, styled = (self.features(i) for i in (canvas, self.content, self.style))
+        out = {"content": zero, "style": zero}
+        for layer in self.content_layers:
+            out[f"content/{layer}"] = ((mine[layer] - theirs[layer]) ** 2).mean()
+            out["content"] = out["content"] + out[f"content/{layer}"]
+        for layer, weight in self.style_layers.items():
+            _, c, h, w = mine[layer].shape
+            g, a = (x[0].reshape(c, h * w) @ x[0].reshape(c, h * w).T for x in (mine[layer], styled[layer]))
+            out[f"style/{layer}"] = ((g - a) ** 2).mean() / (4 * c * (h * w) ** 2)
+            out["style"] = out["style"] + weight * out[f"style/{layer}"]
+        x = canvas.double()
+        out["tv"] = (x[:, 1:] - x[:, :-1]).abs().mean() + (x[:, :, 1:] - x[:, :, :-1]).abs().mean()
+        out["total"] = (
+            self.alpha * out["content"] + self.beta * out["style"] + self.gamma * out["tv"]
+        )
+        return out
+
+    def paint(self, start: Tensor, optimizer: str, evaluations: int) -> list[tuple[float, Tensor]]:
+        """(total loss, canvas) at each evaluation, with `torch.optim` as the seed drives it."""
+        canvas = start.double().clone().requires_grad_(True)
+        seen: list[tuple[float, Tensor]] = []
+
+        def closure() -> Tensor:
+            stepper.zero_grad()
+            total = self.losses(canvas)["total"]
+            total.backward()
+            seen.append((total.item(), canvas.detach().clone()))
+            return total
+
+        stepper: torch.optim.Optimizer
+        if optimizer == "adam":
+            stepper = torch.optim.Adam([canvas], lr=0.06)
+        else:
+            stepper = torch.optim.LBFGS([canvas])
+        while len(seen) < evaluations:
+            stepper.step(closure)
+        return seen[:evaluations]
