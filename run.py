@@ -5,7 +5,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from nst.cli import guarded
+from nst.cli import guarded, past_hydra
 from nst.config import register
 from nst.job import paint
 
@@ -15,7 +15,7 @@ register()
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> float:
     """Compose, hand over, return the objective."""
-    return paint(composed)
+    return past_hydra(paint)(composed)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+
 @dataclass
 class BatchedLauncherConf:
     """Its settings."""
@@ -16,31 +17,26 @@ class BatchedLauncherConf:
     _target_: str = "hydra_plugins.batched.BatchedLauncher"
 
 
-ConfigStore.instance().store(
-    group="hydra/launcher", name="batched", node=BatchedLauncherConf, provider="nst"
-)
+ConfigStore.instance().store(group="hydra/launcher", name="batched", node=BatchedLauncherConf, provider="nst")
 
 
 class BatchedLauncher(Launcher):
     """Composes and checks every job before the first is painted, then paints them in batches."""
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives a launcher."""
         self.hydra_context, self.config = hydra_context, config
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Paint all jobs; each gets its directory, `.hydra`, log, MLflow run and return value."""
         # Here, because Hydra imports every plugin at every start, and these import torch.
+        from nst.cli import past_hydra
         from nst.job import job_of, paint_together
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         returns = [
-            self._set_up(job_of, list(overrides), number)
+            self._set_up(past_hydra(job_of), list(overrides), number)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         # What is wrong with any config is raised here, before anything is painted.

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from nst.optimizers.adam import Adam
 from nst.optimizers.lbfgs import LBFGS
 from nst.recorder import Recorder, Scribe
 from nst.sweep import Job, identity
-from nst.vgg import LAYERS, VGG, activation_bytes
+from nst.vgg import LAYERS, VGG, Tap, activation_bytes
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +53,7 @@ class Result:
     error: str | None
 
 
-def run_batch(
-    jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda progress: None
-) -> list[Result]:
+def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda progress: None) -> list[Result]:
     """Paint `jobs` as the rows of one batch and write their run directories.
 
     Args:
@@ -67,26 +65,33 @@ def run_batch(
         that is no number any more, fails that job alone.
     """
     with logged_to([job.folder for job in jobs]):
-        recorders = [Recorder(job.folder, _record(job)) for job in jobs]
+        rows = [_Row(job, Recorder(job.folder, _record(job))) for job in jobs]
         losses: dict[Path, float] = {}
         try:
-            ready = [
-                (job, cell, recorder)
-                for job, recorder in zip(jobs, recorders, strict=True)
-                if (cell := _try_prepare(job, recorder)) is not None
-            ]
+            for row in rows:
+                _prepare(row)
+            ready = [row for row in rows if row.recorder.error is None]
             if ready:
-                losses = _paint(*zip(*ready, strict=True), watch)
+                losses = _paint(ready, watch)
         except BaseException as error:
-            for recorder in recorders:
-                if recorder.record["status"] == "running":
-                    recorder.fail(error)
+            for row in rows:
+                if row.recorder.record["status"] == "running":
+                    row.recorder.fail(error)
             if not isinstance(error, NstError):
                 raise
     return [
-        Result(job.folder, job.name, losses.get(job.folder, math.nan), recorder.error)
-        for job, recorder in zip(jobs, recorders, strict=True)
+        Result(row.job.folder, row.job.name, losses.get(row.job.folder, math.nan), row.recorder.error)
+        for row in rows
     ]
+
+
+@dataclass
+class _Row:
+    """A job on its way through a batch."""
+
+    job: Job
+    recorder: Recorder
+    cell: Cell = field(init=False)
 
 
 @contextmanager
@@ -103,31 +108,28 @@ def logged_to(folders: Sequence[Path]) -> Iterator[None]:
         yield
 
 
-def _try_prepare(job: Job, recorder: Recorder) -> Cell | None:
+def _prepare(row: _Row) -> None:
+    """Give a row its cell; where its images, weights or layers are not to be had, it fails alone."""
     try:
-        return _prepare(job, recorder)
+        row.cell, known = _cell(row.job.config)
+        row.recorder.record |= known
     except NstError as error:
-        recorder.fail(error)
-        return None
+        row.recorder.fail(error)
 
 
-def _prepare(job: Job, recorder: Recorder) -> Cell:
-    """The cell of a job; raises NstError where its images, its weights or its layers are not to be had."""
-    config = job.config
+def _cell(config: Config) -> tuple[Cell, dict[str, Any]]:
+    """The cell that a config describes, and what `run.json` says of it."""
     content = _image(config.images.content, config.size, "images.content")
     style = _image(config.images.style, config.size, "images.style")
     weights = _weights(config)
     check_layers(config, weights.name)
-    recorder.record |= {
-        "identity": identity(config, content, style, weights.sha256),
-        "model": {
-            "name": weights.name,
-            "asked": config.model.name.name,
-            "weights": weights.sha256,
-            "source": weights.source,
-        },
+    model = {
+        "name": weights.name,
+        "asked": config.model.name.name,
+        "weights": weights.sha256,
+        "source": weights.source,
     }
-    return Cell(
+    cell = Cell(
         content,
         style,
         dict.fromkeys(content_layers(config), 1.0),
@@ -137,49 +139,23 @@ def _prepare(job: Job, recorder: Recorder) -> Cell:
         config.weights.style if config.uses_style else 0.0,
         config.weights.tv,
     )
+    return cell, {"identity": identity(config, content, style, weights.sha256), "model": model}
 
 
-def _paint(
-    jobs: Sequence[Job],
-    cells: Sequence[Cell],
-    recorders: Sequence[Recorder],
-    watch: Callable[[Progress], None],
-) -> dict[Path, float]:
-    """Paint prepared jobs; returns the final total loss of those that finished."""
+def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path, float]:
+    """Paint prepared rows; returns the final total loss of those that finished."""
     started = time.perf_counter()
-    config = jobs[0].config
-    precision, device = config.hardware.precision.name, device_of(config)
-    weights = _weights(config)
-    _check_memory(config, weights.name, cells, device)
-    with arithmetic(precision):
-        taps = set[Any]().union(*(cell.taps() for cell in cells))
-        network = VGG(
-            weights.name,
-            weights.tensors,
-            taps,
-            normalize=config.model.normalize,
-            device=device,
-            dtype=DTYPES[precision],
-        )
-        objective = Objective(network, cells)
-        canvas = torch.stack([_initial(job.config, cell) for job, cell in zip(jobs, cells)])  # noqa: B905
-        engine = Engine(
-            objective, _optimizer(jobs, network), canvas, capture=config.hardware.capture
-        )
-        for recorder, cell, job in zip(recorders, cells, jobs, strict=True):
-            recorder.start(cell, objective.columns, job.config.fps)
-        ready = time.perf_counter()
-        scribe = Scribe(recorders)
-        painted = ready
+    config = rows[0].job.config
+    device = device_of(config)
+    with arithmetic(config.hardware.precision.name):
+        engine = _engine(rows, device)
+        for row in rows:
+            row.recorder.start(row.cell, engine.objective.columns, row.job.config.fps)
+        scribe, ready = Scribe([row.recorder for row in rows]), time.perf_counter()
         with scribe.writing():
             for snapshot in engine.paint(config.iterations, config.save_every):
-                watch(
-                    Progress(
-                        snapshot.iteration + 1,
-                        config.iterations,
-                        snapshot.losses[-1, :, 0].tolist(),
-                    )
-                )
+                latest = snapshot.losses[-1, :, 0].tolist()
+                watch(Progress(snapshot.iteration + 1, config.iterations, latest))
                 if not scribe.hand_over(snapshot):
                     break
             painted = time.perf_counter()
@@ -188,21 +164,38 @@ def _paint(
         "capture_seconds": engine.capture_seconds,
         "painting_seconds": painted - ready,
         "iterations_per_second": config.iterations / (painted - ready),
-        "batch_cells": len(jobs),
+        "batch_cells": len(rows),
         "batch_seconds": painted - started,
-        "batch_seconds_per_cell": (painted - started) / len(jobs),
+        "batch_seconds_per_cell": (painted - started) / len(rows),
     }
     losses = {}
-    for job, recorder in zip(jobs, recorders, strict=True):
-        if recorder.error is None:
-            writing = time.perf_counter() - painted  # what was not hidden behind the painting
+    for row in rows:
+        if row.recorder.error is None:
+            # What was not hidden behind the painting.
+            timings["writing_seconds"] = time.perf_counter() - painted
             try:
-                losses[job.folder] = recorder.finish(
-                    device=device_name(device), timings=timings | {"writing_seconds": writing}
-                )
+                losses[row.job.folder] = row.recorder.finish(device=device_name(device), timings=timings)
             except (OSError, NstError) as error:
-                recorder.fail(error)
+                row.recorder.fail(error)
     return losses
+
+
+def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
+    """Network, objective, optimizer and canvases of a batch."""
+    jobs, cells = [row.job for row in rows], [row.cell for row in rows]
+    config, weights = jobs[0].config, _weights(jobs[0].config)
+    _check_memory(config, weights.name, cells, device)
+    network = VGG(
+        weights.name,
+        weights.tensors,
+        set[Tap]().union(*(cell.taps() for cell in cells)),
+        normalize=config.model.normalize,
+        device=device,
+        dtype=DTYPES[config.hardware.precision.name],
+    )
+    canvas = torch.stack([_initial(job.config, cell) for job, cell in zip(jobs, cells, strict=True)])
+    optimizer = _optimizer(jobs, network)
+    return Engine(Objective(network, cells), optimizer, canvas, capture=config.hardware.capture)
 
 
 def _optimizer(jobs: Sequence[Job], network: VGG) -> Optimizer[Any]:
@@ -240,9 +233,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _check_memory(
-    config: Config, model: str, cells: Sequence[Cell], device: torch.device
-) -> None:
+def _check_memory(config: Config, model: str, cells: Sequence[Cell], device: torch.device) -> None:
     """Refuse a size that cannot fit before anything is painted."""
     layers = {layer for cell in cells for layer in (*cell.content_layers, *cell.style_layers)}
     deepest = max(layers, key=LAYERS[model].index)

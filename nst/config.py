@@ -1,7 +1,7 @@
 """The typed schema of `conf/`, and every check that needs neither pixels nor weights."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     init_image: InitImageConfig = field(default_factory=InitImageConfig)
-    content_layers: dict[Layer, bool] = field(default_factory=dict)  # type: ignore[valid-type]
-    style_layers: dict[Layer, bool] = field(default_factory=dict)  # type: ignore[valid-type]
+    content_layers: dict[Layer, bool] = field(default_factory=dict)
+    style_layers: dict[Layer, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -130,9 +130,26 @@ def register() -> None:
 
 def from_composed(composed: DictConfig) -> Config:
     """The composed config as a checked `Config`; raises NstError, one line, on what cannot be painted."""
+    _check_keys(composed, Config)
     config: Any = OmegaConf.to_object(composed)
     check(config)
     return config  # type: ignore[no-any-return]
+
+
+def _check_keys(node: DictConfig, schema: Any, parent: str = "") -> None:
+    """Refuse what Hydra's `+KEY=VALUE` and `~KEY` did past the schema."""
+    known = [entry.name for entry in fields(schema)]
+    for key in map(str, node):
+        if key not in known:
+            allowed = ", ".join(f"{parent}{name}" for name in known)
+            raise NstError(f"{parent}{key}={node[key]}: no such key; allowed are {allowed}")
+    for name in known:
+        # Not `in node`, which asks for a value: some may be null.
+        if name not in list(node) or OmegaConf.is_missing(node, name):
+            raise NstError(f"{parent}{name}: has no value, and needs one; give {parent}{name}=VALUE")
+        kind = OmegaConf.get_type(node, name)
+        if is_dataclass(kind):
+            _check_keys(node[name], kind, f"{parent}{name}.")
 
 
 def check(config: Config) -> None:

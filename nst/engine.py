@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ def arithmetic(precision: str) -> Iterator[None]:
     Allows, too, that cuDNN tries its algorithms once a shape: every iteration has the same shapes.
     """
     wanted = "tf32" if precision == "tf32" else "ieee"
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv"))  # noqa: B009
     before = [switch.fp32_precision for switch in switches]
     benchmark = torch.backends.cudnn.benchmark
     try:
@@ -132,9 +133,7 @@ class Engine:
         while on_way:
             yield on_way.popleft().arrived()
 
-    def _advance(
-        self, run: Callable[[], None], step: Callable[[], None], done: int
-    ) -> Callable[[], None]:
+    def _advance(self, run: Callable[[], None], step: Callable[[], None], done: int) -> Callable[[], None]:
         """One iteration; returns what runs the next."""
         if self.capture and done < WARM_UP:
             started = time.perf_counter()
@@ -174,9 +173,7 @@ def _to_host(tensor: Tensor) -> Tensor:
     """A copy on the CPU; from CUDA through pinned memory, without waiting for it."""
     if tensor.device.type == "cpu":
         return tensor.clone()
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
-        tensor, non_blocking=True
-    )
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 class _OnWay:

@@ -81,8 +81,7 @@ def _film(sheet: Sheet, path: Path) -> None:
         reels.enter_context(closing(video))
         video.send(None)
         moving = {
-            at: reels.enter_context(closing(_playback(run, times, sheet.side)))
-            for at, run in painted.items()
+            at: reels.enter_context(closing(_playback(run, times, sheet.side))) for at, run in painted.items()
         }
         for time in times:
             page.paste(PAPER, (0, footer, width, height))

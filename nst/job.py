@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,13 +26,8 @@ log = logging.getLogger(__name__)
 def job_of(composed: DictConfig) -> Job:
     """The job that Hydra has set up; raises NstError where its config cannot be painted."""
     hydra = HydraConfig.get()
-    name = " ".join(name_parts(hydra.overrides.task)) or "defaults"
+    name = " ".join(_telling(hydra.overrides.task)) or "defaults"
     return Job(from_composed(composed), Path(hydra.runtime.output_dir).resolve(), name)
-
-
-def name_parts(overrides: Sequence[str]) -> list[str]:
-    """The overrides that tell one cell from another: the preset is what they have in common."""
-    return [override for override in overrides if not override.startswith("experiment=")]
 
 
 def paint(composed: DictConfig) -> float:
@@ -49,7 +45,7 @@ def paint(composed: DictConfig) -> float:
         if not sweeping:
             raise
         folder = Path(hydra.runtime.output_dir).resolve()
-        name = " ".join(name_parts(hydra.overrides.task))
+        name = " ".join(_telling(hydra.overrides.task))
         Recorder(folder, {"name": name}).fail(error)
         return math.nan
     book, began = logbook(job.config.tracking), time.monotonic()
@@ -71,6 +67,7 @@ def paint_together(jobs: Sequence[Job]) -> list[Result]:
 
     While one batch is painted, the runs of the one before are logged.
     """
+    jobs = _named_by_what_varies(jobs)
     book, results = logbook(jobs[0].config.tracking), dict[Path, Result]()
     if book:
         book.begin(jobs[0].folder.parent)
@@ -101,3 +98,16 @@ def _paint_what_fits(batch: Sequence[Job], done: int, of: int) -> list[Result]:
     half = len(batch) // 2
     first = _paint_what_fits(batch[:half], done, of)
     return [*first, *_paint_what_fits(batch[half:], done + half, of)]
+
+
+def _telling(overrides: Sequence[str]) -> list[str]:
+    """The overrides that can tell one cell from another: the preset is what they have in common."""
+    return [override for override in overrides if not override.startswith("experiment=")]
+
+
+def _named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, their names without the overrides that all of them have."""
+    parts = [job.name.split() for job in jobs]
+    common = set(parts[0]).intersection(*parts)
+    names = [" ".join(part for part in own if part not in common) for own in parts]
+    return [replace(job, name=name or job.name) for job, name in zip(jobs, names, strict=True)]

@@ -20,7 +20,8 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
         `[b]`, in at least float32.
     """
     difference = (_wide(features) - _wide(target)).flatten(1)
-    return torch.linalg.vecdot(difference, difference) / difference.shape[1]
+    squares: Tensor = torch.linalg.vecdot(difference, difference)
+    return squares / difference.shape[1]
 
 
 def content_gradient(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -58,7 +59,8 @@ def style_loss(difference: Tensor, positions: int) -> Tensor:
     channels = difference.shape[1]
     # Dividing first keeps the squares of large Gram matrices inside float32.
     scaled = (difference / positions).flatten(1)
-    return torch.linalg.vecdot(scaled, scaled) / (4 * channels**3)
+    squares: Tensor = torch.linalg.vecdot(scaled, scaled)
+    return squares / (4 * channels**3)
 
 
 def style_gradient_factor(difference: Tensor, positions: int, weight: Tensor) -> Tensor:

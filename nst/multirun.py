@@ -40,10 +40,11 @@ class Multirun(Callback):
             SystemExit: 2, if tracking is misconfigured; Hydra would make a warning of another exception.
         """
         self.folder = Path(config.hydra.sweep.dir).resolve()
+        self.name = config.hydra.runtime.choices.get("experiment") or "sweep"
         try:
             self.logbook = logbook(tracking_of(config))
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._describe(config.hydra.runtime.choices.get("experiment") or "sweep")
+            self._describe(self.folder)
         except (NstError, OSError) as error:
             console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
             raise SystemExit(2) from error
@@ -63,7 +64,7 @@ class Multirun(Callback):
             except (NstError, OSError) as error:
                 log.error("%s", error)
                 failed = True
-        self._describe(self.sweep["name"], ended=now())
+        self._describe(self.folder, ended=now())
         if self.logbook:
             self.logbook.end(self.folder)
             self.logbook.wait()
@@ -72,11 +73,10 @@ class Multirun(Callback):
         if failed:
             raise SystemExit(1)
 
-    def _describe(self, name: str, ended: str | None = None) -> None:
-        assert self.folder is not None
+    def _describe(self, folder: Path, ended: str | None = None) -> None:
         command = shlex.join(["python", "run.py", *sys.argv[1:]])
-        self.sweep = {"name": name, "command": command, "started": self.started, "ended": ended}
-        write_json(self.folder / "sweep.json", self.sweep)
+        sweep = {"name": self.name, "command": command, "started": self.started, "ended": ended}
+        write_json(folder / "sweep.json", sweep)
 
 
 def results_of(sweep: Path) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,9 +85,8 @@ class Objective:
             ]
             for cell in cells
         ]
-        options = {"dtype": network.wide, "device": network.device}
-        self._sum_weights = torch.tensor(sum_weights, **options)  # [B, 3]
-        self._layer_weights = torch.tensor(layer_weights, **options)  # [B, 2, T]
+        self._sum_weights = self._on_device(sum_weights)  # [B, 3]
+        self._layer_weights = self._on_device(layer_weights)  # [B, 2, T]
         self._terms = self._prepare(terms)
 
     @torch.no_grad()
@@ -117,6 +117,9 @@ class Objective:
             gradient += self.network.backward(run, add_gradient)
         return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
 
+    def _on_device(self, values: list[Any]) -> Tensor:
+        return torch.tensor(values, dtype=self.network.wide, device=self.network.device)
+
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> "dict[Tap, list[_Term]]":
         """Group the rows that share a term at a tap, and compute their targets."""
         images = _ImageFeatures(self.network)
@@ -135,9 +138,7 @@ class Objective:
                 weight = self._sum_weights[rows, side] * self._layer_weights[rows, side, column]
                 features = [images(self.cells[row].image(kind), tap) for row in rows]
                 term = ContentTerm if kind == "content" else StyleTerm
-                prepared[tap].append(
-                    term(_Rows(rows, self.network.device), column, weight, features)
-                )
+                prepared[tap].append(term(_Rows(rows, self.network.device), column, weight, features))
         return prepared
 
 
@@ -180,7 +181,11 @@ class _Term:
     """One layer's loss, for the rows that have it."""
 
     def __init__(self, rows: _Rows, column: int, weight: Tensor) -> None:
-        self.rows, self.column, self.weight = rows, column, weight  # weight: [b], in the row's total
+        self.rows, self.column, self.weight = (
+            rows,
+            column,
+            weight,
+        )  # weight: [b], in the row's total
 
     def evaluate(self, features: Tensor, values: Tensor) -> None:
         """Write this term's values into its column of `values` `[B, T]`."""
@@ -194,17 +199,15 @@ class _Term:
 class ContentTerm(_Term):
     """Feature maps against those of the content image."""
 
-    def __init__(
-        self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]) -> None:
         super().__init__(rows, column, weight)
         self.target = _stack(features)
 
-    def evaluate(self, features: Tensor, values: Tensor) -> None:  # noqa: D102
+    def evaluate(self, features: Tensor, values: Tensor) -> None:
         value = losses.content_loss(self.rows.of(features), self.target)
         self.rows.add(values[:, self.column], value)
 
-    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:  # noqa: D102
+    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
         mine = losses.content_gradient(self.rows.of(features), self.target, self.weight)
         self.rows.add(gradient, mine)
 
@@ -212,22 +215,20 @@ class ContentTerm(_Term):
 class StyleTerm(_Term):
     """Gram matrices against those of the style image."""
 
-    def __init__(
-        self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]
-    ) -> None:
+    def __init__(self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]) -> None:
         super().__init__(rows, column, weight)
         grams = {id(f): losses.gram_matrix(f) for f in features}
         self.target = _stack([grams[id(f)] for f in features])
         self.factor = self.target  # of the latest evaluation; what the backward pass needs of it
 
-    def evaluate(self, features: Tensor, values: Tensor) -> None:  # noqa: D102
+    def evaluate(self, features: Tensor, values: Tensor) -> None:
         mine = self.rows.of(features)
         positions = mine.shape[2] * mine.shape[3]
         difference = losses.gram_matrix(mine) - self.target
         self.rows.add(values[:, self.column], losses.style_loss(difference, positions))
         self.factor = losses.style_gradient_factor(difference, positions, self.weight)
 
-    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:  # noqa: D102
+    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
         mine = self.rows.of(features)
         b, channels, height, width = mine.shape
         # The factor is symmetric, so positions can come first: the layout that is contiguous in

@@ -43,9 +43,7 @@ class ConsoleHandler(logging.Handler):
 
 
 @contextmanager
-def shown(
-    jobs: Sequence[Job], first: int = 0, of: int | None = None
-) -> Iterator[Callable[[Progress], None]]:
+def shown(jobs: Sequence[Job], first: int = 0, of: int | None = None) -> Iterator[Callable[[Progress], None]]:
     """Show the progress of a batch; yields what `run_batch` is to call.
 
     Args:

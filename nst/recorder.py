@@ -82,9 +82,7 @@ class Recorder:
         # 17 significant digits hold a float64, 9 a float32.
         digits = 17 if mine.dtype == torch.float64 else 9
         for row, values in enumerate(mine.tolist(), first):
-            self._table.write(
-                ",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n"
-            )
+            self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
         self._video.append(to_uint8(canvas))
         self.frames.append(iteration)
         self._canvas, self._losses = canvas, mine[-1].tolist()
@@ -139,8 +137,6 @@ class Scribe:
             for row, recorder in enumerate(self.recorders):
                 if recorder.error is None:
                     try:
-                        recorder.add(
-                            snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row]
-                        )
+                        recorder.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
                     except Exception as error:  # whatever it is, it is this cell's
                         recorder.fail(error)

@@ -41,9 +41,7 @@ def read_json(path: Path) -> Json:
     try:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
-        raise NstError(
-            f"{path.parent}: no {path.name} in it; give a run or sweep directory"
-        ) from None
+        raise NstError(f"{path.parent}: no {path.name} in it; give a run or sweep directory") from None
 
 
 def millis(moment: str) -> int:
@@ -92,16 +90,14 @@ class RunView:
             "nst.model": model["name"],
             "nst.model.asked": model["asked"],
             "nst.model.weights": model["weights"],
-            "nst.versions": ", ".join(
-                f"{name} {which}" for name, which in record["versions"].items()
-            ),
+            "nst.versions": ", ".join(f"{name} {which}" for name, which in record["versions"].items()),
         }
         if record.get("frames"):
             tags["mlflow.loggedImages"] = "True"
         if record.get("git"):
             tags["nst.git"] = record["git"]
         if record.get("error"):
-            tags["nst.error"] = tags["mlflow.note.content"] = record["error"]
+            tags["nst.error"] = record["error"]
         return tags
 
     def params(self) -> dict[str, str]:
@@ -155,29 +151,14 @@ class RunView:
                     # A video's sides are even: beside an odd canvas it has a row and a column more.
                     image = Image.fromarray(pixels[:height, :width])
                     moment = self._moment(frames[index], frames[-1] + 1)
-                    write_step(stage, "canvas", frames[index], moment, image)
-            write_step(stage, "canvas", frames[-1], self.ended, canvas)
+                    _write_step(stage, frames[index], moment, image)
+            _write_step(stage, frames[-1], self.ended, canvas)
         if found != len(frames):
-            raise NstError(
-                f"{path}: {found} frames, where run.json names {len(frames)}; paint the run again"
-            )
+            raise NstError(f"{path}: {found} frames, where run.json names {len(frames)}; paint the run again")
 
     def _moment(self, iteration: int, iterations: int) -> int:
         """When an iteration was done, in ms, as if all had taken equally long."""
         return self.started + (self.ended - self.started) * (iteration + 1) // iterations
-
-
-def write_step(stage: Path, key: str, step: int, moment: int, image: Image.Image) -> None:
-    """Write an image and its thumbnail into `stage` under the names `MlflowClient.log_image` gives.
-
-    `log_image` itself makes three requests an image, one after the other; a folder sent as a whole
-    takes two, and the names are the same when it is sent again.
-    """
-    (stage / "images").mkdir(exist_ok=True)
-    name = f"{key}+step+{step}+timestamp+{moment}+nst"
-    image.save(stage / "images" / f"{name}.png")
-    thumbnail = ImageOps.contain(image, THUMBNAIL)
-    thumbnail.save(stage / "images" / f"{name}+compressed.webp")
 
 
 def table(views: list[RunView]) -> Json:
@@ -208,3 +189,16 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         yield prefix, " ".join(str(item) for item in value)
     else:
         yield prefix, str(value)
+
+
+def _write_step(stage: Path, step: int, moment: int, image: Image.Image) -> None:
+    """Write an image and its thumbnail into `stage` under the names `MlflowClient.log_image` gives.
+
+    `log_image` itself makes three requests an image, one after the other; a folder sent as a whole
+    takes two, and the names are the same when it is sent again.
+    """
+    (stage / "images").mkdir(exist_ok=True)
+    name = f"canvas+step+{step}+timestamp+{moment}+nst"
+    image.save(stage / "images" / f"{name}.png")
+    thumbnail = ImageOps.contain(image, THUMBNAIL)
+    thumbnail.save(stage / "images" / f"{name}+compressed.webp")

@@ -25,14 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from PIL import Image
 
 from nst.errors import NstError
 from nst.files import write_whole
-from nst.run_view import Point, RunView, millis, read_json, table, write_step
+from nst.run_view import Point, RunView, millis, read_json, table
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
-    from mlflow.entities import Run, RunInfo, RunTag
+    from mlflow.entities import Run, RunInfo
     from mlflow.tracking import MlflowClient
 
 RECORD = "mlflow.json"
@@ -109,7 +108,8 @@ def log_run(run_dir: Path, store: Store) -> str:
 
             experiment_id = parent.experiment_id if parent else _experiment(client, store)
             info = client.create_run(experiment_id, view.started, tags, view.record["name"]).info
-            _log_batches(client, info.run_id, params, points)
+            note = view.record.get("error") or _picture(info.run_id, view.folder / "canvas.png")
+            _log_batches(client, info.run_id, note, params, points)
             client.log_artifacts(info.run_id, stage)
         _delete_others(client, info, tags, known)
         client.set_terminated(info.run_id, view.status, view.ended)
@@ -118,7 +118,7 @@ def log_run(run_dir: Path, store: Store) -> str:
 
 
 def end_sweep(sweep_dir: Path, store: Store) -> str:
-    """Log the cells that are not logged yet, then the sheet and the table, and end the parent.
+    """Log the cells that are not logged yet, then the sheets and the table, and end the parent.
 
     The parent is FINISHED when every cell is, else FAILED. Returns its run id. Raises as
     `log_run` does.
@@ -135,11 +135,9 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
             if path.is_file() and path.name not in (RECORD, LOCK):
                 shutil.copy2(path, stage)
         (Path(stage) / "cells.json").write_text(json.dumps(table(cells)))
-        if (sweep_dir / "sheet.png").is_file():
-            with Image.open(sweep_dir / "sheet.png") as sheet:
-                write_step(Path(stage), "sheet", 0, millis(sweep["started"]), sheet)
         client.log_artifacts(run_id, stage)
-        client.log_batch(run_id, tags=_sheet_tags(sweep))
+        picture = _picture(run_id, sweep_dir / "sheet.png")
+        client.set_tag(run_id, "mlflow.note.content", f"`{sweep['command']}`\n\n{picture}")
         status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
         ended = sweep.get("ended")
         client.set_terminated(run_id, status, millis(ended) if ended else None)
@@ -235,6 +233,7 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
             "nst.run_dir": str(sweep_dir),
             "nst.started": sweep["started"],
             "nst.command": sweep["command"],
+            "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}]),
         }
         info = client.create_run(
             experiment_id, start_time=millis(sweep["started"]), tags=tags, run_name=sweep["name"]
@@ -279,26 +278,22 @@ def _delete_others(
         client.delete_run(run_id)
 
 
-def _sheet_tags(sweep: dict[str, str]) -> list["RunTag"]:
-    """What makes MLflow show the sheet as an image, and cells.json as a table."""
-    from mlflow.entities import RunTag
-
-    return [
-        RunTag("mlflow.loggedImages", "True"),
-        RunTag("mlflow.loggedArtifacts", json.dumps([{"path": "cells.json", "type": "table"}])),
-        RunTag("mlflow.note.content", f"`{sweep['command']}`"),
-    ]
+def _picture(run_id: str, path: Path) -> str:
+    """Markdown that shows an artifact in a run's description; empty if there is no such file."""
+    address = f"get-artifact?path={path.name}&run_uuid={run_id}"
+    return f"![{path.name}]({address})" if path.is_file() else ""
 
 
 def _log_batches(
-    client: "MlflowClient", run_id: str, params: dict[str, str], points: list[Point]
+    client: "MlflowClient", run_id: str, note: str, params: dict[str, str], points: list[Point]
 ) -> None:
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric, Param, RunTag
 
+    tags = [RunTag("mlflow.note.content", note)]
     entities = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
     metrics = [Metric(point.key, point.value, point.millis, point.step) for point in points]
-    first = ENTITIES_A_CALL - len(entities)
-    client.log_batch(run_id, metrics[:first], entities)
+    first = ENTITIES_A_CALL - len(entities) - len(tags)
+    client.log_batch(run_id, metrics[:first], entities, tags)
     for start in range(first, len(metrics), ENTITIES_A_CALL):
         client.log_batch(run_id, metrics[start : start + ENTITIES_A_CALL])
 

@@ -83,9 +83,7 @@ class VGG:
             _Stage(
                 layer,
                 pooled=layer.endswith("_1") and layer != "conv1_1",
-                weight=tensors[f"{layer}.weight"].to(
-                    self.device, dtype, memory_format=memory_format
-                ),
+                weight=tensors[f"{layer}.weight"].to(self.device, dtype, memory_format=memory_format),
                 bias=tensors[f"{layer}.bias"].to(self.device, dtype),
             )
             for layer in order[:depth]
@@ -146,9 +144,7 @@ class VGG:
                 add_gradient(after, gradient)
             if not last or after in self.taps:
                 output = run.last if last else self._output(run, depth)
-                torch.ops.aten.threshold_backward.grad_input(
-                    gradient, output, 0, grad_input=gradient
-                )
+                torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
             if before in self.taps:
                 add_gradient(before, gradient)
             gradient = torch.ops.aten.convolution_backward(

@@ -62,9 +62,7 @@ class PlainCell:
             out["style"] = out["style"] + weight * out[f"style/{layer}"]
         x = canvas.double()
         out["tv"] = (x[:, 1:] - x[:, :-1]).abs().mean() + (x[:, :, 1:] - x[:, :, :-1]).abs().mean()
-        out["total"] = (
-            self.alpha * out["content"] + self.beta * out["style"] + self.gamma * out["tv"]
-        )
+        out["total"] = self.alpha * out["content"] + self.beta * out["style"] + self.gamma * out["tv"]
         return out
 
     def paint(self, start: Tensor, optimizer: str, evaluations: int) -> list[tuple[float, Tensor]]:

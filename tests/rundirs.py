@@ -223,8 +223,7 @@ def _paint(folder: Path, config: dict[str, Any], frames: list[int]) -> dict[str,
                 for layer in chosen
             }
             sums = {
-                kind: sum(terms[f"{kind}/{layer}"] for layer in chosen)
-                for kind, chosen in layers.items()
+                kind: sum(terms[f"{kind}/{layer}"] for layer in chosen) for kind, chosen in layers.items()
             }
             sums["tv"] = float(sum(np.mean(np.abs(np.diff(canvas, axis=axis))) for axis in (0, 1)))
             final = {"total": sum(config["weights"][kind] * sums[kind] for kind in sums), **sums}

@@ -64,7 +64,7 @@ def cells(draw) -> tuple[Cell, torch.Tensor, float]:
     """A cell of 16 px with its initial canvas and a factor for the learning rate."""
     layers = st.sets(st.sampled_from(["conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv5_1"]))
     weights = st.floats(0.01, 10)
-    content = {layer: 1.0 for layer in sorted(draw(layers))}
+    content = dict.fromkeys(sorted(draw(layers)), 1.0)
     style = {layer: draw(weights) for layer in sorted(draw(layers))}
     images = st.integers(0, 3).map(lambda seed: IMAGES[seed])
     cell = Cell(
@@ -85,9 +85,7 @@ def cells(draw) -> tuple[Cell, torch.Tensor, float]:
 IMAGES = [image(seed, 16) for seed in range(4)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "iterations", "tolerance"), [("adam", 30, 1e-9), ("lbfgs", 25, 1e-6)]
-)
+@pytest.mark.parametrize(("kind", "iterations", "tolerance"), [("adam", 30, 1e-9), ("lbfgs", 25, 1e-6)])
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(drawn=st.lists(cells(), min_size=2, max_size=4))
 def test_a_batched_cell_equals_the_cell_alone(kind, iterations, tolerance, drawn):

@@ -194,9 +194,7 @@ def test_images_stand_where_they_vary(tmp_path):
         "0/style.png",
         "1/style.png",
     ]
-    assert images("only style", [[*job, "mode=visualize_style"] for job in product(seeds)]) == [
-        "0/style.png"
-    ]
+    assert images("only style", [[*job, "mode=visualize_style"] for job in product(seeds)]) == ["0/style.png"]
     variants = ["variant=adam", "variant=adam_second_pair"]
     assert images("too many", product(variants, pairs)) == []
 

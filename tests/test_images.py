@@ -97,17 +97,13 @@ def test_resizes_like_antialiased_bilinear_interpolation(
     path = tmp_path / "image.png"
     Image.fromarray(pixels).save(path)
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    expected = F.interpolate(
-        whole, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )[0]
+    expected = F.interpolate(whole, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
     # PIL rounds to 8 bits after each of its two passes, hence one level and not zero.
     torch.testing.assert_close(read(path, size, KEY), expected, rtol=0, atol=1.001 / 255)
 
 
 def test_reads_a_photograph_as_pil_does() -> None:
-    seed_way = np.asarray(
-        Image.open(PAGODA).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)
-    )
+    seed_way = np.asarray(Image.open(PAGODA).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
     assert np.array_equal(levels(PAGODA, 128), seed_way)
 
 
@@ -138,12 +134,8 @@ def test_grey_with_alpha_shows_white(tmp_path: Path) -> None:
     assert levels(path, 2)[..., 0].tolist() == [[0, 255], [100, 204]]
 
 
-@pytest.mark.parametrize(
-    ("form", "transparency"), [("GIF", 1), ("PNG", 1), ("PNG", b"\xff\x00\xff")]
-)
-def test_transparent_palette_shows_white(
-    tmp_path: Path, form: str, transparency: int | bytes
-) -> None:
+@pytest.mark.parametrize(("form", "transparency"), [("GIF", 1), ("PNG", 1), ("PNG", b"\xff\x00\xff")])
+def test_transparent_palette_shows_white(tmp_path: Path, form: str, transparency: int | bytes) -> None:
     path = tmp_path / f"image.{form.lower()}"
     image = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8))
     image.putpalette([250, 0, 0, 0, 250, 0, 0, 0, 250])
@@ -297,9 +289,7 @@ def test_missing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("foo.jpg", "file/foo.jpg", "dangling"):
-        assert refusal(tmp_path / name) == (
-            "no such file; give the path of an image (PNG, JPEG, ...)"
-        )
+        assert refusal(tmp_path / name) == ("no such file; give the path of an image (PNG, JPEG, ...)")
 
 
 def test_directory(tmp_path: Path) -> None:
@@ -337,9 +327,7 @@ def test_corrupt_in_the_middle(tmp_path: Path) -> None:
     assert message.endswith("); if it is damaged, fetch it or save it again")
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     form=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO"]),
     damage=st.lists(st.tuples(st.integers(0, 255), st.floats(0, 1)), max_size=4),
@@ -417,9 +405,7 @@ def test_decompression_bomb(tmp_path: Path) -> None:
     assert message.endswith("; resize it, then try again")
 
 
-def test_a_large_image_is_read_without_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_image_is_read_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.png"
     Image.new("RGB", (12, 12), "red").save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # warns above it, refuses above twice it

@@ -27,7 +27,16 @@ def mixed() -> list[Cell]:
         Cell(image(0), image(1), {"conv2_1": 1.0}, weights, "conv", 5.0, 7000.0, 1.2),
         Cell(image(0), image(1), {}, {"conv4_1": 3.0, "conv1_1": 0.2}, "relu", 5.0, 70.0, 1.2),
         Cell(image(2), image(3), {"conv5_1": 1.0, "conv1_1": 1.0}, {}, "conv", 2.0, 0.0, 0.2),
-        Cell(image(2), image(1), {"conv3_1": 1.0}, {"conv3_1": 1.0, "conv1_1": 2.0}, "relu", 5, 7e3, 0),
+        Cell(
+            image(2),
+            image(1),
+            {"conv3_1": 1.0},
+            {"conv3_1": 1.0, "conv1_1": 2.0},
+            "relu",
+            5,
+            7e3,
+            0,
+        ),
         Cell(image(0), image(3), {"conv2_1": 1.0}, {"conv4_2": 1.0}, "conv", 0.5, 7e3, 3.0),
     ]
 
@@ -101,7 +110,14 @@ def test_the_network_is_cut_behind_its_deepest_tap():
 def test_terms_that_no_cell_has_are_not_computed():
     cells = [mixed()[2], mixed()[2]]
     objective = Objective(network("vgg16", cells), cells)
-    assert objective.columns == ("total", "content", "style", "tv", "content/conv1_1", "content/conv5_1")
+    assert objective.columns == (
+        "total",
+        "content",
+        "style",
+        "tv",
+        "content/conv1_1",
+        "content/conv5_1",
+    )
 
 
 def test_conv_and_relu_really_differ():

@@ -264,9 +264,7 @@ def test_half_a_file_left_behind_is_never_taken_for_a_whole(
     assert kept(cache) == [".vgg19-abc.safetensors", "vgg19.safetensors"]
 
 
-def test_refusals(
-    server: Server, published: str, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals(server: Server, published: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusals: list[tuple[str, Answer]] = [
         ("has not the known sha256", server.whole(b"a page of the hotel's wireless network")),
         ("broke off", break_off),
@@ -423,9 +421,7 @@ def test_vgg16_from_an_index_stands_in_for_vgg19(
     layers = [key.removesuffix(".bias") for key in vgg16.tensors if key.endswith(".bias")]
     network = {
         f"Conv_{number}": {
-            "kernel": np.ascontiguousarray(
-                vgg16.tensors[f"{layer}.weight"].permute(2, 3, 1, 0).numpy()
-            ),
+            "kernel": np.ascontiguousarray(vgg16.tensors[f"{layer}.weight"].permute(2, 3, 1, 0).numpy()),
             "bias": vgg16.tensors[f"{layer}.bias"].numpy(),
         }
         for number, layer in enumerate(layers)
@@ -599,8 +595,7 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
         "shape.safetensors": "its conv2_1.weight is [128, 3, 3, 3] of torch.float32, "
         "vgg19 wants [128, 64, 3, 3] of floats",
         "int.safetensors": "its conv1_1.bias is [64] of torch.int32, vgg19 wants [64] of floats",
-        "vgg16.safetensors": "its conv3_4.weight or features.16.weight, [256, 256, 3, 3], "
-        "is missing",
+        "vgg16.safetensors": "its conv3_4.weight or features.16.weight, [256, 256, 3, 3], is missing",
     }.items():
         with pytest.raises(NstError) as error:
             load("vgg19", str(tmp_path / file), fallback="vgg16")

@@ -37,14 +37,15 @@ class History:
     def empty(cls, rows: int, size: int, pairs: int, like: Tensor) -> "History":
         """No pairs yet, for rows of `size` numbers."""
         slots, chunks = pairs + 1, -(-size // CHUNK)
-        small = {"dtype": torch.float64, "device": like.device}
+        small = like.new_zeros(rows, slots, dtype=torch.float64)
+        square = like.new_zeros(rows, slots, slots, dtype=torch.float64)
         return cls(
-            like.new_zeros(rows, chunks, 2 * slots, min(CHUNK, size)),
-            torch.zeros(rows, dtype=torch.long, device=like.device),
-            torch.zeros(rows, slots, slots, **small),
-            torch.zeros(rows, slots, **small),
-            torch.zeros(rows, slots, slots, **small),
-            torch.ones(rows, **small),
+            blocks=like.new_zeros(rows, chunks, 2 * slots, min(CHUNK, size)),
+            slot=like.new_zeros(rows, dtype=torch.long),
+            inverse=square,
+            curvature=small,
+            gram=square.clone(),
+            scale=like.new_ones(rows, dtype=torch.float64),
         )
 
     def direction(self, gradient: Tensor, s: Tensor, y: Tensor, moved: Tensor) -> Tensor:
