@@ -1,5 +1,6 @@
 """One iteration of one canvas by its parts, against the floor: its convolutions timed alone."""
 
+import argparse
 from collections.abc import Callable
 from functools import partial
 
@@ -27,32 +28,206 @@ from benchmarks.plain import PlainLoop
 from nst import losses
 from nst.engine import DTYPES, Engine, arithmetic
 from nst.objective import Objective
-from nst.vgg import VGG, Pass, Tap
+from nst.vgg import Pass
 
+aten = torch.ops.aten
 FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
+OPTIMIZERS = ("adam", "lbfgs")
 
 
-def convolutions(network: VGG, run: Pass) -> dict[str, Work]:
-    """Each convolution of the network, forward and back to its input, by `layer/direction/format`."""
+def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
+    """Each convolution, forward and back to its input, by `layer, direction, memory format`."""
     works: dict[str, Work] = {}
     for name, layout in FORMATS.items():
-        for stage, features in zip(network.stages, run.inputs, strict=True):
+        for stage, features in zip(goal.network.stages, run.inputs, strict=True):
             x = features.contiguous(memory_format=layout)
             weight = stage.weight.contiguous(memory_format=layout)
-            gradient = torch.randn_like(F.conv2d(x, weight, stage.bias, padding=1))
             forward = partial(F.conv2d, x, weight, stage.bias, padding=1)
-            backward = partial(
-                torch.ops.aten.convolution_backward,
+            gradient = torch.randn_like(forward())
+            works[f"{stage.layer}, forward, {name}"] = forward
+            works[f"{stage.layer}, backward, {name}"] = partial(
+                aten.convolution_backward,
                 *(gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
                 [True, False, False],
             )
-            works |= {f"{stage.layer}/{way}/{name}": work for way, work in
-                      (("forward", forward), ("backward", backward))}  # fmt: skip
     return works
 
 
 def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
-    """What an iteration does besides its convolutions, as the engine does it, by part."""
-    network = goal.network
-    outputs = [*(Pass_output for Pass_output in run.inputs[1:]), run.last]
-    ...
+    """What an iteration does besides its convolutions, done as the engine does it, by part."""
+    pools = [
+        (wide, indices, torch.randn_like(x))
+        for wide, indices, x in zip(run.before_pool, run.pool_indices, run.inputs, strict=True)
+        if wide is not None
+    ]
+    # What each ReLU gave: the next convolution's input, before its pooling.
+    outputs = [
+        x if wide is None else wide for x, wide in zip(run.inputs[1:], run.before_pool[1:], strict=True)
+    ]
+    tapped = {tap.layer for tap in run.features}
+    relus = [F.relu if stage.layer in tapped else F.relu_ for stage in goal.network.stages[: len(outputs)]]
+    copies, gradients = ([torch.randn_like(x) for x in outputs] for _ in range(2))
+    terms = [(term, run.features[tap]) for tap, each in goal._terms.items() for term in each]
+    values = canvas.new_zeros(len(canvas), len(terms))
+    sums = {tap: torch.zeros_like(features) for tap, features in run.features.items()}
+    tv_weight = canvas.new_full((len(canvas),), 1.2)
+    record, cursor = canvas.new_zeros(10, len(canvas), 10), torch.zeros_like(tv_weight).long()
+    row, image = record[:1].clone(), run.inputs[0]
+
+    def relu() -> None:
+        for function, x in zip(relus, copies, strict=True):
+            function(x)
+
+    def relu_backward() -> None:
+        for gradient, x in zip(gradients, outputs, strict=True):
+            aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+
+    def pool() -> None:
+        for wide, _, _ in pools:
+            F.max_pool2d(wide, 2, 2, return_indices=True)
+
+    def pool_backward() -> None:
+        for wide, indices, gradient in pools:
+            aten.max_pool2d_with_indices_backward(
+                gradient, wide, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+            )
+
+    def evaluate() -> None:
+        for term, features in terms:
+            term.evaluate(features, values)
+
+    def add_gradients() -> None:
+        for tap, each in goal._terms.items():
+            for term in each:
+                term.add_gradient(run.features[tap], sums[tap])
+
+    def total_variation() -> None:
+        losses.total_variation(canvas)
+        losses.total_variation_gradient(canvas, tv_weight)
+
+    def in_and_out() -> None:
+        canvas.to(image.dtype, memory_format=torch.channels_last)
+        torch.zeros_like(canvas).add_(image)
+
+    works: dict[str, Work] = {
+        "ReLU": relu,
+        "ReLU, backward": relu_backward,
+        "pooling": pool,
+        "pooling, backward": pool_backward,
+        "Gram matrices and losses": evaluate,
+        "their gradients": add_gradients,
+        "total variation": total_variation,
+        "canvas in, gradient out": in_and_out,
+        "record": lambda: record.index_copy_(0, cursor, row),
+    }
+    for name in OPTIMIZERS:
+        works[name] = optimizer_step(name, canvas)
+    return works
+
+
+def optimizer_step(name: str, canvas: Tensor) -> Work:
+    """A step from a gradient that is there, on a canvas of its own."""
+    optimizer, painted = optimizer_of(name, len(canvas), canvas.device), canvas.clone()
+    state, gradient = optimizer.init(painted), torch.randn_like(painted)
+    touch_history(state)
+    loss = canvas.new_ones(len(canvas))
+    return lambda: optimizer.step(painted, loss, gradient, state)
+
+
+def touch_history(state: object) -> None:
+    """Give an empty L-BFGS history memory of its own: fresh zeros all share one page, and its cache."""
+    if history := getattr(state, "history", None):
+        history.blocks.normal_()  # slots without a pair count for nothing, whatever they hold
+
+
+def paint(name: str, goal: Objective, canvas: Tensor, iterations: int, rounds: int) -> Work:
+    """The engine's next `iterations` iterations, with one snapshot."""
+    engine = Engine(goal, optimizer_of(name, len(canvas), canvas.device), canvas)
+    touch_history(engine.state)
+    stream = engine.paint((rounds + 10) * iterations, iterations)
+    return lambda: next(stream)
+
+
+def measure(options: argparse.Namespace, device: torch.device, precision: str) -> list[Table]:
+    """The tables of one precision."""
+    times, rounds = options.iterations or (5 if device.type == "cpu" else 50), options.repeats
+    goal = objective(options.size, 1, device, precision)
+    canvas = canvases(options.size, 1).to(device)
+    run = goal.network.forward(canvas)
+    for features in run.inputs:
+        check_sane("features", features)
+    parts = {"conv": convolutions(goal, run), "rest": the_rest(goal, run, canvas)}
+    loop = PlainLoop(
+        *(MODEL, weights(), default_cell(options.size), canvas[0].cpu(), device, "adam"),
+        cached=True,
+        frozen=True,
+        dtype=DTYPES[precision],
+    )
+    whole: dict[str, Work] = {
+        f"engine, {name}": paint(name, goal, canvas, times, rounds) for name in OPTIMIZERS
+    }
+    whole["textbook loop, adam"] = lambda: loop.run(times)
+    alone = {
+        f"{kind}: {name}": repeated(work, times, device)
+        for kind, works in parts.items()
+        for name, work in works.items()
+    }
+    seconds = fastest(alone | whole, device, rounds)
+    milliseconds = {name: taken / times * 1e3 for name, taken in seconds.items()}
+    check_sane("textbook loop", loop.canvas.detach())
+    return tables(goal, milliseconds, list(parts["rest"]), list(whole), precision)
+
+
+def tables(
+    goal: Objective, ms: dict[str, float], rest: list[str], whole: list[str], precision: str
+) -> list[Table]:
+    """Lay the milliseconds out: by convolution, and by part with the floor and the whole."""
+    by_layer = Table(
+        f"{precision}: each convolution alone, ms",
+        ["layer", *(f"{way}, {name}" for name in FORMATS for way in ("forward", "backward"))],
+    )
+    columns: list[Callable[[str], float]] = [
+        lambda layer, way=way, name=name: ms[f"conv: {layer}, {way}, {name}"]  # type: ignore[misc]
+        for name in FORMATS
+        for way in ("forward", "backward")
+    ]
+    layers = [stage.layer for stage in goal.network.stages]
+    for layer in layers:
+        by_layer.add(layer, *(column(layer) for column in columns))
+    totals = [sum(map(column, layers)) for column in columns]
+    by_layer.add("all", *totals)
+
+    floor, contiguous = sum(totals[:2]), sum(totals[2:])
+    by_part = Table(f"{precision}: an iteration by part", ["part", "ms", "/ floor"])
+
+    def add(name: str, value: float) -> None:
+        by_part.add(name, value, value / floor)
+
+    add("floor: convolutions, channels last", floor)
+    add("convolutions, contiguous", contiguous)
+    for name in rest:
+        add(name, ms[f"rest: {name}"])
+    common = floor + sum(ms[f"rest: {name}"] for name in rest if name not in OPTIMIZERS)
+    for name in OPTIMIZERS:
+        add(f"sum of the parts, {name}", common + ms[f"rest: {name}"])
+    for name in whole:
+        add(name, ms[name])
+    return [by_part, by_layer]
+
+
+def main() -> None:
+    """Tables for each precision."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--size", type=int, default=128, help="of the canvas, pixels")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--iterations", type=int, help="in a round; default: 5; on CUDA 50")
+    options = parser.parse_args()
+    device, found = device_of(options.device), list[Table]()
+    for precision in options.precisions:
+        with arithmetic(precision), torch.no_grad():
+            found += measure(options, device, precision)
+    publish("One iteration against its convolutions", found, device, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ from nst.optimizers.adam import Adam
 from nst.optimizers.lbfgs import LBFGS
 from nst.recorder import Recorder, Scribe
 from nst.sweep import Job, identity
-from nst.vgg import LAYERS, VGG, Tap, activation_bytes
+from nst.vgg import VGG, Tap, activation_bytes
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,7 @@ def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path
     started = time.perf_counter()
     config = rows[0].job.config
     device = device_of(config)
+    most_rows([row.job.config for row in rows])
     with arithmetic(config.hardware.precision.name):
         engine = _engine(rows, device)
         for row in rows:
@@ -184,7 +185,6 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
     """Network, objective, optimizer and canvases of a batch."""
     jobs, cells = [row.job for row in rows], [row.cell for row in rows]
     config, weights = jobs[0].config, _weights(jobs[0].config)
-    _check_memory(config, weights.name, cells, device)
     network = VGG(
         weights.name,
         weights.tensors,
@@ -233,24 +233,37 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _check_memory(config: Config, model: str, cells: Sequence[Cell], device: torch.device) -> None:
-    """Refuse a size that cannot fit before anything is painted."""
-    layers = {layer for cell in cells for layer in (*cell.content_layers, *cell.style_layers)}
-    deepest = max(layers, key=LAYERS[model].index)
-    wide = 8 if config.hardware.precision.name == "fp64" else 4
-    narrow = 2 if config.hardware.precision.name == "bf16" else wide
-    row = activation_bytes(model, deepest, config.size, narrow)
-    history = 2 * (HISTORY + 1) if config.optimizer.name.name == "lbfgs" else 2
-    row += (history + 8) * 3 * config.size**2 * wide
+def most_rows(configs: Sequence[Config]) -> int:
+    """How many rows a batch of such cells may have: `hardware.max_batch`, or what fits in memory.
+
+    Raises:
+        NstError: not even one fits.
+    """
+    config, device = configs[0], device_of(configs[0])
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
+    row = max(map(_row_bytes, configs))
     if row > free:
         raise NstError(
             f"size={config.size}: one canvas needs about {row / 2**30:.1f} GiB with "
             f"optimizer={config.optimizer.name.name}, and {free / 2**30:.1f} GiB are free on {device}; "
             "give a smaller size"
         )
+    fitting = max(1, int(0.8 * free / row))  # the estimate leaves out what the libraries take
+    wanted = config.hardware.max_batch
+    return fitting if wanted == "auto" else int(wanted)
+
+
+def _row_bytes(config: Config) -> int:
+    """Memory that one row of a batch takes, about."""
+    wide = 8 if config.hardware.precision.name == "fp64" else 4
+    narrow = 2 if config.hardware.precision.name == "bf16" else wide
+    # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
+    canvases = 8 + (2 * (HISTORY + 1) if config.optimizer.name.name == "lbfgs" else 2)
+    layers = {*content_layers(config), *style_layers(config)}
+    activations = activation_bytes(config.model.name.name, layers, config.size, narrow)
+    return activations + canvases * 3 * config.size**2 * wide
 
 
 def _weights(config: Config) -> pretrained.Weights:

@@ -87,6 +87,7 @@ class HardwareConfig:
     device: str = MISSING
     precision: Precision = MISSING
     capture: bool = True
+    max_batch: int | str = "auto"
 
 
 @dataclass
@@ -166,6 +167,9 @@ def check(config: Config) -> None:
         _weight(f"weights.{key}", getattr(config.weights, key))
     for index, weight in enumerate(config.weights.style_layers):
         _weight(f"weights.style_layers[{index}]", weight)
+    rows = config.hardware.max_batch
+    if rows != "auto" and (not isinstance(rows, int) or rows < 1):
+        raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
     check_layers(config, config.model.name.name)
     _check_size(config)
     _check_device(config.hardware.device)

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from nst.batch import Result, run_batch
+from nst.batch import Result, most_rows, run_batch
 from nst.config import from_composed
 from nst.errors import NstError
 from nst.logbook import logbook
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 def job_of(composed: DictConfig) -> Job:
     """The job that Hydra has set up; raises NstError where its config cannot be painted."""
     hydra = HydraConfig.get()
-    name = " ".join(_telling(hydra.overrides.task)) or "defaults"
-    return Job(from_composed(composed), Path(hydra.runtime.output_dir).resolve(), name)
+    folder = Path(hydra.runtime.output_dir).resolve()
+    return Job(from_composed(composed), folder, _telling(hydra.overrides.task))
 
 
 def paint(composed: DictConfig) -> float:
@@ -71,7 +71,7 @@ def paint_together(jobs: Sequence[Job]) -> list[Result]:
     book, results = logbook(jobs[0].config.tracking), dict[Path, Result]()
     if book:
         book.begin(jobs[0].folder.parent)
-    for batch in batches(jobs):
+    for batch in batches(jobs, most_rows):
         for result in _paint_what_fits(batch, len(results), len(jobs)):
             results[result.folder] = result
             if book:
@@ -100,14 +100,16 @@ def _paint_what_fits(batch: Sequence[Job], done: int, of: int) -> list[Result]:
     return [*first, *_paint_what_fits(batch[half:], done + half, of)]
 
 
-def _telling(overrides: Sequence[str]) -> list[str]:
+def _telling(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that can tell one cell from another: the preset is what they have in common."""
-    return [override for override in overrides if not override.startswith("experiment=")]
+    return tuple(override for override in overrides if not override.startswith("experiment="))
 
 
 def _named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs, their names without the overrides that all of them have."""
-    parts = [job.name.split() for job in jobs]
-    common = set(parts[0]).intersection(*parts)
-    names = [" ".join(part for part in own if part not in common) for own in parts]
-    return [replace(job, name=name or job.name) for job, name in zip(jobs, names, strict=True)]
+    """The same jobs, without the overrides that all of them have; a single job keeps its own."""
+    if len(jobs) == 1:
+        return list(jobs)
+    common = set.intersection(*(set(job.overrides) for job in jobs))
+    return [
+        replace(job, overrides=tuple(part for part in job.overrides if part not in common)) for job in jobs
+    ]

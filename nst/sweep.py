@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,11 +19,16 @@ NUMERICS = 1
 
 @dataclass(frozen=True)
 class Job:
-    """One cell to paint: its config, its run directory, and what it is called."""
+    """One cell to paint: its config, its run directory, and the overrides that tell it from others."""
 
     config: Config
     folder: Path
-    name: str
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return " ".join(self.overrides) or "defaults"
 
 
 def identity(config: Config, content: Tensor, style: Tensor, weights: str) -> str:
@@ -52,7 +57,7 @@ def identity(config: Config, content: Tensor, style: Tensor, weights: str) -> st
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
-def batches(jobs: Sequence[Job], largest: int | None = None) -> list[list[Job]]:
+def batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
     They share a step when the network, the size, the arithmetic, the kind of optimizer and the
@@ -60,7 +65,7 @@ def batches(jobs: Sequence[Job], largest: int | None = None) -> list[list[Job]]:
 
     Args:
         jobs: in any order.
-        largest: the most rows a batch may have; None for no limit.
+        most_rows: the most rows that a batch of such cells may have.
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
@@ -68,11 +73,11 @@ def batches(jobs: Sequence[Job], largest: int | None = None) -> list[list[Job]]:
         key = [config.model, config.hardware, config.optimizer.name]
         key += [config.size, config.iterations, config.save_every]
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
-    return [
-        group[start : start + (largest or len(group))]
-        for group in groups.values()
-        for start in range(0, len(group), largest or len(group))
-    ]
+    cut = []
+    for group in groups.values():
+        most = most_rows([job.config for job in group])
+        cut += [group[start : start + most] for start in range(0, len(group), most)]
+    return cut
 
 
 def _plain(value: Any) -> Any:

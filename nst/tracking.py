@@ -173,9 +173,10 @@ def _asking(store: Store) -> Iterator["MlflowClient"]:
         reason = " ".join(str(refusal).split())
         if len(reason) > 300:
             reason = f"{reason[:150]} … {reason[-150:]}"
+        options = f"--uri {shlex.quote(store.uri)} --experiment {shlex.quote(store.experiment)}"
         raise TrackingUnavailable(
             f"tracking.uri={store.uri}: {reason}; nothing is lost: once it answers, "
-            "`python -m nst.tracking FOLDER` logs what is missing"
+            f"`python -m nst.tracking FOLDER {options}` logs what is missing"
         ) from refusal
 
 
@@ -304,7 +305,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     default = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
     parser.add_argument("--uri", default=default, help="default: %(default)s")
-    parser.add_argument("--experiment", default="nst", help="default: %(default)s")
+    parser.add_argument("--experiment", default="neural-style-transfer", help="default: %(default)s")
     parser.add_argument("--canvas-steps", type=int, default=20, help="default: %(default)s")
     given = parser.parse_args()
     store = Store(given.uri, given.experiment, given.canvas_steps)

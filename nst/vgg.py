@@ -174,12 +174,9 @@ class VGG:
         return run.inputs[depth + 1] if wide is None else wide
 
 
-def activation_bytes(name: str, deepest: str, size: int, element_size: int) -> int:
-    """Bytes that one row of a batch keeps between a forward pass and its backward, about."""
-    total = 0
-    for layer in LAYERS[name]:
-        block = int(layer[4]) - 1
-        total += CHANNELS[block] * (size >> block) ** 2
-        if layer == deepest:
-            break
-    return 3 * total * element_size  # outputs, pooling with its indices, and the gradient on its way
+def activation_bytes(name: str, layers: Collection[str], size: int, element_size: int) -> int:
+    """Bytes that one row of a batch keeps between a pass to the deepest of `layers` and back, about."""
+    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
+    blocks = [int(layer[4]) - 1 for layer in LAYERS[name][:depth]]
+    elements = sum(CHANNELS[block] * (size >> block) ** 2 for block in blocks)
+    return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient

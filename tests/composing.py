@@ -1,0 +1,31 @@
+"""What the tests of the configuration share: composing as run.py does, without starting it."""
+
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from nst.cli import one_line
+from nst.config import ROOT, Config, from_composed, register
+
+register()
+
+
+def composed(overrides: Sequence[str] = (), hydra: bool = False) -> DictConfig:
+    """What Hydra makes of a command line; with its own part if `hydra`."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=hydra)
+
+
+def config(*overrides: str) -> Config:
+    """The checked config of a command line."""
+    return from_composed(composed(overrides))
+
+
+def refusal(*overrides: str) -> str:
+    """The line that a command line is refused with."""
+    try:
+        config(*overrides)
+    except Exception as error:
+        return one_line(error)
+    raise AssertionError(f"{overrides} was not refused")
