@@ -163,9 +163,15 @@ def measure(options: argparse.Namespace, device: torch.device, precision: str) -
         frozen=True,
         dtype=DTYPES[precision],
     )
-    whole: dict[str, Work] = {
-        f"engine, {name}": paint(name, goal, canvas, times, rounds) for name in OPTIMIZERS
-    }
+
+    def convolve() -> None:
+        for work in in_turn:
+            work()
+
+    in_turn = [work for name, work in parts["conv"].items() if name.endswith("last")]
+    whole: dict[str, Work] = {"convolutions in turn": repeated(convolve, times, device)}
+    for name in OPTIMIZERS:
+        whole[f"engine, {name}"] = paint(name, goal, canvas, times, rounds)
     whole["textbook loop, adam"] = lambda: loop.run(times)
     alone = {
         f"{kind}: {name}": repeated(work, times, device)

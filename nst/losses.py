@@ -19,15 +19,16 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     Returns:
         `[b]`, in at least float32.
     """
-    difference = (_wide(features) - _wide(target)).flatten(1)
-    squares: Tensor = torch.linalg.vecdot(difference, difference)
-    return squares / difference.shape[1]
+    difference = _wide(features) - _wide(target)
+    # A norm over three dimensions reads any layout as it lies; a flattened copy would cost more.
+    norm: Tensor = torch.linalg.vector_norm(difference, dim=(1, 2, 3))
+    return norm.square() / difference[0].numel()
 
 
-def content_gradient(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Derivative of `weight` `[b]` times `content_loss`, `[b, C, H, W]` in the features' dtype."""
+def add_content_gradient(gradient: Tensor, features: Tensor, target: Tensor, weight: Tensor) -> None:
+    """Add the derivative of `weight` `[b]` times `content_loss` to `gradient` `[b, C, H, W]`, in place."""
     scale = (2 * weight / features[0].numel()).to(features.dtype)
-    return (features - target) * scale.view(-1, 1, 1, 1)
+    gradient.addcmul_(features - target, scale.view(-1, 1, 1, 1))
 
 
 def gram_matrix(features: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,22 +171,21 @@ class _Rows:
     def of(self, x: Tensor) -> Tensor:
         return x[self.neighbours] if self.neighbours else x.index_select(0, self.index)
 
-    def add(self, x: Tensor, value: Tensor) -> None:
-        if self.neighbours:
-            x[self.neighbours].add_(value)
-        else:
-            x.index_add_(0, self.index, value)
+    @contextmanager
+    def of_in_place(self, x: Tensor) -> Iterator[Tensor]:
+        """These rows of `x`, to be changed in place: `x` has the changes afterwards."""
+        mine = self.of(x)
+        yield mine
+        if self.neighbours is None:
+            x.index_copy_(0, self.index, mine)
 
 
 class _Term:
     """One layer's loss, for the rows that have it."""
 
     def __init__(self, rows: _Rows, column: int, weight: Tensor) -> None:
-        self.rows, self.column, self.weight = (
-            rows,
-            column,
-            weight,
-        )  # weight: [b], in the row's total
+        self.rows, self.column = rows, column
+        self.weight = weight  # [b], in the row's total
 
     def evaluate(self, features: Tensor, values: Tensor) -> None:
         """Write this term's values into its column of `values` `[B, T]`."""
@@ -194,6 +194,10 @@ class _Term:
     def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
         """Add the weighted derivative with respect to `features` to `gradient`, both `[B, C, H, W]`."""
         raise NotImplementedError
+
+    def _write(self, values: Tensor, mine: Tensor) -> None:
+        with self.rows.of_in_place(values[:, self.column]) as into:
+            into.copy_(mine)
 
 
 class ContentTerm(_Term):
@@ -205,11 +209,11 @@ class ContentTerm(_Term):
 
     def evaluate(self, features: Tensor, values: Tensor) -> None:
         value = losses.content_loss(self.rows.of(features), self.target)
-        self.rows.add(values[:, self.column], value)
+        self._write(values, value)
 
     def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
-        mine = losses.content_gradient(self.rows.of(features), self.target, self.weight)
-        self.rows.add(gradient, mine)
+        with self.rows.of_in_place(gradient) as mine:
+            losses.add_content_gradient(mine, self.rows.of(features), self.target, self.weight)
 
 
 class StyleTerm(_Term):
@@ -225,22 +229,17 @@ class StyleTerm(_Term):
         mine = self.rows.of(features)
         positions = mine.shape[2] * mine.shape[3]
         difference = losses.gram_matrix(mine) - self.target
-        self.rows.add(values[:, self.column], losses.style_loss(difference, positions))
+        self._write(values, losses.style_loss(difference, positions))
         self.factor = losses.style_gradient_factor(difference, positions, self.weight)
 
     def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
         mine = self.rows.of(features)
-        b, channels, height, width = mine.shape
         # The factor is symmetric, so positions can come first: the layout that is contiguous in
         # channels_last, and the only one with a fast bfloat16 product on the CPU.
-        factor = self.factor.to(features.dtype).expand(b, -1, -1)
-        positions = mine.flatten(2).mT
-        if self.rows.neighbours:
+        factor = self.factor.to(features.dtype)
+        with self.rows.of_in_place(gradient) as into:
             # A product added in place: the largest of all the gradients, at no extra pass.
-            into = gradient[self.rows.neighbours].view(b, channels, height * width)
-            into.mT.baddbmm_(positions, factor)
-        else:
-            self.rows.add(gradient, (positions @ factor).mT.unflatten(2, (height, width)))
+            into.view(*into.shape[:2], -1).mT.baddbmm_(mine.flatten(2).mT, factor)
 
 
 def _stack(targets: Sequence[Tensor]) -> Tensor:

@@ -78,27 +78,22 @@ class RunView:
             return millis(self.record["ended"])
         return round((self.folder / "run.json").stat().st_mtime * 1000)
 
+    @property
+    def name(self) -> str:
+        """What its overrides say; without any, its folder."""
+        return self.record["name"] or self.folder.name
+
     def tags(self) -> dict[str, str]:
-        """What identifies the run, and what it ran on."""
-        record, model = self.record, self.record["model"]
-        tags = {
-            "nst.run_dir": str(self.folder),
-            "nst.started": record["started"],
-            "nst.identity": record["identity"],
-            "nst.device": record["device"],
-            "nst.precision": record["precision"],
-            "nst.model": model["name"],
-            "nst.model.asked": model["asked"],
-            "nst.model.weights": model["weights"],
-            "nst.versions": ", ".join(f"{name} {which}" for name, which in record["versions"].items()),
-        }
-        if record.get("frames"):
-            tags["mlflow.loggedImages"] = "True"
-        if record.get("git"):
-            tags["nst.git"] = record["git"]
-        if record.get("error"):
-            tags["nst.error"] = record["error"]
-        return tags
+        """What identifies the run, and what it ran on, as far as it got to know."""
+        keys = ("started", "identity", "device", "precision", "git", "error")
+        tags = {f"nst.{key}": self.record.get(key) for key in keys}
+        tags["nst.run_dir"] = str(self.folder)
+        for key, value in (self.record.get("model") or {}).items():
+            tags["nst.model" if key == "name" else f"nst.model.{key}"] = value
+        versions = (self.record.get("versions") or {}).items()
+        tags["nst.versions"] = ", ".join(f"{name} {version}" for name, version in versions)
+        tags["mlflow.loggedImages"] = "True" if self.record.get("frames") else None
+        return {key: str(value) for key, value in tags.items() if value}
 
     def params(self) -> dict[str, str]:
         """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1"."""
@@ -164,15 +159,14 @@ class RunView:
 def table(views: list[RunView]) -> Json:
     """The cells of a sweep as MLflow stores a table: what varies among them, and what came out."""
     params = [view.params() for view in views]
-    records = [view.record for view in views]
     keys = dict.fromkeys(key for cell in params for key in cell)
     varying = [key for key in keys if len({cell.get(key) for cell in params}) > 1]
-    timings = dict.fromkeys(key for record in records for key in record.get("timings") or {})
+    timings = dict.fromkeys(key for view in views for key in view.record.get("timings") or {})
     data = []
-    for cell, record in zip(params, records, strict=True):
-        row: list[Any] = [record["name"], record["status"], *(cell.get(key) for key in varying)]
-        row += [(record.get("final") or {}).get(key) for key in LOSSES]
-        row += [(record.get("timings") or {}).get(key) for key in timings]
+    for view, cell in zip(views, params, strict=True):
+        row: list[Any] = [view.name, view.record["status"], *(cell.get(key) for key in varying)]
+        row += [(view.record.get("final") or {}).get(key) for key in LOSSES]
+        row += [(view.record.get("timings") or {}).get(key) for key in timings]
         data.append(row)
     columns = ["name", "status", *varying, *LOSSES, *timings]
     # MLflow's page takes a column named a.b for b inside a, and shows nothing.

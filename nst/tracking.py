@@ -101,13 +101,13 @@ def log_run(run_dir: Path, store: Store) -> str:
 
         with tempfile.TemporaryDirectory() as stage:
             # Everything is read before the run is made: a broken directory leaves nothing behind.
-            others = shutil.ignore_patterns(RECORD)
+            others = shutil.ignore_patterns(RECORD, ".*-*")  # the latter were never completed
             shutil.copytree(view.folder, stage, ignore=others, dirs_exist_ok=True)
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
 
             experiment_id = parent.experiment_id if parent else _experiment(client, store)
-            info = client.create_run(experiment_id, view.started, tags, view.record["name"]).info
+            info = client.create_run(experiment_id, view.started, tags, view.name).info
             note = view.record.get("error") or _picture(info.run_id, view.folder / "canvas.png")
             _log_batches(client, info.run_id, note, params, points)
             client.log_artifacts(info.run_id, stage)

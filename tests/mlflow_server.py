@@ -1,4 +1,4 @@
-"""A real `mlflow server` on loopback, for tests."""
+"""A real `mlflow server` on loopback, and a server that only fails, for tests."""
 
 import os
 import signal
@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -79,3 +81,18 @@ def serving(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Answers every GET with an error, and asks to be left alone for an hour."""
+
+    asked: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        Broken.asked += 1
+        self.send_response(503 if Broken.asked % 2 else 500)
+        self.send_header("Retry-After", "3600")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

@@ -40,7 +40,7 @@ def test_defaults_are_the_seeds() -> None:
             "experiment": "neural-style-transfer",
             "canvas_steps": 20,
         },
-        "hardware": {"device": "auto", "precision": "fp32", "capture": True},
+        "hardware": {"device": "auto", "precision": "fp32", "capture": True, "max_batch": "auto"},
         "mode": "reconstruct",
         "activation": "conv",
         "size": 128,
@@ -208,6 +208,8 @@ REFUSED = [
     (["size=1", "mode=visualize_content"], "size=1:", ["at least 2 pixels"]),
     (["hardware.device=gpu"], "hardware.device=gpu:", ["auto, cpu, cuda, cuda:0"]),
     (["hardware.device=cuda:x"], "hardware.device=cuda:x:", ["auto, cpu, cuda, cuda:0"]),
+    (["hardware.max_batch=0"], "hardware.max_batch=0:", ["auto", "numbers from 1"]),
+    (["hardware.max_batch=many"], "hardware.max_batch=many:", ["auto"]),
     (["hardware.device=cpu:0"], "hardware.device=cpu:0:", ["auto, cpu, cuda, cuda:0"]),
     # What Hydra and OmegaConf find, in the same words.
     (["optimizer=sgd"], "optimizer=sgd:", ["no such option", "adam, lbfgs"]),

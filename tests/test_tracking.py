@@ -11,17 +11,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow_server import Server, free_port, serving
+from mlflow_server import Broken, Server, free_port, serving
 from PIL import Image
 from rundirs import make_run, make_sweep
 
@@ -33,6 +33,8 @@ JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
     ["optimizer=lbfgs", "content_layers=[conv4_1,conv2_1]"],
 ]
+
+HYDRA = ("config", "hydra", "overrides")
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,22 @@ def test_nothing_is_logged_twice(store: Store, tmp_path: Path) -> None:
     assert {run.info.run_id for run in runs_of(store)} == {repainted, copied}
 
 
+def test_a_run_that_hardly_began(database: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", overrides=[], status="failed")
+    (run / ".canvas-x1y2z3.mp4").write_bytes(b"half a vid")
+    record = json.loads((run / "run.json").read_text())
+    known = {key: record[key] for key in ("name", "status", "error", "started", "ended")}
+    (run / "run.json").write_text(json.dumps(known))
+
+    store = Store(database, "early", canvas_steps=5)
+    logged = get(store, log_run(run, store))
+    assert (logged.info.run_name, logged.info.status) == ("run", "FAILED")
+    assert logged.data.tags["nst.error"] == record["error"]
+    assert logged.data.params["mode"] == "reconstruct"
+    found = artifacts(store, logged.info.run_id, tmp_path / "artifacts")
+    assert found.keys() == {"run.json", *(f".hydra/{name}.yaml" for name in HYDRA)}
+
+
 def test_a_broken_directory_leaves_no_run_behind(database: str, tmp_path: Path) -> None:
     store = Store(database, "broken", canvas_steps=5)
     run = make_run(tmp_path / "run", overrides=JOBS[0])
@@ -340,19 +358,6 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     bound = tracking.ENVIRONMENT
     tries = int(bound["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
     assert tries * int(bound["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 30
-
-
-class Broken(BaseHTTPRequestHandler):
-    asked: ClassVar[int] = 0
-
-    def do_GET(self) -> None:
-        Broken.asked += 1
-        self.send_response(503 if Broken.asked % 2 else 500)
-        self.send_header("Retry-After", "3600")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
 
 def test_a_server_that_answers_500(tmp_path: Path) -> None:
