@@ -41,7 +41,7 @@ class BatchedLauncher(Launcher):
         ]
         # What is wrong with any config is raised here, before anything is painted.
         jobs = [returned.return_value for returned in returns]
-        results = paint_together(jobs)
+        results = paint_together(jobs, initial_job_idx)
         for returned, result in zip(returns, results, strict=True):
             returned.return_value = result.loss
         return returns

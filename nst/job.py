@@ -62,17 +62,21 @@ def paint(composed: DictConfig) -> float:
     return result.loss
 
 
-def paint_together(jobs: Sequence[Job]) -> list[Result]:
+def paint_together(jobs: Sequence[Job], first: int = 0) -> list[Result]:
     """Paint the jobs of a sweep in batches; returns a result each, in order.
 
     While one batch is painted, the runs of the one before are logged.
+
+    Args:
+        jobs: all that the sweeper asks for at a time.
+        first: how many it asked for before.
     """
     jobs = _named_by_what_varies(jobs)
     book, results = logbook(jobs[0].config.tracking), dict[Path, Result]()
     if book:
         book.begin(jobs[0].folder.parent)
     for batch in batches(jobs, most_rows):
-        for result in _paint_what_fits(batch, len(results), len(jobs)):
+        for result in _paint_what_fits(batch, first + len(results), first + len(jobs)):
             results[result.folder] = result
             if book:
                 book.log(result.folder)

@@ -1,6 +1,7 @@
 """Tracking beside painting: on a thread of its own, and never in its way."""
 
 import logging
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -47,7 +48,10 @@ class Logbook:
     def where(self, folder: Path) -> str:
         """A line that says how to look at a folder in MLflow."""
         if self._failed:
-            return f"MLflow  not logged; later: python -m nst.tracking {folder}"
+            return (
+                f"MLflow  not logged; later: python -m nst.tracking {shlex.quote(str(folder))} "
+                f"--uri {shlex.quote(self.store.uri)} --experiment {shlex.quote(self.store.experiment)}"
+            )
         return f"MLflow  {tracking.run_url(folder, self.store)}"
 
     def _later(self, act: Callable[[Path, tracking.Store], str], folder: Path) -> None:

@@ -78,10 +78,7 @@ class PlainCell:
             return total
 
         stepper: torch.optim.Optimizer
-        if optimizer == "adam":
-            stepper = torch.optim.Adam([canvas], lr=0.06)
-        else:
-            stepper = torch.optim.LBFGS([canvas])
+        stepper = torch.optim.Adam([canvas], lr=0.06) if optimizer == "adam" else torch.optim.LBFGS([canvas])
         while len(seen) < evaluations:
             stepper.step(closure)
         return seen[:evaluations]
