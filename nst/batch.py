@@ -119,6 +119,7 @@ def _prepare(row: _Row) -> None:
 
 def _cell(config: Config) -> tuple[Cell, dict[str, Any]]:
     """The cell that a config describes, and what `run.json` says of it."""
+    most_rows([config])  # before the images: they are as large as the canvas
     content = _image(config.images.content, config.size, "images.content")
     style = _image(config.images.style, config.size, "images.style")
     weights = _weights(config)
@@ -147,7 +148,6 @@ def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path
     started = time.perf_counter()
     config = rows[0].job.config
     device = device_of(config)
-    most_rows([row.job.config for row in rows])
     with arithmetic(config.hardware.precision.name):
         engine = _engine(rows, device)
         for row in rows:

@@ -15,7 +15,7 @@ from nst.batch import Result
 from nst.errors import NstError
 from nst.gallery import animated_sheet, contact_sheet
 from nst.grid import read_record
-from nst.logbook import Logbook, logbook, tracking_of
+from nst.logbook import logbook, tracking_of
 from nst.progress import console, summarize
 from nst.recorder import now, write_json
 
@@ -30,7 +30,6 @@ class Multirun(Callback):
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.logbook: Logbook | None = None
         self.began, self.started = time.monotonic(), now()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -42,7 +41,7 @@ class Multirun(Callback):
         self.folder = Path(config.hydra.sweep.dir).resolve()
         self.name = config.hydra.runtime.choices.get("experiment") or "sweep"
         try:
-            self.logbook = logbook(tracking_of(config))
+            logbook(tracking_of(config))
             self.folder.mkdir(parents=True, exist_ok=True)
             self._describe(self.folder)
         except (NstError, OSError) as error:
@@ -65,10 +64,11 @@ class Multirun(Callback):
                 log.error("%s", error)
                 failed = True
         self._describe(self.folder, ended=now())
-        if self.logbook:
-            self.logbook.end(self.folder)
-            self.logbook.wait()
-            where.append(self.logbook.where(self.folder))
+        # The process's one, not kept here: launchers send this object to other processes.
+        if book := logbook(tracking_of(config)):
+            book.end(self.folder)
+            book.wait()
+            where.append(book.where(self.folder))
         summarize(results, time.monotonic() - self.began, where)
         if failed:
             raise SystemExit(1)
