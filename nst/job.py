@@ -22,10 +22,17 @@ from nst.sweep import Job, batches
 
 log = logging.getLogger(__name__)
 
+# Groups of which a cell has one option.
+SINGLE = ("model", "optimizer", "init_image", "weights", "images", "tracking", "hardware")
+
 
 def job_of(composed: DictConfig) -> Job:
     """The job that Hydra has set up; raises NstError where its config cannot be painted."""
     hydra = HydraConfig.get()
+    for group in SINGLE:
+        # Hydra merges several options of any group, and then names no choice; only layers are meant so.
+        if group not in hydra.runtime.choices:
+            raise NstError(f"{group}=[...]: takes one option; give one, or sweep over them: -m {group}=A,B")
     folder = Path(hydra.runtime.output_dir).resolve()
     return Job(from_composed(composed), folder, _telling(hydra.overrides.task))
 

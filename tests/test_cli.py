@@ -139,6 +139,7 @@ def test_config_shows_and_starts_nothing(tmp_path: Path) -> None:
         (["content_layers=conv9_9"], "error: content_layers=conv9_9: no such option; allowed are conv1_1"),
         (["sizes=3"], "error: sizes=3: no such key; allowed are model"),
         (["size=7"], "error: size=7: the features of conv5_1 need at least 16 pixels"),
+        (["optimizer=[adam,lbfgs]"], "error: optimizer=[...]: takes one option"),
         (["images.content=none.png"], "error: images.content=none.png: no such file"),
     ],
 )
@@ -414,3 +415,10 @@ def test_presets_run(preset: str, cells: int, tmp_path: Path) -> None:
     assert described["ended"] is not None
     with Image.open(tmp_path / "sweep/sheet.png") as sheet:
         assert sheet.width > 16
+
+
+def test_a_sweeper_that_asks_for_some_at_a_time_gets_them_batched(tmp_path: Path) -> None:
+    few = ["hydra.sweeper.max_batch_size=2", "hydra.sweep.dir=sweep", "tracking=none", "seed=0,1,2"]
+    assert command(tmp_path, "-m", *SMALL, *few).code == 0
+    cells = [record(tmp_path / "sweep" / number)["timings"]["batch_cells"] for number in "012"]
+    assert cells == [2, 2, 1]

@@ -436,9 +436,11 @@ def test_vgg16_from_an_index_stands_in_for_vgg19(
     assert all(cell is cells[0] for cell in cells)
     assert (cells[0].name, cells[0].source) == ("vgg16", "package index")
     assert cells[0].sha256 == vgg16.sha256
-    assert len(caplog.messages) == 1
-    assert "painting with vgg16 instead. model.fallback=null" in caplog.messages[0]
-    assert "answered 404" in caplog.messages[0]
+    # Only ours: a download that an earlier test gave up on may end, and complain, during this one.
+    ours = [record.getMessage() for record in caplog.records if record.name == pretrained.__name__]
+    assert len(ours) == 1
+    assert "painting with vgg16 instead. model.fallback=null" in ours[0]
+    assert "answered 404" in ours[0]
     with pytest.raises(NstError, match="vgg19 cannot be had"):
         load("vgg19", "imagenet", fallback=None)
 
