@@ -107,7 +107,7 @@ class Engine:
         """
         device = self.canvas.device
         rows, columns = len(self.canvas), len(self.objective.columns)
-        record = self.canvas.new_zeros(max(save_every, 1), rows, columns)
+        record = self.canvas.new_zeros(min(save_every, iterations), rows, columns)
         cursor = torch.zeros(1, dtype=torch.long, device=device)
 
         def step() -> None:
