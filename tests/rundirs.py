@@ -55,6 +55,10 @@ SECOND_PAIR = {"content": "data/cat.png", "style": "data/mosaic.png"}
 MODEL = {"name": "vgg16", "asked": "vgg19", "weights": hashlib.sha256(b"vgg16").hexdigest()}
 
 
+# Which of the losses by the pixel stands for each score.
+SCORES = {"lpips_content": "content", "style_distance": "style"}
+
+
 def make_run(
     folder: Path,
     *,
@@ -91,6 +95,7 @@ def make_run(
         "timings": None,
         "frames": None,
         "final": None,
+        "scores": None,
         "device": "cpu",
         "precision": composed["hardware"]["precision"],
         "model": MODEL,
@@ -105,6 +110,7 @@ def make_run(
         if frames[-1] != iterations - 1:
             frames.append(iterations - 1)
         record["final"] = _paint(folder, composed, frames)
+        record["scores"] = {key: record["final"][loss] ** 0.5 for key, loss in SCORES.items()}
         record["frames"] = frames
         record["ended"] = (started + timedelta(seconds=3)).isoformat()
         record["timings"] = {
@@ -117,7 +123,25 @@ def make_run(
     return folder
 
 
-def make_sweep(folder: Path, name: str, jobs: list[list[str]], **kw: Any) -> Path:
+def make_collection(folder: Path, grids: dict[str, list[list[str]]], **kw: Any) -> Path:
+    """Write a sweep of sweeps: `folder`/NAME for each preset, as `make_sweep` does; `folder` itself."""
+    for name, jobs in grids.items():
+        make_sweep(folder / name, name, jobs, title=f"What {name} asks", **kw)
+    sweep = {
+        "name": "experiment=glob(readme/*)",
+        "title": None,
+        "command": "python run.py -m 'experiment=glob(readme/*)'",
+        "started": "2026-11-23T20:13:56.123456+00:00",
+        "ended": "2026-11-23T20:15:01.123456+00:00",
+        "grids": list(grids),
+    }
+    (folder / "sweep.json").write_text(json.dumps(sweep, indent=2))
+    return folder
+
+
+def make_sweep(
+    folder: Path, name: str, jobs: list[list[str]], *, title: str | None = None, **kw: Any
+) -> Path:
     """Write the sweep directory `folder`: a run for each job's overrides, as preset `name`.
 
     `kw` goes to `make_run`. Each job's overrides begin with the preset's, as Hydra's would.
@@ -129,6 +153,7 @@ def make_sweep(folder: Path, name: str, jobs: list[list[str]], **kw: Any) -> Pat
     OmegaConf.save(OmegaConf.create(multirun), folder / "multirun.yaml")
     sweep = {
         "name": name,
+        "title": title,
         "command": f"python run.py -m experiment={name}",
         "started": "2026-11-23T20:13:56.123456+00:00",
         "ended": "2026-11-23T20:14:01.123456+00:00",
