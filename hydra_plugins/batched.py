@@ -21,25 +21,26 @@ ConfigStore.instance().store(group="hydra/launcher", name="batched", node=Batche
 
 
 class BatchedLauncher(Launcher):
-    """Composes and checks every job before the first is painted, then paints them in batches."""
+    """Paints the jobs in batches, where Hydra's own launcher runs one after the other."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives a launcher."""
         self.hydra_context, self.config = hydra_context, config
+        # What the sweeper has composed already, by overrides: that is what takes time.
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Paint all jobs; each gets its directory, `.hydra`, log, MLflow run and return value."""
         # Here, because Hydra imports every plugin at every start, and these import torch.
         from nst.cli import past_hydra
-        from nst.job import job_of, paint_together
+        from nst.job import job_here, paint_together
 
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         returns = [
-            self._set_up(past_hydra(job_of), list(overrides), number)
+            self._set_up(past_hydra(job_here), list(overrides), number)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
-        # What is wrong with any config is raised here, before anything is painted.
         jobs = [returned.return_value for returned in returns]
         results = paint_together(jobs, initial_job_idx)
         for returned, result in zip(returns, results, strict=True):
@@ -48,7 +49,9 @@ class BatchedLauncher(Launcher):
 
     def _set_up(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
         """Let Hydra make one job's directory and config, and `task` a result of them."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        config = self.composed.get(tuple(overrides))
+        if config is None:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
         return run_job(

@@ -110,6 +110,9 @@ class Config:
     save_every: int = MISSING
     fps: int = MISSING
     seed: int = MISSING
+    outputs: str = MISSING
+    resume: bool = MISSING
+    plan: bool = MISSING
 
     @property
     def uses_content(self) -> bool:

@@ -4,9 +4,8 @@ Everything is derived after the fact from the run directories, so that an old sw
 or half of one can be shown as well as a new one.
 """
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nst.errors import NstError
+from nst.files import read_json
 
 T = TypeVar("T")
 
@@ -44,24 +44,6 @@ AXIS_NAMES = {
 
 
 @dataclass(frozen=True)
-class Grid:
-    """The runs of a sweep by what they varied.
-
-    A label is one line, or a line and the small print under it, separated by a newline. Where the
-    sweep has one row the row axis and its label are empty. A cell is its run's directory, whatever
-    became of the run, or None for a combination that the sweep does not have.
-    """
-
-    title: str
-    subtitle: str
-    row_axis: str
-    row_labels: list[str]
-    column_axis: str
-    column_labels: list[str]
-    cells: list[list[Path | None]]
-
-
-@dataclass(frozen=True)
 class Run:
     """A run directory, read. What cannot be read is empty: a broken run is no reason to fail."""
 
@@ -87,14 +69,72 @@ class Run:
         chosen = self.value(f"{kind}_layers") or {}
         return sorted(str(name) for name in chosen if chosen[name])
 
+    def parameters(self) -> dict[str, str]:
+        """Its config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1 conv2_1".
+
+        Where a run is tracked decides nothing about its canvas, and is left out.
+        """
+        flat = dict(_flat("", OmegaConf.to_container(self.config)))  # unresolved, as above
+        return {key: value for key, value in flat.items() if not key.startswith("tracking.")}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a sweep by what they varied.
+
+    A label is one line, or a line and the small print under it, separated by a newline. Where the
+    sweep has one row the row axis and its label are empty. A run is there whatever became of it;
+    it is None for a combination that the sweep does not have.
+    """
+
+    title: str
+    subtitle: str
+    row_axis: str
+    row_labels: list[str]
+    column_axis: str
+    column_labels: list[str]
+    runs: list[list[Run | None]]
+
+    @property
+    def cells(self) -> list[list[Path | None]]:
+        """The directories of the runs."""
+        return [[run.folder if run else None for run in row] for row in self.runs]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Which content and style images a grid is about, and whether they vary by its rows or columns."""
+
+    kinds: list[str]
+    vary: str  # "shared", "rows", "columns", or "cells": by both
+
+    @classmethod
+    def of(cls, runs: list[list[Run | None]]) -> "Inputs":
+        """Those of the runs of a grid."""
+        every = [run for row in runs for run in row if run]
+        used = {str(run.value("init_image.name")) for run in every}
+        used |= {kind for run in every for kind in LAYERS_OF.get(str(run.value("mode")), ())}
+
+        def alike(group: Iterable[Run | None]) -> bool:
+            return len({str(run.value("images")) for run in group if run and run.config}) <= 1
+
+        if alike(every):
+            vary = "shared"
+        elif all(map(alike, runs)):
+            vary = "rows"
+        else:
+            vary = "columns" if all(map(alike, zip(*runs, strict=True))) else "cells"
+        return cls([kind for kind in ("content", "style") if kind in used], vary)
+
+    def file(self, kind: str, runs: Iterable[Run | None]) -> Path:
+        """The image file of the first of some runs that has it, or where it should have been."""
+        paths = [run.folder / f"{kind}.png" for run in runs if run]
+        return next((path for path in paths if path.is_file()), paths[0])
+
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The run.json of a run directory; empty if it cannot be read."""
-    try:
-        record = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return read_json(folder / "run.json")
 
 
 def read_run(folder: Path) -> Run:
@@ -162,7 +202,7 @@ def grid(sweep_dir: Path) -> Grid:
         row_labels=[_join_labels(map(_label, row_keys, row)) for row in rows],
         column_axis=column_axis,
         column_labels=column_labels,
-        cells=[[run.folder if run else None for run in row] for row in shown],
+        runs=shown,
     )
 
 
@@ -185,15 +225,24 @@ def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
         return None
 
 
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
+        yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+    elif isinstance(value, list):
+        yield prefix, " ".join(str(item) for item in value)
+    else:
+        yield prefix, str(value)
+
+
 def _unique(items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
 
 
 def _title(sweep_dir: Path) -> str:
-    try:
-        return str(json.loads((sweep_dir / "sweep.json").read_text())["name"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return sweep_dir.resolve().name
+    return str(read_json(sweep_dir / "sweep.json").get("name") or sweep_dir.resolve().name)
 
 
 def _layer_names(value: str) -> list[str]:

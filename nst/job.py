@@ -1,24 +1,27 @@
-"""What Hydra calls for one job: from its composed config to its result."""
+"""What Hydra calls for its jobs: from composed configs to results."""
 
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from nst.batch import Result, most_rows, run_batch
+from nst.archive import take
+from nst.batch import Result, run_batch
 from nst.config import from_composed
 from nst.errors import NstError
 from nst.logbook import logbook
-from nst.progress import shown, summarize
+from nst.plan import Plan, plan
+from nst.progress import show_plan, shown, summarize
 from nst.recorder import Recorder
-from nst.sweep import Job, batches
+from nst.sweep import Job
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +29,28 @@ log = logging.getLogger(__name__)
 SINGLE = ("model", "optimizer", "init_image", "weights", "images", "tracking", "hardware")
 
 
-def job_of(composed: DictConfig) -> Job:
-    """The job that Hydra has set up; raises NstError where its config cannot be painted."""
-    hydra = HydraConfig.get()
+def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
+    """The job that Hydra has composed.
+
+    Args:
+        composed: the config without its `hydra` node.
+        hydra: that node.
+        folder: its run directory.
+
+    Raises:
+        NstError: the config cannot be painted.
+    """
     for group in SINGLE:
         # Hydra merges several options of any group, and then names no choice; only layers are meant so.
         if group not in hydra.runtime.choices:
             raise NstError(f"{group}=[...]: takes one option; give one, or sweep over them: -m {group}=A,B")
-    folder = Path(hydra.runtime.output_dir).resolve()
-    return Job(from_composed(composed), folder, _telling(hydra.overrides.task))
+    return Job(from_composed(composed), folder.resolve(), tuple(hydra.overrides.task))
+
+
+def job_here(composed: DictConfig) -> Job:
+    """The job that Hydra has set up; raises NstError where its config cannot be painted."""
+    hydra = HydraConfig.get()
+    return job_of(composed, hydra, Path(hydra.runtime.output_dir))
 
 
 def paint(composed: DictConfig) -> float:
@@ -44,20 +60,13 @@ def paint(composed: DictConfig) -> float:
         NstError: outside a sweep, what is wrong with it. In a sweep that is left in `run.json`, the loss
             is NaN, and the other jobs go on.
     """
-    hydra = HydraConfig.get()
+    hydra, job, began = HydraConfig.get(), job_here(composed), time.monotonic()
     sweeping = hydra.mode is RunMode.MULTIRUN
-    try:
-        job = job_of(composed)
-    except NstError as error:
-        if not sweeping:
-            raise
-        folder = Path(hydra.runtime.output_dir).resolve()
-        name = " ".join(_telling(hydra.overrides.task))
-        Recorder(folder, {"name": name}).fail(error)
+    if job.config.plan:
+        show_plan(plan([job]))
         return math.nan
-    book, began = logbook(job.config.tracking), time.monotonic()
-    with shown([job], hydra.job.num if sweeping else 0, None if sweeping else 1) as watch:
-        [result] = run_batch([job], watch)
+    book, planned = logbook(job.config.tracking), plan([job])
+    [result] = _paint(planned, hydra.job.num if sweeping else 0, None if sweeping else 1)
     if book:
         book.log(job.folder)
         book.wait()
@@ -78,19 +87,90 @@ def paint_together(jobs: Sequence[Job], first: int = 0) -> list[Result]:
         jobs: all that the sweeper asks for at a time.
         first: how many it asked for before.
     """
-    jobs = _named_by_what_varies(jobs)
+    jobs = named_by_what_varies(jobs)
     book, results = logbook(jobs[0].config.tracking), dict[Path, Result]()
+    planned = plan(jobs)
     if book:
-        book.begin(jobs[0].folder.parent)
-    for batch in batches(jobs, most_rows):
-        for result in _paint_what_fits(batch, first + len(results), first + len(jobs)):
-            results[result.folder] = result
-            if book:
-                book.log(result.folder)
+        for sweep in dict.fromkeys(job.folder.parent for job in jobs):
+            book.begin(sweep)
+    for result in _paint(planned, first, first + len(jobs)):
+        results[result.folder] = result
+        if book:
+            book.log(result.folder)
     return [results[job.folder] for job in jobs]
 
 
-def _paint_what_fits(batch: Sequence[Job], done: int, of: int) -> list[Result]:
+def named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, without the overrides that all cells of their sweep have.
+
+    The only cell of a sweep is compared with all jobs; one that nothing tells apart keeps its own.
+    """
+    sweeps: dict[Path, list[Job]] = {}
+    for job in jobs:
+        sweeps.setdefault(job.folder.parent, []).append(job)
+
+    def named(job: Job) -> Job:
+        cells = sweeps[job.folder.parent]
+        common = set.intersection(*(set(other.overrides) for other in (cells if len(cells) > 1 else jobs)))
+        telling = tuple(part for part in job.overrides if part not in common)
+        return replace(job, overrides=telling or job.overrides)
+
+    return [named(job) for job in jobs]
+
+
+def _paint(planned: Plan, first: int, of: int | None) -> Iterator[Result]:
+    """Yield a result a job: what was painted before first, then batch after batch.
+
+    A job that another one paints as well follows that one.
+    """
+    jobs = {job.folder: job for job in planned.jobs}
+    if planned.done:
+        log.info("%s", _painted_before(planned))
+    for folder, source in planned.done.items():
+        yield _take(source, jobs[folder])
+    done = first + len(planned.done)
+    for batch in planned.batches:
+        for result in _paint_what_fits(batch, done, of):
+            yield result
+            done += 1
+            for folder, painter in planned.shared.items():
+                if painter == result.folder:
+                    yield _follow(result, jobs[folder])
+                    done += 1
+
+
+def _painted_before(planned: Plan) -> str:
+    places = sorted({str(source.parent) for source in planned.done.values()})
+    where = places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
+    if len(planned.jobs) == 1:
+        return f"painted before, in {next(iter(planned.done.values()))}; resume=false paints it again"
+    rest = "nothing is left to paint" if not planned.batches else f"{_left(planned)} are left"
+    return (
+        f"{len(planned.done)} of {len(planned.jobs)} cells were painted before, in {where}; {rest} "
+        "(resume=false paints all again)"
+    )
+
+
+def _left(planned: Plan) -> int:
+    return sum(map(len, planned.batches))
+
+
+def _take(source: Path, job: Job) -> Result:
+    """The result of a job whose canvas is that of the finished run `source`."""
+    record = take(source, job.folder, job.name)
+    taken = record.get("taken_from")
+    return Result(job.folder, job.name, record["final"]["total"], None, Path(taken) if taken else None)
+
+
+def _follow(result: Result, job: Job) -> Result:
+    """The result of a job that was painted as another one, or failed as that did."""
+    if result.error is None:
+        return _take(result.folder, job)
+    Recorder(job.folder, {"name": job.name}).fail(NstError(result.error))
+    return Result(job.folder, job.name, math.nan, result.error)
+
+
+def _paint_what_fits(batch: Sequence[Job], done: int, of: int | None) -> list[Result]:
     """Paint a batch, or its halves one after the other where the device has no memory for it."""
     try:
         with shown(batch, done, of) as watch:
@@ -109,18 +189,3 @@ def _paint_what_fits(batch: Sequence[Job], done: int, of: int) -> list[Result]:
     half = len(batch) // 2
     first = _paint_what_fits(batch[:half], done, of)
     return [*first, *_paint_what_fits(batch[half:], done + half, of)]
-
-
-def _telling(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that can tell one cell from another: the preset is what they have in common."""
-    return tuple(override for override in overrides if not override.startswith("experiment="))
-
-
-def _named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs, without the overrides that all of them have; a single job keeps its own."""
-    if len(jobs) == 1:
-        return list(jobs)
-    common = set.intersection(*(set(job.overrides) for job in jobs))
-    return [
-        replace(job, overrides=tuple(part for part in job.overrides if part not in common)) for job in jobs
-    ]

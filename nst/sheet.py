@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from nst.grid import LAYERS_OF, Grid, Run, read_record, read_run
+from nst.grid import Grid, Inputs, Run, read_record
 from nst.lettering import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
@@ -46,8 +46,8 @@ class Sheet:
 
 def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     """Decide where everything on the sheet of a grid goes; `footer` leaves a line free below."""
-    runs = [[read_run(folder) if folder else None for folder in row] for row in grid.cells]
-    inputs = _Inputs.of(runs)
+    runs = grid.runs
+    inputs = Inputs.of(runs)
     sheet = Sheet(_side(run for row in runs for run in row if run))
     side, step = sheet.side, sheet.side + GAP
     rows, columns = len(grid.row_labels), len(grid.column_labels)
@@ -58,7 +58,7 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     above = inputs.kinds if inputs.vary == "columns" else []
     image_names = [Block.fit(kind, side, 1) for kind in above]
     labels = max(block.width for block in [row_axis, *names, *image_names])
-    beside = inputs.columns_beside(rows)
+    beside = _columns_beside(inputs, rows)
     labels_end = MARGIN + beside * step + (2 * GAP if beside else 0) + labels
     left = labels_end + (GAP + 4 if labels else 0)
     right = left + columns * step - GAP
@@ -124,40 +124,11 @@ def resize(image: Image.Image, side: int) -> Image.Image:
     return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """Which content and style images a grid shows, and whether they vary by its rows or columns."""
-
-    kinds: list[str]
-    vary: str  # "shared", "rows", "columns", or "cells": too many to be drawn
-
-    @classmethod
-    def of(cls, runs: list[list[Run | None]]) -> "_Inputs":
-        every = [run for row in runs for run in row if run]
-        used = {str(run.value("init_image.name")) for run in every}
-        used |= {kind for run in every for kind in LAYERS_OF.get(str(run.value("mode")), ())}
-
-        def alike(group: Iterable[Run | None]) -> bool:
-            return len({str(run.value("images")) for run in group if run and run.config}) <= 1
-
-        if alike(every):
-            vary = "shared"
-        elif all(map(alike, runs)):
-            vary = "rows"
-        else:
-            vary = "columns" if all(map(alike, zip(*runs, strict=True))) else "cells"
-        return cls([kind for kind in ("content", "style") if kind in used], vary)
-
-    def columns_beside(self, rows: int) -> int:
-        """How many columns of images stand beside `rows` rows of canvases."""
-        if self.vary == "rows" or (self.vary == "shared" and rows == 1):
-            return len(self.kinds)
-        return 1 if self.vary == "shared" and self.kinds else 0
-
-    def file(self, kind: str, runs: Iterable[Run | None]) -> Path:
-        """The image file of the first of some runs that has it, or where it should have been."""
-        paths = [run.folder / f"{kind}.png" for run in runs if run]
-        return next((path for path in paths if path.is_file()), paths[0])
+def _columns_beside(inputs: Inputs, rows: int) -> int:
+    """How many columns of images stand beside `rows` rows of canvases."""
+    if inputs.vary == "rows" or (inputs.vary == "shared" and rows == 1):
+        return len(inputs.kinds)
+    return 1 if inputs.vary == "shared" and inputs.kinds else 0
 
 
 def _side(runs: Iterable[Run]) -> int:
@@ -192,14 +163,14 @@ def _write_beside(sheet: Sheet, block: Block, x: int, y: int) -> None:
     sheet.texts += block.place(x, y + (sheet.side - block.height) // 2, "ra")
 
 
-def _place_beside(sheet: Sheet, inputs: _Inputs, runs: list[list[Run | None]], top: int) -> int:
+def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], top: int) -> int:
     """Put the images left of the canvases, named; return where they end.
 
     A pair that differs by row stands in each row, a pair for all beside the only row, or, where
     there is more than one row to stand beside, one above the other.
     """
     step = sheet.side + GAP
-    if inputs.columns_beside(len(runs)) == len(inputs.kinds):
+    if _columns_beside(inputs, len(runs)) == len(inputs.kinds):
         for index, kind in enumerate(inputs.kinds):
             x = MARGIN + index * step
             _write_above(sheet, Block.fit(kind, sheet.side, 1), x + sheet.side // 2, top, "ma")

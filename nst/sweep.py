@@ -1,7 +1,6 @@
-"""What a cell is, and which cells are painted together."""
+"""The jobs of a sweep, and which of them are painted together."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from nst.config import Config, content_layers, style_layers
-
-# Raised whenever the same config would give another canvas than before.
-NUMERICS = 1
+from nst.config import Config
 
 
 @dataclass(frozen=True)
@@ -29,32 +23,6 @@ class Job:
     def name(self) -> str:
         """What people call it."""
         return " ".join(self.overrides) or "defaults"
-
-
-def identity(config: Config, content: Tensor, style: Tensor, weights: str) -> str:
-    """A hash of all that decides a cell's pixels.
-
-    Args:
-        config: the cell; layers count as the mode uses them, and paths, tracking and device not at all.
-        content, style: the images as used, `[3, size, size]`.
-        weights: the hash of the network's weights.
-    """
-    parts = {
-        "numerics": NUMERICS,
-        "weights": weights,
-        "content": _digest(content),
-        "style": _digest(style),
-        "content_layers": content_layers(config),
-        "style_layers": style_layers(config),
-        "loss_weights": [config.weights.content, config.weights.style, config.weights.tv],
-        "normalize": config.model.normalize,
-        "optimizer": dataclasses.asdict(config.optimizer),
-        "init_image": config.init_image.name,
-        "precision": config.hardware.precision,
-    }
-    for key in ("activation", "size", "iterations", "save_every", "fps", "seed"):
-        parts[key] = getattr(config, key)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
 def batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:
@@ -82,7 +50,3 @@ def batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> li
 
 def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Enum) else dataclasses.asdict(value)
-
-
-def _digest(image: Tensor) -> str:
-    return hashlib.sha256(image.numpy().tobytes()).hexdigest()

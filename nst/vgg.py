@@ -180,3 +180,15 @@ def activation_bytes(name: str, layers: Collection[str], size: int, element_size
     blocks = [int(layer[4]) - 1 for layer in LAYERS[name][:depth]]
     elements = sum(CHANNELS[block] * (size >> block) ** 2 for block in blocks)
     return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient
+
+
+def flops(name: str, layers: Collection[str], size: int) -> float:
+    """Floating-point operations of the convolutions of one row, to the deepest of `layers` and back."""
+    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
+    total, inputs = 0, 3
+    for layer in LAYERS[name][:depth]:
+        block = int(layer[4]) - 1
+        outputs = CHANNELS[block]
+        total += 2 * 9 * inputs * outputs * (size >> block) ** 2
+        inputs = outputs
+    return 2.0 * total

@@ -48,6 +48,9 @@ def test_defaults_are_the_seeds() -> None:
         "save_every": 10,
         "fps": 30,
         "seed": 0,
+        "outputs": "outputs",
+        "resume": True,
+        "plan": False,
     }
 
 

@@ -7,8 +7,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from nst import job as job_module
-from nst.batch import Result, most_rows
+from nst.batch import Result
 from nst.config import ROOT, from_composed, register
+from nst.device import most_rows
 from nst.errors import NstError
 from nst.job import paint_together
 from nst.sweep import Job, batches
@@ -46,7 +47,8 @@ def test_max_batch_is_obeyed_and_a_canvas_that_cannot_fit_is_refused():
         most_rows([job(0, "size=100000").config])
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch):
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where nothing was painted before
     tried = []
 
     def run_batch(jobs, watch):

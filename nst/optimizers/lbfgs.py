@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+HISTORY = 100  # secant pairs, torch's default
 CHUNK = 4096  # numbers of a row in one block of the history; enough blocks to keep a GPU busy
 
 

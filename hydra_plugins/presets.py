@@ -1,0 +1,180 @@
+"""`hydra/sweeper=presets`: a grid, or several presets' grids at once, checked before any is painted."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from hydra_plugins.batched import BatchedLauncher
+from nst.errors import NstError
+
+GROUP = "experiment"
+
+
+@dataclass
+class PresetSweeperConf:
+    """Its settings: those of Hydra's own sweeper."""
+
+    _target_: str = "hydra_plugins.presets.PresetSweeper"
+    max_batch_size: int | None = None  # jobs for the launcher at a time
+    params: dict[str, str] | None = None  # what a preset sweeps over, as on the command line
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="presets", node=PresetSweeperConf, provider="nst")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One sweep of the sweep: its folder, what it is called, and the overrides of its jobs."""
+
+    folder: Path
+    preset: str | None
+    title: str | None
+    jobs: list[list[str]]
+
+
+class PresetSweeper(Sweeper):
+    """The product of all that is swept over, as Hydra's own sweeper makes it; of presets, the sum.
+
+    `experiment=a,b` and `experiment=glob(readme/*)` sweep each preset as it says itself, with what else
+    the command line says. Each of them has its own folder, sheet and parent run in that of the whole.
+    """
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None) -> None:
+        self.max_batch_size, self.params = max_batch_size, params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives a sweeper."""
+        self.master, self.loader = config, hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.parser = OverridesParser.create(config_loader=self.loader)
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Compose and check every job, then paint them all; with `plan=true`, only say what would be.
+
+        Raises:
+            NstError: what is wrong with any of the configs. No folder was made then.
+        """
+        # Here, because Hydra imports every plugin at every start, and these import torch.
+        from nst.job import job_of, named_by_what_varies
+        from nst.multirun import begin
+        from nst.plan import plan
+        from nst.progress import show_plan
+
+        folder, grids = Path(self.master.hydra.sweep.dir), self._grids(arguments)
+        overrides = [job for grid in grids for job in grid.jobs]
+        composed = [self._compose(job, number) for number, job in enumerate(overrides)]
+        jobs = [job_of(*_parts(config)) for config in composed]
+        if any(job.config.plan for job in jobs):
+            show_plan(plan(named_by_what_varies(jobs)))
+            return []
+        for grid in grids:
+            begin(grid.folder, grid.preset, grid.title)
+        if [grid.folder for grid in grids] != [folder]:
+            begin(folder, None, None, [grid.folder.relative_to(folder).as_posix() for grid in grids])
+        OmegaConf.save(self.master, folder / "multirun.yaml")
+        launcher = self.launcher
+        assert launcher is not None
+        if isinstance(launcher, BatchedLauncher):
+            launcher.composed = {tuple(job): config for job, config in zip(overrides, composed, strict=True)}
+        step = self.max_batch_size or len(jobs)
+        starts = range(0, len(jobs), step)
+        return [launcher.launch(overrides[start : start + step], start) for start in starts]
+
+    def _grids(self, arguments: list[str]) -> list[_Grid]:
+        """What to sweep over: what the command line and the preset say, or each of several presets."""
+        folder = Path(self.master.hydra.sweep.dir)
+        given = self.parser.parse_overrides(arguments)
+        swept = next(
+            (part for part in given if part.key_or_group == GROUP and part.is_sweep_override()), None
+        )
+        if swept is None:
+            jobs = self._product(self.params, arguments)
+            return [_Grid(folder, self.master.hydra.runtime.choices.get(GROUP), _title(self.master), jobs)]
+        rest = [str(part.input_line) for part in given if part is not swept]
+        grids = []
+        for preset, config in self._presets(swept, rest):
+            inside = folder / preset
+            jobs = self._product(config.hydra.sweeper.params, [f"{GROUP}={preset}", *rest])
+            place = f"hydra.sweep.dir={_quoted(str(inside))}"
+            jobs = [[*job, place, f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]
+            grids.append(_Grid(inside, preset, _title(config), jobs))
+        return grids
+
+    def _presets(self, swept: Override, rest: list[str]) -> list[tuple[str, DictConfig]]:
+        """The presets of `experiment=...` with their configs: in the order given, or their own in a glob."""
+        value: Any = swept.value()
+        if isinstance(value, Glob):
+            names = value.filter(list(self._options(GROUP)))
+            if not names:
+                allowed = ", ".join(self._options(GROUP))
+                raise NstError(f"{swept.input_line}: no preset has such a name; allowed are {allowed}")
+        else:
+            names = list(dict.fromkeys(swept.sweep_string_iterator()))
+        presets = [(name, self._load([*rest, f"{GROUP}={name}"])) for name in names]
+        if isinstance(value, Glob):
+            presets.sort(key=lambda preset: _order(preset[1]))
+        return presets
+
+    def _options(self, group: str) -> Iterator[str]:
+        """The options of a group and of the groups in it, which Hydra's own glob does not look into."""
+        for name in self.loader.get_group_options(group):
+            yield f"{group}/{name}".removeprefix(f"{GROUP}/")
+        for name in self.loader.list_groups(group):
+            yield from self._options(f"{group}/{name}")
+
+    def _load(self, overrides: Sequence[str]) -> DictConfig:
+        known = list(self.master.hydra.overrides.hydra)
+        name = self.master.hydra.job.config_name
+        return self.loader.load_configuration(name, [*known, *overrides], RunMode.MULTIRUN)
+
+    def _product(self, params: Mapping[str, str] | None, arguments: Sequence[str]) -> list[list[str]]:
+        """The overrides of each job; what the command line says of a key goes before a preset's."""
+        said = [f"{key}={value}" for key, value in (params or {}).items()]
+        parsed = self.parser.parse_overrides([*said, *arguments])
+        return BasicSweeper.split_arguments(parsed, None)[0]
+
+    def _compose(self, overrides: list[str], number: int) -> DictConfig:
+        config = self.loader.load_sweep_config(self.master, overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return config
+
+
+def _parts(config: DictConfig) -> tuple[DictConfig, DictConfig, Path]:
+    """A composed config as job and `hydra`, and the run directory."""
+    hydra = config.hydra
+    job = copy.deepcopy(config)
+    with open_dict(job):
+        del job["hydra"]
+    return job, hydra, Path(hydra.sweep.dir) / str(hydra.sweep.subdir)
+
+
+def _order(config: DictConfig) -> tuple[float, str]:
+    order = config.hydra.callbacks.sweep.order
+    return math.inf if order is None else order, config.hydra.runtime.choices[GROUP]
+
+
+def _title(config: DictConfig) -> str | None:
+    title = config.hydra.callbacks.sweep.title
+    return None if title is None else str(title)
+
+
+def _quoted(text: str) -> str:
+    """As a string in Hydra's grammar."""
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,111 @@
+"""From a config to the cell it describes: its images, its weights, its layers, and its identity."""
+
+import dataclasses
+import hashlib
+import json
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nst import pretrained
+from nst.config import Config, check_layers, content_layers, style_layers
+from nst.device import most_rows
+from nst.images import noise, read
+from nst.objective import Cell
+
+# Raised whenever the same config would give another canvas than before.
+NUMERICS = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A cell, ready to be painted."""
+
+    cell: Cell
+    weights: pretrained.Weights
+    identity: str
+
+
+def describe(config: Config) -> Described:
+    """The cell that a config describes; images and weights are read once a process.
+
+    Raises:
+        NstError: an image or the weights cannot be read, the network that is to be had lacks a layer,
+            or a canvas of that size does not fit in memory.
+    """
+    most_rows([config])  # before the images: they are as large as the canvas
+    content = _image(config.images.content, config.size, "images.content")
+    style = _image(config.images.style, config.size, "images.style")
+    fallback = config.model.fallback.name if config.model.fallback else None
+    weights = pretrained.load(config.model.name.name, config.model.weights, fallback=fallback)
+    check_layers(config, weights.name)
+    cell = Cell(
+        content,
+        style,
+        dict.fromkeys(content_layers(config), 1.0),
+        style_layers(config),
+        config.activation.name,
+        config.weights.content if config.uses_content else 0.0,
+        config.weights.style if config.uses_style else 0.0,
+        config.weights.tv,
+    )
+    return Described(cell, weights, _identity(config, content, style, weights.sha256))
+
+
+def initial_canvas(config: Config, cell: Cell) -> Tensor:
+    """What the canvas is before the first iteration, `[3, size, size]`."""
+    match config.init_image.name.name:
+        case "content":
+            return cell.content
+        case "style":
+            return cell.style
+        case _:
+            return noise(config.size, config.seed)
+
+
+def _identity(config: Config, content: Tensor, style: Tensor, weights: str) -> str:
+    """A hash of all that decides a cell's pixels, and its files.
+
+    Layers count as the mode uses them, images as they are used, weights by their hash; paths,
+    tracking and device not at all.
+    """
+    parts = {
+        "numerics": NUMERICS,
+        "weights": weights,
+        "content": _digest(content),
+        "style": _digest(style),
+        "content_layers": content_layers(config),
+        "style_layers": style_layers(config),
+        "loss_weights": [config.weights.content, config.weights.style, config.weights.tv],
+        "normalize": config.model.normalize,
+        "optimizer": dataclasses.asdict(config.optimizer),
+        "init_image": config.init_image.name,
+        "precision": config.hardware.precision,
+    }
+    for key in ("activation", "size", "iterations", "save_every", "fps", "seed"):
+        parts[key] = getattr(config, key)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
+
+
+def _name(value: Any) -> str:
+    assert isinstance(value, Enum)
+    return value.name
+
+
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.numpy().tobytes()).hexdigest()
+
+
+def _image(path: str, size: int, key: str) -> Tensor:
+    found = Path(path).expanduser()
+    changed = found.stat().st_mtime_ns if found.exists() else 0
+    return _read_once(found, size, key, changed)
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, size: int, key: str, changed: int) -> Tensor:
+    """One tensor an image, so that cells share its features; `changed` makes an edited file anew."""
+    return read(path, size, key)

@@ -1,0 +1,133 @@
+"""A contact sheet that moves: its canvases in step by iteration, as a video and for a README."""
+
+import math
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image, ImageDraw
+
+from nst.grid import Run, read_run
+from nst.lettering import GREY, NOTE, Text, line_height
+from nst.sheet import MARGIN, PAPER, Sheet, canvas, placeholder, resize
+
+MOST_FRAMES = 300
+
+H264 = {
+    "codec": "libx264",
+    "quality": 6,  # of 10; at the usual 5 the brush strokes blur
+    "pix_fmt_out": "yuv420p",
+    "macro_block_size": 2,
+    # The colour matrix is named, because players guess that of a large picture wrong.
+    "output_params": [
+        *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"),
+        *("-movflags", "+faststart"),
+    ],
+}
+
+# A README shows it beside its text: smaller, fewer frames, and time to look at what came out.
+WEBP_WIDTH, WEBP_FRAMES, WEBP_HOLD = 1000, 48, 3  # pixels, frames, seconds of the last one
+WEBP_QUALITY, WEBP_EFFORT = 50, 2  # of 100, of 6
+
+
+def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
+    """Write the film of a sheet that was laid out with a footer, to both files.
+
+    The canvases are in step by iteration, and one that is done holds its final canvas. A film of
+    more than `MOST_FRAMES` is shown in longer steps; the WebP has `WEBP_FRAMES` of these at most,
+    among them the first and the last, and takes as long.
+    """
+    runs = {(x, y): read_run(folder) for x, y, folder in sheet.cells if folder}
+    painted = {at: run for at, run in runs.items() if run.finished}  # others keep a placeholder
+    times = _timeline([_iterations(run) for run in painted.values()])
+    rates = [run.value("fps") for run in painted.values()]
+    fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
+
+    page = sheet.draw()
+    width, height = sheet.size
+    footer = height - MARGIN - line_height(NOTE)
+    chosen = np.linspace(0, len(times) - 1, min(WEBP_FRAMES, len(times))).round().astype(int).tolist()
+    small: list[Image.Image] = []
+    with ExitStack() as reels:
+        video = imageio_ffmpeg.write_frames(mp4, sheet.size, fps=fps, **H264)
+        reels.enter_context(closing(video))
+        video.send(None)
+        moving = {
+            at: reels.enter_context(closing(_playback(run, times, sheet.side))) for at, run in painted.items()
+        }
+        for index, time in enumerate(times):
+            page.paste(PAPER, (0, footer, width, height))
+            count = f"iteration {time:,} of {times[-1]:,}"
+            Text(count, NOTE, GREY, width - MARGIN, footer, "ra").draw(ImageDraw.Draw(page))
+            for at, reel in moving.items():
+                page.paste(next(reel), at)
+            video.send(page.tobytes())
+            if index in chosen:
+                small.append(_reduced(page))
+    held = [1000 * steps / fps for steps in np.diff(chosen)]
+    small[0].save(
+        webp,
+        save_all=True,
+        append_images=small[1:],
+        duration=[*map(round, held), 1000 * WEBP_HOLD],
+        loop=0,
+        quality=WEBP_QUALITY,
+        method=WEBP_EFFORT,
+    )
+
+
+def _reduced(page: Image.Image) -> Image.Image:
+    """A copy of a page that is as wide as a README shows it."""
+    width = min(WEBP_WIDTH, page.width)
+    return page.resize((width, round(page.height * width / page.width)), Image.Resampling.LANCZOS)
+
+
+def _iterations(run: Run) -> list[int]:
+    """The iteration of each frame of a run's canvas.mp4."""
+    frames = run.record.get("frames")
+    return [at for at in frames if isinstance(at, int)] if isinstance(frames, list) else []
+
+
+def _timeline(frames: list[list[int]]) -> list[int]:
+    """The iterations to show: 0 to the last of any cell, in steps of the cell with the smallest."""
+    last = max((cell[-1] for cell in frames if cell), default=0)
+    step = max(1, min((cell[1] - cell[0] for cell in frames if len(cell) > 1), default=1))
+    step *= max(1, math.ceil(last / (step * MOST_FRAMES)))
+    return [*range(0, last, step), last]
+
+
+def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
+    """For each of `times` the canvas as it was then, `side` pixels; from its last frame on, the
+    final canvas.
+    """
+    iterations = _iterations(run)
+    final = canvas(run.folder, side)
+    shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
+    with closing(_decode(run.folder / "canvas.mp4")) as video:
+        following = 0
+        for time in times:
+            if not iterations or time >= iterations[-1]:
+                yield final
+                continue
+            frame = None
+            while iterations[following] <= time:
+                frame = next(video, frame)  # a film that was cut short holds its last frame
+                following += 1
+            if frame:
+                shown = resize(frame, side)
+            yield shown
+
+
+def _decode(path: Path) -> Generator[Image.Image]:
+    """The frames of a video that can be read, one at a time: a whole sweep's would fill memory."""
+    # One thread each, because there are as many decoders as cells.
+    video = imageio_ffmpeg.read_frames(path, input_params=["-threads", "1"])
+    with closing(video):
+        try:
+            size = next(video)["size"]
+            for frame in video:
+                yield Image.frombytes("RGB", size, frame)
+        except (OSError, RuntimeError):
+            return

@@ -1,0 +1,162 @@
+"""The page of a sweep: one HTML file, read from disk or as an MLflow artifact, that needs nothing else.
+
+Made from run directories alone, so an old sweep, a resumed one or half of one has its page too. What
+can be seen without the script (canvases, images, numbers) is HTML; films and curves are data that the
+script shows. The security policy admits that script and style by their hashes, and no network at all.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from nst.errors import NstError
+from nst.files import read_json, write_whole
+from nst.grid import grid
+from nst.page.cell import TERMS, mlflow, moment
+from nst.page.film import Films
+from nst.page.markup import element, render
+from nst.page.pictures import Pictures
+from nst.page.section import Section, code, reproduce
+
+__all__ = ["write_page"]
+
+PARTS = Path(__file__).parent
+
+
+def write_page(sweep_dir: Path) -> Path:
+    """Write `index.html` of a sweep, or of a sweep of sweeps with all its grids; return its path.
+
+    A grid that has not begun says so.
+
+    Raises:
+        NstError: `sweep_dir` does not exist, or has neither runs nor grids.
+    """
+    sweep = read_json(sweep_dir / "sweep.json")
+    names = sweep.get("grids")
+    if isinstance(names, list):
+        page = _collection(sweep_dir, [str(name) for name in names])
+    else:
+        pictures = Pictures()
+        section = Section(sweep_dir, grid(sweep_dir), 0, 0, pictures)
+        page = _page(section.heading[0], [section.html(level=1)], [section], pictures)
+    path = sweep_dir / "index.html"
+    with write_whole(path) as temporary:
+        # A lone surrogate, which JSON and file names can hold, is no text that can be encoded.
+        temporary.write_bytes(page.encode("utf-8", "replace"))
+    return path
+
+
+def _collection(folder: Path, names: list[str]) -> str:
+    sections: list[Section] = []
+    pictures = Pictures()
+    parts: list[Element] = []
+    contents: list[Element] = []
+    for index, name in enumerate(names):
+        try:
+            found = grid(folder / name)
+        except NstError:
+            parts.append(_nothing_yet(index, name))
+            contents.append(_entry(index, name, "nothing yet"))
+            continue
+        first = sum(len(section.cells) for section in sections)
+        section = Section(folder / name, found, index, first, pictures)
+        sections.append(section)
+        parts.append(section.html(level=2))
+        contents.append(_entry(index, section.heading[0], section.count()))
+    sweep = read_json(folder / "sweep.json")
+    title = str(sweep.get("title") or sweep.get("name") or folder.resolve().name)
+    canvases = sum(len(section.cells) for section in sections)
+    head = element(
+        "header",
+        element(
+            "div",
+            element("h1", title),
+            element(
+                "p",
+                f"{len(names)} grids, {canvases} canvases · {moment(sweep.get('started'))}".strip(" ·"),
+                class_="facts",
+            ),
+        ),
+    )
+    toc = element("nav", element("ol", *contents), aria_label="Grids")
+    again = reproduce(folder)
+    return _page(title, [head, *([again] if again is not None else []), toc, *parts], sections, pictures)
+
+
+def _entry(index: int, title: str, note: str) -> Element:
+    return element("li", element("a", title, href=f"#grid-{index}"), " ", element("small", note))
+
+
+def _nothing_yet(index: int, name: str) -> Element:
+    words = element("div", element("h2", name), element("p", "No runs yet.", class_="facts"))
+    return element("section", element("header", words), id=f"grid-{index}", class_="grid")
+
+
+def _page(title: str, parts: list[Element], sections: list[Section], pictures: Pictures) -> str:
+    commands = {
+        run.command
+        for section in sections
+        for folder in (section.folder, *(cell.run.folder for cell in section.cells.values()))
+        if (run := mlflow(folder)) and run.command
+    }
+    if commands:
+        about = element("p", "The MLflow runs are in a file; this serves it:", class_="note")
+        parts = [*parts, element("footer", about, *map(code, sorted(commands)))]
+    style = (PARTS / "page.css").read_text()
+    script = "".join((PARTS / name).read_text() for name in ("curves.js", "page.js"))
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
+    data = _json(_data(sections))  # names pictures, some of which are not on the page yet
+    return Template((PARTS / "page.html").read_text()).substitute(
+        policy=policy,
+        title=render(element("title", title)),
+        style=style,
+        main=render(element("main", *parts)),
+        data=data,
+        pictures=render(pictures.rest()),
+        script=script,
+    )
+
+
+def _data(sections: list[Section]) -> dict[str, Any]:
+    """What the script reads: the moments, the films and the curves of the cells, what to say of them."""
+    films = Films(cell.run for section in sections for cell in section.cells.values() if cell.canvas)
+    strips: dict[str | None, int] = {}
+    cells = []
+    for section in sections:
+        for (row, column), cell in section.cells.items():
+            film = films.of(cell.run) if cell.canvas else None
+            cells.append(
+                {
+                    "grid": section.index,
+                    "row": row,
+                    "column": column,
+                    "label": cell.label,
+                    "head": section.grid.column_labels[column].partition("\n")[0],
+                    "strip": strips.setdefault(film.strip, len(strips)) if film and film.strip else None,
+                    "side": film.side if film else 0,
+                    "shows": film.shows if film else [],
+                    "curve": cell.curve(),
+                    "inputs": section.pairs(cell),
+                    "facts": cell.facts(section.varying),
+                }
+            )
+    return {"times": films.times, "terms": TERMS, "strips": list(strips), "cells": cells}
+
+
+def _json(data: Any) -> str:
+    """JSON that holds no markup, whatever its strings are."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,85 @@
+"""What a sweep will paint, what it need not, and in which batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nst.archive import Archive
+from nst.cells import describe
+from nst.config import Config
+from nst.device import device_name, device_of, gflop, most_rows
+from nst.errors import NstError
+from nst.sweep import Job, batches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job is in a batch, done, or shared; the latter two are told by their folders."""
+
+    jobs: Sequence[Job]
+    batches: list[list[Job]]  # to be painted
+    done: dict[Path, Path]  # painted before: the run directory it was painted in
+    shared: dict[Path, Path]  # painted as another of these jobs: the folder of that one
+    archive: Archive
+
+    def seconds(self) -> tuple[float, int]:
+        """About how long the painting takes, by how many earlier runs; NaN if there are none.
+
+        Of each batch the arithmetic is known, and of earlier runs on the same device the speed.
+        """
+        total, fewest = 0.0, 0
+        for batch in self.batches:
+            config = batch[0].config
+            device = device_name(device_of(config))
+            speed, runs = self.archive.speed(device, config.hardware.precision.name)
+            total += gflop(_network(config), [job.config for job in batch]) * config.iterations / speed
+            fewest = min(fewest or runs, runs)
+        return total, fewest
+
+
+def plan(jobs: Sequence[Job]) -> Plan:
+    """Look up which of `jobs` were painted before, and group the others.
+
+    A job is looked for in its own folder, in its sweep and below `outputs`, unless `resume=false`.
+    Of jobs with the same identity one is painted. One that cannot be described is left to be painted,
+    so that it fails as any other does.
+
+    Raises:
+        NstError: a canvas of that size does not fit in memory.
+    """
+    archive = Archive(folder for job in jobs for folder in _places(job))
+    painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
+    left = []
+    for job in jobs:
+        identity = _identity(job.config)
+        if identity is not None:
+            source = archive.find(identity, job.folder) if job.config.resume else None
+            if source is not None:
+                done[job.folder] = source
+                continue
+            first = painted.setdefault(identity, job.folder)
+            if first != job.folder:
+                shared[job.folder] = first
+                continue
+        left.append(job)
+    return Plan(jobs, batches(left, most_rows), done, shared, archive)
+
+
+def _identity(config: Config) -> str | None:
+    try:
+        return describe(config).identity
+    except NstError:
+        return None
+
+
+def _network(config: Config) -> str:
+    """What it is painted with, which may be the fallback of what was asked for."""
+    try:
+        return describe(config).weights.name
+    except NstError:
+        return config.model.name.name
+
+
+def _places(job: Job) -> list[Path]:
+    sweep = job.folder.parent
+    return [Path(job.config.outputs), sweep if (sweep / "sweep.json").is_file() else job.folder]
