@@ -85,7 +85,9 @@ class PresetSweeper(Sweeper):
         for grid in grids:
             begin(grid.folder, grid.preset, grid.title)
         if [grid.folder for grid in grids] != [folder]:
-            begin(folder, None, None, [grid.folder.relative_to(folder).as_posix() for grid in grids])
+            [asked] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
+            names = [grid.folder.relative_to(folder).as_posix() for grid in grids]
+            begin(folder, asked.partition("=")[2], None, names)
         OmegaConf.save(self.master, folder / "multirun.yaml")
         launcher = self.launcher
         assert launcher is not None

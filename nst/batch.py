@@ -186,7 +186,8 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
 
 @cache
 def _judge(device: torch.device) -> Judge:
-    return Judge(pretrained.load("vgg16", "imagenet").tensors, pretrained.lpips_heads(), device)
+    heads = pretrained.lpips_heads()  # first: VGG-16 comes with them, in a smaller file than elsewhere
+    return Judge(pretrained.load("vgg16", "imagenet").tensors, heads, device)
 
 
 def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:

@@ -23,21 +23,21 @@ from nst.recorder import now
 log = logging.getLogger(__name__)
 
 
-def begin(folder: Path, preset: str | None, title: str | None, grids: Sequence[str] | None = None) -> None:
+def begin(folder: Path, name: str | None, title: str | None, grids: Sequence[str] | None = None) -> None:
     """Make a sweep's folder, and say in its `sweep.json` what it is.
 
     Args:
         folder: a new one, or that of a sweep that was interrupted: it began when it did.
-        preset: whose sweep it is.
+        name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
         title: what it shows, in words.
         grids: the folders of the sweeps in it, if it is a sweep of presets.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = read_json(folder / "sweep.json")
     sweep = {
-        "name": preset or "sweep",
+        "name": name or "sweep",
         "title": title,
-        "command": _command(preset if grids is None else None),
+        "command": _command(name if grids is None else None),
         "started": known.get("started") or now(),
         "ended": None,
     }

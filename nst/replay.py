@@ -5,7 +5,7 @@ python -m nst.replay RUN_ID       a run in MLflow
 """
 
 import argparse
-import shutil
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from nst.errors import NstError
 from nst.files import read_json
 from nst.progress import shown
 from nst.sweep import Job
-from nst.tracking import artifacts, default_uri
+from nst.tracking import fetch_run
 
 NEEDED = (".hydra/config.yaml", "content.png", "style.png", "canvas.png", "run.json")
 
@@ -42,10 +42,7 @@ def replay(run: Path, folder: Path) -> str:
     if record.get("status") != "finished" or missing:
         lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
         raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
-    folder.mkdir(parents=True)
-    for kind in ("content", "style"):
-        shutil.copyfile(run / f"{kind}.png", folder / f"{kind}.png")
-    config = _config(run, folder, record["model"]["name"])
+    config = _config(run, record["model"]["name"])
     identity = describe(config).identity
     if identity != record["identity"]:
         raise NstError(
@@ -58,11 +55,12 @@ def replay(run: Path, folder: Path) -> str:
         [result] = run_batch([job], watch)
     if result.error is not None:
         raise NstError(result.error)
+    _leave_config(config, folder)
     return _compared(run / "canvas.png", folder / "canvas.png")
 
 
-def _config(run: Path, folder: Path, network: str) -> Config:
-    """The run's config, with the images and the network that were really used; also in `folder`."""
+def _config(run: Path, network: str) -> Config:
+    """The run's config, with the images and the network that were really used."""
     register()
     # A run of an older version lacks keys that do not decide its canvas.
     since = {"outputs": "outputs", "resume": False, "plan": False}
@@ -70,12 +68,19 @@ def _config(run: Path, folder: Path, network: str) -> Config:
         OmegaConf.structured(Config), since, OmegaConf.load(run / ".hydra/config.yaml")
     )
     assert isinstance(composed, DictConfig)
-    composed.images = {kind: str(folder.resolve() / f"{kind}.png") for kind in ("content", "style")}
+    for kind in ("content", "style"):
+        composed.images[kind] = str(run.resolve() / f"{kind}.png")
     composed.model.name, composed.model.fallback = network, None
+    return from_composed(composed)
+
+
+def _leave_config(config: Config, folder: Path) -> None:
+    """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
+    images = {kind: str(folder.resolve() / f"{kind}.png") for kind in ("content", "style")}
+    composed = OmegaConf.merge(OmegaConf.structured(config), {"images": images})
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
     OmegaConf.save([], folder / ".hydra/overrides.yaml")
-    return from_composed(composed)
 
 
 def _compared(before: Path, now: Path) -> str:
@@ -94,7 +99,7 @@ def _found(run: str, uri: str) -> Iterator[Path]:
         yield Path(run)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        artifacts(run, uri, NEEDED, Path(temporary))
+        fetch_run(run, uri, Path(temporary))
         yield Path(temporary)
 
 
@@ -102,7 +107,8 @@ def main() -> None:
     """Paint a run again."""
     parser = argparse.ArgumentParser(prog="python -m nst.replay", description=main.__doc__)
     parser.add_argument("run", help="a run directory, or the id of a run in MLflow")
-    parser.add_argument("--uri", default=default_uri(), help="the MLflow store; default: %(default)s")
+    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    parser.add_argument("--uri", default=store, help="the MLflow store of a run; default: %(default)s")
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     parser.add_argument(
         "--into", type=Path, default=Path("outputs/replays") / now, help="default: %(default)s"
@@ -112,7 +118,8 @@ def main() -> None:
         with _found(given.run, given.uri) as run:
             compared = replay(run, given.into)
     except (NstError, OSError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"folder  {given.into}\ncanvas  {compared}")
 
 

@@ -66,8 +66,9 @@ class Judge:
         """Score each canvas, clamped to [0, 1] as it is shown, against its own content and style.
 
         Args:
-            canvases, contents, styles: `[3, H, W]` each, as many of one as of the other, on any device.
-                Where rows share an image, as one tensor object, its features are computed once.
+            canvases, contents, styles: `[3, H, W]` each, as many of one as of the other, on any device; a
+                canvas and its content of one size. Where rows share an image, as one tensor object, its
+                features are computed once.
 
         Raises:
             NstError: a side is below 16 pixels, where the network's last layers have nothing left to see,

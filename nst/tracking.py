@@ -40,31 +40,6 @@ LOCK_SECONDS = 30
 ENTITIES_A_CALL = 1000
 LONGEST_PARAM = 6000
 
-# MLflow's own bounds are 120 s, 8 times, and as long as a Retry-After header says; and it prints
-# two lines, for two requests more, when a run ends. Whoever sets these variables is obeyed.
-ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where runs are tracked, and how much of them.
-
-    `uri` is `sqlite:////absolute/mlflow.db` or `http://host:port`; `canvas_steps` is how many
-    frames of each canvas go on its slider, at least the first and the last.
-    """
-
-    uri: str
-    experiment: str
-    canvas_steps: int
-
-
-class TrackingUnavailable(NstError):  # noqa: N818 - what it says, not that it is an error
-    """The store did not answer, or did not take what it was given. Nothing on disk is lost."""
 
 
 def begin_sweep(sweep_dir: Path, store: Store) -> str:
@@ -72,7 +47,7 @@ def begin_sweep(sweep_dir: Path, store: Store) -> str:
 
     Raises `TrackingUnavailable` when the store does not answer within half a minute.
     """
-    with _asking(store) as client:
+    with asking(store) as client:
         parent = _parent(client, sweep_dir.resolve(), store)
         if parent.status != "RUNNING":
             client.update_run(parent.run_id, status="RUNNING")
@@ -87,7 +62,7 @@ def log_run(run_dir: Path, store: Store) -> str:
     """
     view = RunView.read(run_dir.resolve())
     tags = view.tags()
-    with _asking(store) as client:
+    with asking(store) as client:
         sweep_dir = view.folder.parent
         parent = None
         if (sweep_dir / "sweep.json").is_file():
@@ -106,7 +81,7 @@ def log_run(run_dir: Path, store: Store) -> str:
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
 
-            experiment_id = parent.experiment_id if parent else _experiment(client, store)
+            experiment_id = parent.experiment_id if parent else experiment(client, store)
             info = client.create_run(experiment_id, view.started, tags, view.name).info
             note = view.record.get("error") or _picture(info.run_id, view.folder / "canvas.png")
             _log_batches(client, info.run_id, note, params, points)
@@ -129,7 +104,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
     cells.sort(key=lambda view: (len(view.folder.name), view.folder.name))  # 2 before 10
     for view in cells:
         log_run(view.folder, store)
-    with _asking(store) as client, tempfile.TemporaryDirectory() as stage:
+    with asking(store) as client, tempfile.TemporaryDirectory() as stage:
         run_id = _parent(client, sweep_dir, store).run_id
         for path in sweep_dir.iterdir():
             if path.is_file() and path.name not in (RECORD, LOCK):
@@ -146,7 +121,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
 
 def run_url(folder: Path, store: Store) -> str:
     """Where to look at a folder that was logged: its address, or the command that serves it."""
-    path = _sqlite_path(store)
+    path = sqlite_path(store)
     if path:
         uri = shlex.quote(f"sqlite:///{path}")
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
@@ -156,69 +131,26 @@ def run_url(folder: Path, store: Store) -> str:
     return f"{store.uri.rstrip('/')}/{place}?workflowType=machine_learning"
 
 
-@contextmanager
-def _asking(store: Store) -> Iterator["MlflowClient"]:
-    """Yield a client of the store; turn whatever the store says no with into one line."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+def fetch_run(run_id: str, uri: str, folder: Path) -> None:
+    """Download the files of a run directory that was logged into `folder`.
 
-    # What goes wrong is raised, in our words; schema migrations and retries are no one's news.
-    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield _client(store)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as refusal:
-        reason = " ".join(str(refusal).split())
-        if len(reason) > 300:
-            reason = f"{reason[:150]} … {reason[-150:]}"
-        options = f"--uri {shlex.quote(store.uri)} --experiment {shlex.quote(store.experiment)}"
-        raise TrackingUnavailable(
-            f"tracking.uri={store.uri}: {reason}; nothing is lost: once it answers, "
-            f"`python -m nst.tracking FOLDER {options}` logs what is missing"
-        ) from refusal
-
-
-def _client(store: Store) -> "MlflowClient":
-    from mlflow.tracking import MlflowClient
-
-    path = _sqlite_path(store)
-    if path is None:
-        return MlflowClient(store.uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes must not both create the tables of a new database.
-    with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-        # MLflow retries a file that is no database for 100 s; SQLite says so at once.
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
-        return MlflowClient(store.uri)
-
-
-def _sqlite_path(store: Store) -> Path | None:
-    scheme, _, path = store.uri.partition(":///")
-    return Path(path).resolve() if scheme == "sqlite" else None
-
-
-def _experiment(client: "MlflowClient", store: Store) -> str:
+    Raises `NstError` when there is no such run, `TrackingUnavailable` when the store does not answer.
+    """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(store.experiment)
-    if found is None:
-        path = _sqlite_path(store)
-        location = (path.parent / "mlartifacts").as_uri() if path else None
+    store = Store(uri, "", 0)
+    path = sqlite_path(store)
+    none = NstError(f"{run_id}: no such folder, and no such run in {uri}; give one of them")
+    if path and not path.exists():
+        raise none
+    with asking(store) as client:
         try:
-            return client.create_experiment(store.experiment, location)
+            client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            return _experiment(client, store)  # another process was faster
-    if found.lifecycle_stage != "active":
-        raise NstError(
-            f"tracking.experiment={store.experiment}: deleted in {store.uri}; give another name, "
-            f"or bring it back: mlflow experiments restore -x {found.experiment_id}"
-        )
-    return str(found.experiment_id)
+            raise none from error
+        client.download_artifacts(run_id, "", str(folder))
 
 
 def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
@@ -229,7 +161,7 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
         known = _known(client, sweep_dir)
         if known:
             return known.info
-        experiment_id = _experiment(client, store)
+        experiment_id = experiment(client, store)
         tags = {
             "nst.run_dir": str(sweep_dir),
             "nst.started": sweep["started"],

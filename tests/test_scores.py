@@ -49,9 +49,8 @@ def plain_style_distance(canvas: Tensor, style: Tensor) -> float:
     total = 0.0
     for layer in layers:
         channels = mine[layer].shape[1]
-        positions = mine[layer][0, 0].numel()
         f, s = mine[layer].reshape(channels, -1), theirs[layer].reshape(channels, -1)
-        g, a = f @ f.T / positions, s @ s.T / positions
+        g, a = f @ f.T / f.shape[1], s @ s.T / s.shape[1]
         total += (((g - a) ** 2).sum().sqrt() / (a**2).sum().sqrt()).item()
     return total / len(layers)
 
@@ -88,6 +87,12 @@ def test_style_distance_is_the_plain_one(size: int, judge: Judge) -> None:
         wanted = plain_style_distance(canvas, style)
         assert wanted > 0.001
         assert score.style_distance == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_style_image_may_be_of_another_size(judge: Judge) -> None:
+    cat, night = image("cat.png", 32), image("starry_night.jpg", 50)
+    (score,) = judge.score([cat], [cat], [night])
+    assert score.style_distance == pytest.approx(plain_style_distance(cat, night), rel=1e-4)
 
 
 def test_an_image_is_no_distance_from_itself(judge: Judge) -> None:

@@ -16,11 +16,11 @@ from xml.etree.ElementTree import Element
 from nst.errors import NstError
 from nst.files import read_json, write_whole
 from nst.grid import grid
-from nst.page.cell import TERMS, mlflow, moment
+from nst.page.cell import RESULTS, SCORES, TERMS, mlflow
 from nst.page.film import Films
 from nst.page.markup import element, render
 from nst.page.pictures import Pictures
-from nst.page.section import Section, code, reproduce
+from nst.page.section import Section, code, reproduce, started
 
 __all__ = ["write_page"]
 
@@ -77,7 +77,7 @@ def _collection(folder: Path, names: list[str]) -> str:
             element("h1", title),
             element(
                 "p",
-                f"{len(names)} grids, {canvases} canvases · {moment(sweep.get('started'))}".strip(" ·"),
+                f"{len(names)} grids, {canvases} canvases{started(folder)}",
                 class_="facts",
             ),
         ),
@@ -103,9 +103,15 @@ def _page(title: str, parts: list[Element], sections: list[Section], pictures: P
         for folder in (section.folder, *(cell.run.folder for cell in section.cells.values()))
         if (run := mlflow(folder)) and run.command
     }
+    scores = [key for key in SCORES if any(key in section.results for section in sections)]
+    notes = [
+        element("p", element("strong", RESULTS[key][0]), f": {RESULTS[key][1]}", class_="note")
+        for key in scores
+    ]
     if commands:
-        about = element("p", "The MLflow runs are in a file; this serves it:", class_="note")
-        parts = [*parts, element("footer", about, *map(code, sorted(commands)))]
+        notes.append(element("p", "The MLflow runs are in a database; this serves it:", class_="note"))
+    if notes:
+        parts = [*parts, element("footer", *notes, *map(code, sorted(commands)))]
     style = (PARTS / "page.css").read_text()
     script = "".join((PARTS / name).read_text() for name in ("curves.js", "page.js"))
     policy = (
@@ -127,7 +133,7 @@ def _page(title: str, parts: list[Element], sections: list[Section], pictures: P
 def _data(sections: list[Section]) -> dict[str, Any]:
     """What the script reads: the moments, the films and the curves of the cells, what to say of them."""
     films = Films(cell.run for section in sections for cell in section.cells.values() if cell.canvas)
-    strips: dict[str | None, int] = {}
+    reels: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
     cells = []
     for section in sections:
         for (row, column), cell in section.cells.items():
@@ -139,7 +145,7 @@ def _data(sections: list[Section]) -> dict[str, Any]:
                     "column": column,
                     "label": cell.label,
                     "head": section.grid.column_labels[column].partition("\n")[0],
-                    "strip": strips.setdefault(film.strip, len(strips)) if film and film.strip else None,
+                    "reel": reels.setdefault(film.frames, len(reels)) if film and film.frames else None,
                     "side": film.side if film else 0,
                     "shows": film.shows if film else [],
                     "curve": cell.curve(),
@@ -147,7 +153,12 @@ def _data(sections: list[Section]) -> dict[str, Any]:
                     "facts": cell.facts(section.varying),
                 }
             )
-    return {"times": films.times, "terms": TERMS, "strips": list(strips), "cells": cells}
+    return {
+        "times": films.times,
+        "terms": {term: RESULTS[term][0] for term in TERMS},
+        "reels": [[base64.b64encode(frame).decode() for frame in frames] for frames in reels],
+        "cells": cells,
+    }
 
 
 def _json(data: Any) -> str:

@@ -16,23 +16,24 @@ from nst.tracking import Store, run_url
 
 LARGEST = 512  # pixels a side of a final canvas; a larger one is reduced
 CURVE_POINTS = 150
+SCORES = ("lpips_content", "style_distance")
 TERMS = ("total", "content", "style", "tv")
 
 RESULTS = {
+    "lpips_content": (
+        "LPIPS to content",
+        "Perceptual distance (Zhang et al. 2018) from the canvas to the content image, by VGG-16 whatever "
+        "painted it: 0 is the same image, lower is better.",
+    ),
+    "style_distance": (
+        "style distance",
+        "Relative distance of the canvas's Gram matrices (Gatys et al. 2016) from the style image's, "
+        "by VGG-16 whatever painted it: 0 is the same style, lower is better.",
+    ),
     "total": ("total loss", "The final total loss: the weighted sum of the three terms."),
     "content": ("content loss", "The final content loss, unweighted."),
     "style": ("style loss", "The final style loss, unweighted."),
     "tv": ("total variation", "The final total variation, unweighted."),
-    "lpips_content": (
-        "LPIPS to content",
-        "LPIPS, a perceptual distance, from the canvas to the content image: 0 is the same image, "
-        "lower is better.",
-    ),
-    "style_distance": (
-        "style distance",
-        "Distance of the canvas from the style image in style alone, whatever the cell's own "
-        "layers and weights: 0 is the same style, lower is better.",
-    ),
     "painting_seconds": ("painting, s", "Seconds of painting; cells of one batch were painted together."),
     "iterations_per_second": ("iterations/s", "Iterations a second."),
 }
@@ -152,8 +153,9 @@ def number(value: float) -> str:
     """A number to four digits, as it is read: 1,234 and 0.01234, 1.234e+08 only where it must be."""
     if value and not 1e-4 <= abs(value) < 1e7:
         return f"{value:.3e}"
-    digits = 4 - len(str(int(abs(value)))) if abs(value) >= 1 else 4
-    return f"{value:,.{max(digits, 0)}f}"
+    if abs(value) < 1:
+        return f"{value:.4g}"
+    return f"{value:,.{max(4 - len(str(int(abs(value)))), 0)}f}"
 
 
 def moment(text: object) -> str:

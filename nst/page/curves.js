@@ -3,7 +3,7 @@
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const { times, cells, strips, terms } = data;
+const { times, cells, reels, terms } = data;
 const figures = [...document.querySelectorAll(".chart")];
 const LETTER = 6.2, LINE = 13, COLOURS = 8; // pixels of a letter across, of a label down
 
@@ -71,7 +71,7 @@ function drawChart(figure, term) {
   figure.querySelector("svg")?.remove();
   figure.hidden = !mine.length;
   if (figure.hidden) return;
-  figure.querySelector("figcaption span").textContent = term === "total" ? "Total loss" : `${term === "tv" ? "Total variation" : `${term[0].toUpperCase()}${term.slice(1)} loss`}, unweighted`;
+  figure.querySelector("figcaption span").textContent = term === "total" ? terms.total : `${terms[term]}, unweighted`;
   const range = ranges(grid, term);
   const shown = mine.filter(cell => cell.curve[term].some(value => value !== null));
   const width = Math.max(figure.clientWidth, 260), height = Math.max(230, 44 + shown.length * LINE);
@@ -120,7 +120,7 @@ function curveOf(cell, term, x, y) {
     pen = "L";
   });
   const last = cell.curve[term].findLast(value => value !== null);
-  const label = `${cell.label}: ${term} ${shortNumber(last)} at the end`;
+  const label = `${cell.label}: ${terms[term]} ${shortNumber(last)} at the end`;
   const name = `curve c${cell.column % COLOURS}${cell.column >= COLOURS ? " again" : ""}`;
   const node = drawn("g", { class: name, role: "img", "aria-label": label, "data-cell": cell.index });
   node.append(drawn("path", { class: "reach", d: path }), drawn("path", { class: "line", d: path }));

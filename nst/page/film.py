@@ -1,4 +1,4 @@
-"""The frames of a canvas as one picture, at moments that all cells of a page share."""
+"""The frames of a canvas as small pictures, at moments that all cells of a page share."""
 
 import hashlib
 from bisect import bisect_right
@@ -12,23 +12,24 @@ import numpy as np
 from PIL import Image
 
 from nst.grid import Run
-from nst.page.pictures import data_uri, webp
+from nst.page.pictures import webp
 
 MOST_FRAMES = 24
 FRAME_SIDE = 160  # pixels
-STRIP_BYTES = 56 * 1024  # base64 makes 75 KiB of it
-QUALITIES = (60, 45, 30)  # of WebP's 100; noise takes many bytes, and is forgiving
+FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
+# Share of the side, and WebP's quality. Noise takes many bytes, and nobody looks at it closely.
+RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 12), (0.6, 20))
 
 
 @dataclass(frozen=True)
 class Film:
-    """The frames of a cell, square and one below the other in the picture `strip`, `side` pixels each.
+    """The frames of a cell, each a square WebP picture, to be shown with `side` pixels.
 
-    `shows` has for each moment of the page the place of its frame in the strip; None is the final
-    canvas. `strip` is None if nothing can be read, or if nothing but the final canvas is shown.
+    `shows` has for each moment of the page the place of its frame among `frames`; None is the final
+    canvas. There are no frames if none can be read, or if nothing but the final canvas is shown.
     """
 
-    strip: str | None
+    frames: tuple[bytes, ...]
     side: int
     shows: list[int | None]
 
@@ -60,18 +61,32 @@ class Films:
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return Film(None, 0, shows)
+            return Film((), 0, shows)
         # A film that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        side = pictures[0].width
-        strip = Image.new("RGB", (side, side * len(pictures)))
-        for place, picture in enumerate(pictures):
-            strip.paste(picture, (0, place * side))
-        for quality in QUALITIES:
-            encoded = webp(strip, quality=quality)
-            if len(encoded) <= STRIP_BYTES:
-                break
-        return Film(data_uri(encoded), side, shows)
+        return Film(tuple(_encode(pictures)), pictures[0].width, shows)
+
+
+def _encode(pictures: list[Image.Image]) -> list[bytes]:
+    """Frames in order, each as good as its bytes allow, and none better than the one after it.
+
+    The later a frame, the less of noise is in it: from the last one back, only ever down the rungs.
+    """
+    rung = 0
+    encoded: list[bytes] = []
+    for picture in reversed(pictures):
+        frame = _compress(picture, rung)
+        while len(frame) > FRAME_BYTES and rung + 1 < len(RUNGS):
+            rung += 1
+            frame = _compress(picture, rung)
+        encoded.append(frame)
+    return encoded[::-1]
+
+
+def _compress(picture: Image.Image, rung: int) -> bytes:
+    share, quality = RUNGS[rung]
+    side = round(share * picture.width)
+    return webp(picture.resize((side, side), Image.Resampling.LANCZOS), quality=quality)
 
 
 def spread(iterations: Sequence[int], most: int) -> list[int]:

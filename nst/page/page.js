@@ -11,27 +11,30 @@ for (const image of document.querySelectorAll("[data-same]")) image.src = $(imag
 
 // Films.
 
-const reels = strips.map(() => null);
+const decoded = reels.map(() => null);
 const inView = new Set();
 
-function reelOf(cell) {
-  const reel = (reels[cell.strip] ??= new Image());
-  if (!reel.src) reel.src = strips[cell.strip];
-  return reel;
+function framesOf(cell) {
+  decoded[cell.reel] ??= reels[cell.reel].map(frame => {
+    const image = new Image();
+    image.src = `data:image/webp;base64,${frame}`;
+    return image;
+  });
+  return decoded[cell.reel];
 }
 
 // Show in a place (a button, or the dialog's) its cell's canvas as it was at the slider's moment.
 function paint(place, cell) {
   const frame = cell.shows[position] ?? null;
   let canvas = place.querySelector("canvas");
-  place.classList.toggle("absent", frame !== null && cell.strip === null);
-  if (frame === null || cell.strip === null) {
+  place.classList.toggle("absent", frame !== null && cell.reel === null);
+  if (frame === null || cell.reel === null) {
     if (canvas) canvas.hidden = true;
     return;
   }
-  const reel = reelOf(cell);
-  if (!reel.complete || !reel.naturalWidth) {
-    reel.decode().then(() => place.shown === cell && paint(place, cell), () => {});
+  const image = framesOf(cell)[frame];
+  if (!image.complete) {
+    image.addEventListener("load", () => place.shown === cell && paint(place, cell), { once: true });
     return;
   }
   if (!canvas) {
@@ -40,8 +43,7 @@ function paint(place, cell) {
     place.append(canvas);
   }
   if (canvas.width !== cell.side) canvas.width = canvas.height = cell.side;
-  const { side } = cell;
-  canvas.getContext("2d").drawImage(reel, 0, frame * side, side, side, 0, 0, side, side);
+  canvas.getContext("2d").drawImage(image, 0, 0, cell.side, cell.side);
   canvas.hidden = false;
 }
 
@@ -65,7 +67,7 @@ const watch = new IntersectionObserver(entries => {
       continue;
     }
     inView.add(index);
-    if (cell.strip !== null) reelOf(cell);
+    if (cell.reel !== null) framesOf(cell);
     paint(target, cell);
   }
 }, { rootMargin: "300px" });
@@ -107,7 +109,7 @@ for (const button of document.querySelectorAll(".play")) {
 
 // Curves.
 
-for (const name of terms) term.append(new Option(name, name));
+for (const [name, text] of Object.entries(terms)) term.append(new Option(text, name));
 function redraw() {
   drawCurves(term.value);
   markCurves(times[position] ?? 0, term.value);
@@ -178,6 +180,7 @@ function enlarge(index) {
   $("earlier").disabled = !inOrder(index, -1);
   $("later").disabled = !inOrder(index, 1);
   if (!dialog.open) dialog.showModal();
+  dialog.focus(); // on none of its buttons, so that Space plays here too
   show(position);
 }
 

@@ -53,7 +53,7 @@ class Pictures:
 def webp(image: Image.Image, **options: Any) -> bytes:
     """An image as WebP; `options` are Pillow's."""
     file = io.BytesIO()
-    image.save(file, "WEBP", method=6, **options)
+    image.save(file, "WEBP", **options)
     return file.getvalue()
 
 
@@ -69,4 +69,4 @@ def _encode(content: bytes, largest: int) -> str | None:
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None
     shown.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-    return data_uri(webp(shown, lossless=True) if shown.width < SMALL else webp(shown, quality=90))
+    return data_uri(webp(shown, lossless=True) if shown.width < SMALL else webp(shown, quality=88, method=6))

@@ -8,10 +8,12 @@ from xml.etree.ElementTree import Element
 
 from nst.files import read_json
 from nst.grid import Grid, Inputs, Run
+from nst.lettering import NO_BREAK_SPACE
 from nst.page.cell import RESULTS, Cell, mlflow, moment, number
 from nst.page.markup import element
 from nst.page.pictures import Pictures
 
+FEW = 3  # columns: so few canvases are shown larger
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
 
 
@@ -74,13 +76,14 @@ class Section:
         inputs = self.inputs
         every = [run for row in self.grid.runs for run in row]
         shared = inputs.kinds if inputs.vary == "shared" else []
-        painted = moment(read_json(self.folder / "sweep.json").get("started"))
+        # Broken between facts only, and with no separator at the head of a line.
+        facts = self.grid.subtitle.replace(" ", NO_BREAK_SPACE).replace(f"·{NO_BREAK_SPACE}", "· ")
         words = element(
             "div",
             element(f"h{level}", title),
             element("p", name and element("code", name), class_="name") if name else None,
-            element("p", self.grid.subtitle, class_="facts"),
-            element("p", self.count(), f" · {painted}" if painted else None, class_="facts"),
+            element("p", facts, class_="facts"),
+            element("p", self.count() + started(self.folder), class_="facts"),
         )
         images = [element("figure", self._input(kind, every), element("figcaption", kind)) for kind in shared]
         return element(
@@ -89,7 +92,6 @@ class Section:
             element("div", self._canvases(title), class_="scroll"),
             element("div", *self._charts(), class_="charts"),
             element("div", self._table(title), class_="scroll"),
-            self._notes(),
             reproduce(self.folder),
             id=f"grid-{self.index}",
             class_="grid",
@@ -124,7 +126,13 @@ class Section:
             rows.append(element("tr", *head, *(self._place(row, column) for column in range(len(runs)))))
         caption = element("caption", f"Canvases: {title}", class_="unseen")
         thead, tbody = element("thead", axis, heads), element("tbody", *rows)
-        return element("table", caption, thead, tbody, class_="canvases")
+        return element(
+            "table",
+            caption,
+            thead,
+            tbody,
+            class_="canvases few" if len(grid.column_labels) <= FEW else "canvases",
+        )
 
     def _place(self, row: int, column: int) -> Element:
         cell = self.cells.get((row, column))
@@ -163,21 +171,22 @@ class Section:
             for head in [label.partition("\n")[0]]
         ]
 
-    def _results(self) -> list[str]:
+    @cached_property
+    def results(self) -> list[str]:
+        """The numbers that any of its cells has."""
         return [key for key in RESULTS if any(key in cell.results for cell in self.cells.values())]
 
     def _table(self, title: str) -> Element:
         tracked = {place: mlflow(cell.run.folder) for place, cell in self.cells.items()}
-        heads = [("cell", ""), ("state", "")]
-        heads += [(key.replace("_", " "), key) for key in self.varying]
-        heads += [RESULTS[key] for key in self._results()]
-        heads += [("MLflow run", "")] if any(tracked.values()) else []
+        heads = [_sorter(word) for word in ("cell", "state", *self.varying)]
+        heads += [_sorter(*RESULTS[key], class_="number") for key in self.results]
+        heads += [_sorter("MLflow run")] if any(tracked.values()) else []
         rows = []
         for place, cell in self.cells.items():
             parameters = cell.run.parameters()
             state, reason = cell.state
             values = [element("td", parameters.get(key)) for key in self.varying]
-            for key in self._results():
+            for key in self.results:
                 value = cell.results.get(key)
                 shown = None if value is None else number(value)
                 values.append(
@@ -198,27 +207,14 @@ class Section:
                     data_cell=str(self._numbers[place]),
                 )
             )
-        sorters = [
-            element(
-                "th",
-                element("button", name, type="button", title=note or None),
-                scope="col",
-                aria_sort="none",
-            )
-            for name, note in heads
-        ]
         caption = element("caption", f"Numbers: {title}", class_="unseen")
         return element(
             "table",
             caption,
-            element("thead", element("tr", *sorters)),
+            element("thead", element("tr", *heads)),
             element("tbody", *rows),
             class_="numbers",
         )
-
-    def _notes(self) -> Element | None:
-        keys = [key for key in ("lpips_content", "style_distance") if key in self._results()]
-        return element("p", " ".join(RESULTS[key][1] for key in keys), class_="note") if keys else None
 
 
 def reproduce(folder: Path) -> Element | None:
@@ -233,10 +229,21 @@ def reproduce(folder: Path) -> Element | None:
     return element("div", code(str(command)) if command else None, link, class_="again")
 
 
+def started(folder: Path) -> str:
+    """When a sweep was begun, as the end of a line; empty if it is not known."""
+    found = moment(read_json(folder / "sweep.json").get("started"))
+    return f" · started {found}" if found else ""
+
+
 def code(command: str) -> Element:
     """A command that can be copied."""
     button = element("button", "Copy", type="button", class_="copy")
     return element("div", element("pre", element("code", command)), button, class_="command")
+
+
+def _sorter(name: str, note: str | None = None, class_: str | None = None) -> Element:
+    button = element("button", name, type="button", title=note)
+    return element("th", button, scope="col", aria_sort="none", class_=class_)
 
 
 def _head(label: str, scope: str) -> Element:
