@@ -66,12 +66,12 @@ def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
             video.send(page.tobytes())
             if index in chosen:
                 small.append(_reduced(page))
-    held = [1000 * steps / fps for steps in np.diff(chosen)]
+    held = round(1000 * (len(times) - 1) / fps / max(1, len(small) - 1))
     small[0].save(
         webp,
         save_all=True,
         append_images=small[1:],
-        duration=[*map(round, held), 1000 * WEBP_HOLD],
+        duration=[held] * (len(small) - 1) + [1000 * WEBP_HOLD],
         loop=0,
         quality=WEBP_QUALITY,
         method=WEBP_EFFORT,

@@ -57,6 +57,12 @@ class Run:
         """Whether it painted its canvas to the end."""
         return self.record.get("status") == "finished"
 
+    @property
+    def frames(self) -> list[int]:
+        """The iteration that each frame of its canvas.mp4 shows."""
+        frames = self.record.get("frames")
+        return [at for at in frames if isinstance(at, int) and at >= 0] if isinstance(frames, list) else []
+
     def value(self, key: str) -> Any:
         """The config's value at a dotted key; None if it has none."""
         try:

@@ -36,12 +36,14 @@ class Point:
     step: int
 
 
-def read_json(path: Path) -> Json:
-    """A JSON object of a run or sweep directory. Raises `NstError` when it is not there."""
+def require_json(path: Path) -> Json:
+    """A JSON object of a run or sweep directory. Raises `NstError` when there is none."""
     try:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         raise NstError(f"{path.parent}: no {path.name} in it; give a run or sweep directory") from None
+    except (TypeError, ValueError):
+        raise NstError(f"{path}: not readable as JSON; paint the run or sweep again") from None
 
 
 def millis(moment: str) -> int:
@@ -59,7 +61,7 @@ class RunView:
     @classmethod
     def read(cls, folder: Path) -> "RunView":
         """Raises `NstError` when the folder holds no run.json."""
-        return cls(folder, read_json(folder / "run.json"))
+        return cls(folder, require_json(folder / "run.json"))
 
     @property
     def status(self) -> str:
@@ -85,7 +87,7 @@ class RunView:
 
     def tags(self) -> dict[str, str]:
         """What identifies the run, and what it ran on, as far as it got to know."""
-        keys = ("started", "identity", "device", "precision", "git", "error")
+        keys = ("started", "identity", "device", "precision", "git", "error", "taken_from")
         tags = {f"nst.{key}": self.record.get(key) for key in keys}
         tags["nst.run_dir"] = str(self.folder)
         for key, value in (self.record.get("model") or {}).items():
@@ -107,7 +109,7 @@ class RunView:
         return {key: value for key, value in _flat("", tree) if not key.startswith("tracking.")}
 
     def points(self) -> list[Point]:
-        """The loss curves at the frames' iterations, which end in the final losses; the timings.
+        """The loss curves at the frames' iterations, which end in the final losses; timings and scores.
 
         A run that broke off has no frames; what it has of losses.csv is then given whole.
         """
@@ -121,8 +123,9 @@ class RunView:
                 if step in shown:
                     moment = self._moment(step, len(rows))
                     points += [Point(key, float(value), moment, step) for key, value in row.items()]
-        for key, value in (self.record.get("timings") or {}).items():
-            points.append(Point(f"timings/{key}", float(value), self.ended, 0))
+        for group in ("timings", "scores"):
+            for key, value in (self.record.get(group) or {}).items():
+                points.append(Point(f"{group}/{key}", float(value), self.ended, 0))
         return points
 
     def write_canvas_steps(self, stage: Path, steps: int) -> None:
@@ -159,16 +162,19 @@ class RunView:
 def table(views: list[RunView]) -> Json:
     """The cells of a sweep as MLflow stores a table: what varies among them, and what came out."""
     params = [view.params() for view in views]
-    keys = dict.fromkeys(key for cell in params for key in cell)
-    varying = [key for key in keys if len({cell.get(key) for cell in params}) > 1]
-    timings = dict.fromkeys(key for view in views for key in view.record.get("timings") or {})
+    every = dict.fromkeys(key for cell in params for key in cell)
+    varying = [key for key in every if len({cell.get(key) for cell in params}) > 1]
+    came_out = {"final": dict.fromkeys(LOSSES)}
+    for group in ("scores", "timings"):
+        came_out[group] = dict.fromkeys(key for view in views for key in view.record.get(group) or {})
+    told = [key for key in ("taken_from",) if any(view.record.get(key) for view in views)]
     data = []
     for view, cell in zip(views, params, strict=True):
         row: list[Any] = [view.name, view.record["status"], *(cell.get(key) for key in varying)]
-        row += [(view.record.get("final") or {}).get(key) for key in LOSSES]
-        row += [(view.record.get("timings") or {}).get(key) for key in timings]
-        data.append(row)
-    columns = ["name", "status", *varying, *LOSSES, *timings]
+        for group, keys in came_out.items():
+            row += [(view.record.get(group) or {}).get(key) for key in keys]
+        data.append(row + [view.record.get(key) for key in told])
+    columns = ["name", "status", *varying, *(key for keys in came_out.values() for key in keys), *told]
     # MLflow's page takes a column named a.b for b inside a, and shows nothing.
     return {"columns": [name.replace(".", "/") for name in columns], "data": data}
 

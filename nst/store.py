@@ -92,11 +92,13 @@ def _client(store: Store) -> "MlflowClient":
 
 
 def sqlite_path(store: Store) -> Path | None:
+    """The file of a store that is one."""
     scheme, _, path = store.uri.partition(":///")
     return Path(path).resolve() if scheme == "sqlite" else None
 
 
-def experiment(client: "MlflowClient", store: Store) -> str:
+def open_experiment(client: "MlflowClient", store: Store) -> str:
+    """The id of the store's experiment, which is made if there is none; `NstError` if it was deleted."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(store.experiment)
@@ -108,7 +110,7 @@ def experiment(client: "MlflowClient", store: Store) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return experiment(client, store)  # another process was faster
+            return open_experiment(client, store)  # another process was faster
     if found.lifecycle_stage != "active":
         raise NstError(
             f"tracking.experiment={store.experiment}: deleted in {store.uri}; give another name, "

@@ -11,24 +11,23 @@ interrupted, or whose directory was painted again since, is replaced as a whole.
 
 import argparse
 import json
-import logging
-import os
 import shlex
 import shutil
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+from omegaconf import OmegaConf
 
 from nst.errors import NstError
-from nst.files import write_whole
-from nst.run_view import Point, RunView, millis, read_json, table
+from nst.files import read_json, write_json
+from nst.grid import read_run
+from nst.run_view import Point, RunView, millis, require_json, table
+from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
@@ -36,10 +35,9 @@ if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the fi
 
 RECORD = "mlflow.json"
 LOCK = ".mlflow.lock"
-LOCK_SECONDS = 30
 ENTITIES_A_CALL = 1000
 LONGEST_PARAM = 6000
-
+DEFAULTS = Path(__file__).resolve().parent.parent / "conf/tracking/mlflow.yaml"
 
 
 def begin_sweep(sweep_dir: Path, store: Store) -> str:
@@ -76,14 +74,15 @@ def log_run(run_dir: Path, store: Store) -> str:
 
         with tempfile.TemporaryDirectory() as stage:
             # Everything is read before the run is made: a broken directory leaves nothing behind.
-            others = shutil.ignore_patterns(RECORD, ".*-*")  # the latter were never completed
-            shutil.copytree(view.folder, stage, ignore=others, dirs_exist_ok=True)
+            shutil.copytree(view.folder, stage, ignore=_not_sent, dirs_exist_ok=True)
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
 
-            experiment_id = parent.experiment_id if parent else experiment(client, store)
+            experiment_id = parent.experiment_id if parent else open_experiment(client, store)
             info = client.create_run(experiment_id, view.started, tags, view.name).info
             note = view.record.get("error") or _picture(info.run_id, view.folder / "canvas.png")
+            if source := view.record.get("taken_from"):
+                note = f"Not painted for this sweep: taken from `{source}`.\n\n{note}"
             _log_batches(client, info.run_id, note, params, points)
             client.log_artifacts(info.run_id, stage)
         _delete_others(client, info, tags, known)
@@ -99,20 +98,19 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
     `log_run` does.
     """
     sweep_dir = sweep_dir.resolve()
-    sweep = read_json(sweep_dir / "sweep.json")
-    cells = [RunView.read(path.parent) for path in sweep_dir.glob("*/run.json")]
-    cells.sort(key=lambda view: (len(view.folder.name), view.folder.name))  # 2 before 10
+    sweep = require_json(sweep_dir / "sweep.json")
+    cells = [RunView.read(folder) for folder in _cells(sweep_dir)]
     for view in cells:
         log_run(view.folder, store)
     with asking(store) as client, tempfile.TemporaryDirectory() as stage:
         run_id = _parent(client, sweep_dir, store).run_id
-        for path in sweep_dir.iterdir():
-            if path.is_file() and path.name not in (RECORD, LOCK):
-                shutil.copy2(path, stage)
+        files = [path.name for path in sweep_dir.iterdir() if path.is_file()]
+        for name in set(files) - _not_sent(str(sweep_dir), files):
+            shutil.copy2(sweep_dir / name, stage)
         (Path(stage) / "cells.json").write_text(json.dumps(table(cells)))
         client.log_artifacts(run_id, stage)
-        picture = _picture(run_id, sweep_dir / "sheet.png")
-        client.set_tag(run_id, "mlflow.note.content", f"`{sweep['command']}`\n\n{picture}")
+        parts = (sweep.get("title"), f"`{sweep['command']}`", _picture(run_id, sweep_dir / "sheet.png"))
+        client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
         status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
         ended = sweep.get("ended")
         client.set_terminated(run_id, status, millis(ended) if ended else None)
@@ -125,7 +123,7 @@ def run_url(folder: Path, store: Store) -> str:
     if path:
         uri = shlex.quote(f"sqlite:///{path}")
         return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
-    record = read_json(folder / RECORD)
+    record = require_json(folder / RECORD)
     place = f"#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
     # MLflow's page is else laid out for language models.
     return f"{store.uri.rstrip('/')}/{place}?workflowType=machine_learning"
@@ -155,13 +153,13 @@ def fetch_run(run_id: str, uri: str, folder: Path) -> None:
 
 def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
     """The run of a sweep; made if the store has none."""
-    sweep = read_json(sweep_dir / "sweep.json")
+    sweep = require_json(sweep_dir / "sweep.json")
     # Cells may be logged from several processes, each of them the first to need it.
     with FileLock(sweep_dir / LOCK, timeout=LOCK_SECONDS):
         known = _known(client, sweep_dir)
         if known:
             return known.info
-        experiment_id = experiment(client, store)
+        experiment_id = open_experiment(client, store)
         tags = {
             "nst.run_dir": str(sweep_dir),
             "nst.started": sweep["started"],
@@ -177,25 +175,32 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
 
 
 def _known(client: "MlflowClient", folder: Path) -> "Run | None":
-    """The run that the folder's record names, if this store has it."""
+    """The run that the folder's record names, if this store has it and it is the folder's."""
     from mlflow.exceptions import MlflowException
 
     if not (folder / RECORD).is_file():
         return None
     try:
         # By its id alone: one store may be known under several addresses.
-        run = client.get_run(read_json(folder / RECORD)["run_id"])
+        run = client.get_run(require_json(folder / RECORD)["run_id"])
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
-    return run if run.info.lifecycle_stage == "active" else None
+    if run.info.lifecycle_stage != "active":
+        return None
+    shown = run.data.tags.get("nst.run_dir")
+    if shown != str(folder):
+        if shown is None or Path(shown).exists():
+            return None  # a copy, record and all, of a folder that has its own run
+        client.set_tag(run.info.run_id, "nst.run_dir", str(folder))  # it was moved
+        run.data.tags["nst.run_dir"] = str(folder)
+    return run
 
 
 def _write_record(folder: Path, store: Store, info: "RunInfo") -> None:
     record = {"uri": store.uri, "experiment_id": info.experiment_id, "run_id": info.run_id}
-    with write_whole(folder / RECORD) as path:
-        path.write_text(json.dumps(record, indent=2))
+    write_json(folder / RECORD, record)
 
 
 def _delete_others(
@@ -231,23 +236,88 @@ def _log_batches(
         client.log_batch(run_id, metrics[start : start + ENTITIES_A_CALL])
 
 
-def main() -> None:
-    """Log a run or a sweep directory that is not in the store yet."""
+def _not_sent(folder: str, names: list[str]) -> set[str]:
+    """Of the files in a folder: what is about the folder itself, and what was never completed."""
+    return {name for name in names if name == RECORD or (name.startswith(".") and name != ".hydra")}
+
+
+def tracked_in(folder: Path) -> Iterator[Path]:
+    """The sweep or the run that a folder is; else those in the folders below it."""
+    sweep = read_json(folder / "sweep.json")
+    if (sweep and "grids" not in sweep) or (folder / "run.json").is_file():
+        yield folder
+    else:
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+                yield from tracked_in(path)
+
+
+def configured_store(folder: Path, **chosen: Any) -> Store:
+    """Where a run, or the first cell of a sweep, was to be tracked, but for what is `chosen` here.
+
+    What the run does not say is as `conf/tracking/mlflow.yaml` has it.
+    """
+    run = next((run for run in map(read_run, [folder, *_cells(folder)]) if run.config), None)
+    default = OmegaConf.load(DEFAULTS)
+    for key in ("uri", "experiment", "canvas_steps"):
+        if chosen.get(key) is None:
+            configured = run.value(f"tracking.{key}") if run else None
+            chosen[key] = OmegaConf.select(default, key) if configured is None else configured
+    store = Store(**chosen)
+    path = sqlite_path(store)
+    return replace(store, uri=f"sqlite:///{path}") if path else store
+
+
+def _cells(sweep_dir: Path) -> list[Path]:
+    cells = [path.parent for path in sweep_dir.glob("*/run.json")]
+    return sorted(cells, key=lambda cell: (len(cell.name), cell.name))  # 2 before 10
+
+
+def _log(folder: Path, store: Store) -> tuple[int, int]:
+    """Log a run or a sweep; how many runs were sent, and how many were there already."""
+    sweep = (folder / "sweep.json").is_file()
+    runs = _cells(folder) if sweep else [folder]
+    before = [read_json(run / RECORD) for run in runs]
+    (end_sweep if sweep else log_run)(folder, store)
+    sent = sum(read_json(run / RECORD) != old for run, old in zip(runs, before, strict=True))
+    return sent, len(runs) - sent
+
+
+def main() -> int:
+    """Log the runs and sweeps in a folder, and in those below it, that are not in MLflow yet."""
     parser = argparse.ArgumentParser(prog="python -m nst.tracking", description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    default = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
-    parser.add_argument("--uri", default=default, help="default: %(default)s")
-    parser.add_argument("--experiment", default="neural-style-transfer", help="default: %(default)s")
-    parser.add_argument("--canvas-steps", type=int, default=20, help="default: %(default)s")
-    given = parser.parse_args()
-    store = Store(given.uri, given.experiment, given.canvas_steps)
+    as_configured = "default: as each run was configured"
+    parser.add_argument("--uri", help=as_configured)
+    parser.add_argument("--experiment", help=as_configured)
+    parser.add_argument("--canvas-steps", type=int, help=as_configured)
+    given = vars(parser.parse_args())
+    top = given.pop("folder")
+    logged, there, failed, places = 0, 0, False, dict[str, None]()
     try:
-        log = end_sweep if (given.folder / "sweep.json").is_file() else log_run
-        log(given.folder, store)
-        print(run_url(given.folder, store))
+        if not top.is_dir():
+            raise NstError(f"{top}: no such folder; give that of a run, of a sweep, or one above them")
+        folders = list(tracked_in(top))
+        if not folders:
+            raise NstError(f"{top}: no runs in it; give the folder of a run, of a sweep, or one above them")
+        for folder in folders:
+            store = configured_store(folder, **given)
+            try:
+                sent, known = _log(folder, store)
+            except TrackingUnavailable:
+                raise
+            except NstError as error:  # it is of this folder, and the others can do without it
+                print(error, file=sys.stderr)
+                failed = True
+                continue
+            print(f"{folder}: {sent} logged, {known} there already", flush=True)
+            logged, there = logged + sent, there + known
+            places[run_url(folder, store)] = None
     except NstError as error:
         sys.exit(str(error))
+    print(f"{logged} runs logged, {there} there already", *places, sep="\n")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

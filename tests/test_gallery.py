@@ -11,10 +11,11 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from PIL import Image
-from rundirs import SEED_LAYERS, make_run, make_sweep
+from rundirs import SEED_LAYERS, make_collection, make_run, make_sweep
 
 from nst.errors import NstError
-from nst.gallery import MOST_FRAMES, animated_sheet, contact_sheet, grid
+from nst.film import MOST_FRAMES, WEBP_FRAMES, WEBP_HOLD, WEBP_WIDTH
+from nst.gallery import animated_sheet, contact_sheet, grid, rebuild
 from nst.sheet import LARGEST, SMALLEST, Sheet, lay_out, placeholder, resize
 
 CONTENT_INIT = [
@@ -312,10 +313,74 @@ def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
         assert np.abs(block(frame, x, y, sheet.side) - shown).mean() < 6
 
 
+# The film for a README.
+
+
+def test_webp_is_the_film_made_small(content_init):
+    film = animated_sheet(content_init)
+    frames = frames_of(film)
+    with Image.open(film.with_suffix(".webp")) as webp:
+        assert (webp.format, webp.info["loop"]) == ("WEBP", 0)
+        height, width, _ = frames[0].shape
+        assert webp.size == (WEBP_WIDTH, round(height * WEBP_WIDTH / width))
+        assert webp.n_frames == len(frames) == 3
+        for index, frame in enumerate(frames):
+            webp.seek(index)
+            webp.load()
+            assert webp.info["duration"] == (33 if index < 2 else 1000 * WEBP_HOLD)
+            shown = Image.fromarray(frame).resize(webp.size, Image.Resampling.LANCZOS)
+            difference = np.abs(np.asarray(webp.convert("RGB")).astype(float) - np.asarray(shown))
+            assert difference.mean() < 6  # two lossy films of the same
+    assert not list(content_init.glob(".*"))
+
+
+def test_webp_of_a_long_film_has_its_first_and_last_frame_and_takes_as_long(tmp_path):
+    """The canvas's grey level is the iteration it is at."""
+    run = make_run(tmp_path / "0", overrides=["seed=0"], iterations=200, config={"save_every": 1}, size=16)
+    levels = [np.full((16, 16, 3), at, np.uint8) for at in range(200)]
+    imageio.mimwrite(run / "canvas.mp4", levels, fps=30, codec="libx264", macro_block_size=2)
+    Image.fromarray(levels[-1]).save(run / "canvas.png")
+    x, y, _ = lay_out(grid(tmp_path), footer=True).cells[0]
+    shown, milliseconds = [], []
+    with Image.open(animated_sheet(tmp_path).with_suffix(".webp")) as webp:
+        assert webp.width == lay_out(grid(tmp_path)).size[0]  # never enlarged
+        for index in range(webp.n_frames):
+            webp.seek(index)
+            webp.load()
+            shown.append(block(np.asarray(webp.convert("RGB")), x, y, SMALLEST).mean())
+            milliseconds.append(webp.info["duration"])
+    even = np.linspace(0, 199, WEBP_FRAMES)
+    np.testing.assert_allclose(shown, even, atol=4)
+    assert sum(milliseconds[:-1]) == pytest.approx(1000 * 199 / 30, abs=WEBP_FRAMES)
+
+
+# All of it.
+
+
+def test_rebuild_makes_what_a_sweep_of_sweeps_shows_and_leaves_curves_as_they_are(tmp_path):
+    jobs = {"readme/a": [["seed=0"], ["seed=1"]], "readme/b": [["seed=0"]]}
+    folder = make_collection(tmp_path / "all", jobs, iterations=2)
+    shutil.rmtree(folder / "readme/a/1")
+    make_run(folder / "readme/a/1", overrides=["seed=1"], status="failed")
+    (folder / "readme/b/0/losses.png").write_bytes(b"drawn before")
+    about = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps(about | {"grids": [*jobs, "readme/not begun"]}))
+    sheets = ("sheet.png", "sheet.mp4", "sheet.webp", "index.html")
+    made = [str(path.relative_to(folder)) for path in rebuild(folder)]
+    assert made == [
+        "readme/a/0/losses.png",
+        *(f"readme/a/{name}" for name in sheets),
+        *(f"readme/b/{name}" for name in sheets),
+        "index.html",
+    ]
+    assert all((folder / name).stat().st_size for name in made)
+    assert (folder / "readme/b/0/losses.png").read_bytes() == b"drawn before"
+
+
 # The command.
 
 
-def test_command_makes_both_sheets_and_says_in_one_line_what_is_wrong(tmp_path):
+def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
     def gallery(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "nst.gallery", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -323,9 +388,13 @@ def test_command_makes_both_sheets_and_says_in_one_line_what_is_wrong(tmp_path):
     sweep = make_sweep(tmp_path / "sweep", "one", [["seed=0"]], iterations=1)
     done = gallery(str(sweep))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == [str(sweep / "sheet.png"), str(sweep / "sheet.mp4")]
+    names = ("0/losses.png", "sheet.png", "sheet.mp4", "sheet.webp", "index.html")
+    assert done.stdout.split() == [str(sweep / name) for name in names]
     assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.stdout.split())
-    for arguments in ((str(tmp_path / "nowhere"),), (str(tmp_path),), ()):
+    (sweep / "0/losses.png").unlink()
+    (sweep / "0/losses.csv").write_text("nothing")
+    broken = (str(tmp_path / "nowhere"),), (str(tmp_path),), (), (str(sweep),), (str(sweep / "sheet.png"),)
+    for arguments in broken:
         failed = gallery(*arguments)
         assert failed.returncode == 2
         assert failed.stdout == ""

@@ -95,10 +95,10 @@ def _level(number: int, iteration: int) -> int:
 def levels(page: Page) -> list[float]:
     """The grey level at the middle of each canvas, as the screen shows it."""
     shot = Image.open(io.BytesIO(page.screenshot())).convert("L")
-    boxes = page.locator("button.canvas").evaluate_all(
-        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.x + box.width / 2, box.y + box.height / 2])"
+    corners = page.locator("button.canvas").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(box => [box.x, box.y])"
     )
-    return [float(shot.getpixel((int(x), int(y)))) for x, y in boxes]
+    return [float(shot.getpixel((int(x) + 80, int(y) + 80))) for x, y in corners]
 
 
 def slide(page: Page, position: int) -> None:

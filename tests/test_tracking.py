@@ -25,9 +25,9 @@ from mlflow_server import Broken, Server, free_port, serving
 from PIL import Image
 from rundirs import make_run, make_sweep
 
-from nst import tracking
 from nst.errors import NstError
-from nst.tracking import Store, TrackingUnavailable, begin_sweep, end_sweep, log_run, run_url
+from nst.store import ENVIRONMENT, Store, TrackingUnavailable
+from nst.tracking import begin_sweep, configured_store, end_sweep, log_run, run_url
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
@@ -152,17 +152,19 @@ def test_the_parent_carries_the_sheet_and_a_table_of_its_cells(
     )
 
     head, tail = ["name", "status"], ["total", "content", "style", "tv"]
+    scores = ["lpips_content", "style_distance"]
     timings = ["setup_seconds", "painting_seconds", "writing_seconds", "iterations_per_second"]
     varying = ["optimizer/name", "optimizer/lr", "content_layers"]
-    assert table["columns"] == head + varying + tail + timings
+    assert table["columns"] == head + varying + tail + scores + timings
     assert [row[1:5] for row in table["data"]] == [
         ["finished", "adam", "0.06", "conv1_1"],
         ["finished", "lbfgs", "1.0", "conv2_1 conv4_1"],
         ["failed", "adam", "0.06", "none"],
     ]
-    final = json.loads((sweep / "1/run.json").read_text())["final"]
-    assert table["data"][1][5:9] == [final[key] for key in tail]
-    assert table["data"][2][5:] == [None] * 8
+    record = json.loads((sweep / "1/run.json").read_text())
+    assert table["data"][1][5:9] == [record["final"][key] for key in tail]
+    assert table["data"][1][9:11] == [record["scores"][key] for key in scores]
+    assert table["data"][2][5:] == [None] * 10
     experiment_id = get(store, run_id).info.experiment_id
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)  # load_table searches there
     loaded = MlflowClient(store.uri).load_table(experiment_id, "cells.json", [run_id])
@@ -191,6 +193,9 @@ def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> Non
         assert logged.info.start_time < times[0] < times[-1] == logged.info.end_time
     assert math.isnan(client.get_metric_history(logged.info.run_id, "total")[0].value)
     assert logged.data.metrics["timings/painting_seconds"] == 2.0
+    scores = json.loads((run / "run.json").read_text())["scores"]
+    assert logged.data.metrics["scores/lpips_content"] == scores["lpips_content"]
+    assert logged.data.metrics["scores/style_distance"] == scores["style_distance"]
 
 
 def test_params_are_the_resolved_config(store: Store, tmp_path: Path) -> None:
@@ -323,7 +328,7 @@ def test_two_processes_meet_a_store_that_is_not_there_yet(tmp_path: Path) -> Non
     for process in both:
         out, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (0, "")
-        assert out.startswith("mlflow ui ")
+        assert out.splitlines()[-1].startswith("mlflow ui ")
     parent, *children = runs_of(Store(uri, "shell", 3))
     assert len(children) == 2
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
@@ -355,7 +360,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert "timed out" in refused(uri, tmp_path)
-    bound = tracking.ENVIRONMENT
+    bound = ENVIRONMENT
     tries = int(bound["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
     assert tries * int(bound["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 30
 
@@ -388,7 +393,10 @@ def test_a_server_that_is_killed_and_comes_back(server: Server, tmp_path: Path) 
     again = python_m_nst_tracking(sweep, server.uri)
     out, err = again.communicate(timeout=120)
     assert (again.returncode, err) == (0, "")
-    assert out.startswith(f"{server.uri}/#/experiments/")
+    logged, total, place = out.splitlines()
+    assert re.fullmatch(rf"{sweep}: [234] logged, [123] there already", logged)
+    assert total == logged.partition(": ")[2].replace(" logged", " runs logged")
+    assert place.startswith(f"{server.uri}/#/experiments/")
     store = Store(server.uri, "shell", 3)
     parent, *children = runs_of(store)
     assert [run.data.params["seed"] for run in children] == list("01234")
@@ -396,4 +404,4 @@ def test_a_server_that_is_killed_and_comes_back(server: Server, tmp_path: Path) 
     for child in children:
         found = artifacts(store, child.info.run_id, tmp_path / child.info.run_id)
         assert sum(name.startswith("images/") for name in found) == 6
-        assert len(child.data.metrics) == 14
+        assert len(child.data.metrics) == 16

@@ -147,6 +147,7 @@ def _data(sections: list[Section]) -> dict[str, Any]:
                     "head": section.grid.column_labels[column].partition("\n")[0],
                     "reel": reels.setdefault(film.frames, len(reels)) if film and film.frames else None,
                     "side": film.side if film else 0,
+                    "last": film.last if film else 0,
                     "shows": film.shows if film else [],
                     "curve": cell.curve(),
                     "inputs": section.pairs(cell),

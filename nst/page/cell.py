@@ -12,7 +12,8 @@ from nst.files import read_json
 from nst.grid import Run
 from nst.page.film import spread
 from nst.page.pictures import SMALL, Pictures
-from nst.tracking import Store, run_url
+from nst.store import Store
+from nst.tracking import run_url
 
 LARGEST = 512  # pixels a side of a final canvas; a larger one is reduced
 CURVE_POINTS = 150

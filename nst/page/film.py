@@ -25,12 +25,14 @@ RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 1
 class Film:
     """The frames of a cell, each a square WebP picture, to be shown with `side` pixels.
 
-    `shows` has for each moment of the page the place of its frame among `frames`; None is the final
-    canvas. There are no frames if none can be read, or if nothing but the final canvas is shown.
+    `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
+    its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
+    nothing but the final canvas is shown.
     """
 
     frames: tuple[bytes, ...]
     side: int
+    last: int
     shows: list[int | None]
 
 
@@ -38,13 +40,13 @@ class Films:
     """Films at the moments `times`; a video that several runs share is decoded once."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        moments = {moment for run in runs for moment in _frames(run)}
+        moments = {moment for run in runs for moment in run.frames}
         self.times = spread(sorted(moments), MOST_FRAMES)
         self._known: dict[str, Film] = {}
 
     def of(self, run: Run) -> Film:
         """The film of a run that is finished."""
-        frames = _frames(run)
+        frames = run.frames
         path = run.folder / "canvas.mp4"
         try:
             key = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {frames}"
@@ -56,15 +58,15 @@ class Films:
 
     def _read(self, path: Path, frames: list[int]) -> Film:
         at = [max(bisect_right(frames, time) - 1, 0) for time in self.times]
-        final = len(frames) - 1
+        final, last = len(frames) - 1, max(frames, default=0)
         wanted = sorted({frame for frame in at if frame < final})
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return Film((), 0, shows)
+            return Film((), 0, last, shows)
         # A film that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        return Film(tuple(_encode(pictures)), pictures[0].width, shows)
+        return Film(tuple(_encode(pictures)), pictures[0].width, last, shows)
 
 
 def _encode(pictures: list[Image.Image]) -> list[bytes]:
@@ -107,12 +109,6 @@ def spread(iterations: Sequence[int], most: int) -> list[int]:
             break
         chosen = found
     return [int(iteration) for iteration in chosen]
-
-
-def _frames(run: Run) -> list[int]:
-    """The iteration of each frame of a run's canvas.mp4."""
-    frames = run.record.get("frames")
-    return [at for at in frames if isinstance(at, int) and at >= 0] if isinstance(frames, list) else []
 
 
 def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:

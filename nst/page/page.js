@@ -52,9 +52,14 @@ function show(moment) {
   slider.value = moment;
   const text = `iteration ${grouped(times[moment] ?? 0)} of ${grouped(last)}`;
   slider.setAttribute("aria-valuetext", text);
-  $("moment").textContent = $("large-moment").textContent = text;
+  $("moment").textContent = text;
   for (const index of inView) paint(buttons[index], cells[index]);
-  if (open >= 0) paint($("large-canvas"), cells[open]);
+  if (open >= 0) {
+    const cell = cells[open];
+    paint($("large-canvas"), cell);
+    const own = `iteration ${grouped(Math.min(times[moment], cell.last))} of ${grouped(cell.last)}`;
+    $("large-moment").textContent = cell.shows.length ? own : "";
+  }
   markCurves(times[position] ?? 0, term.value);
 }
 
