@@ -16,15 +16,17 @@ import torch
 
 from nst import pretrained
 from nst.cells import Described, describe, initial_canvas
+from nst.checkpoint import Keeper, Workbench
 from nst.config import ROOT
 from nst.device import device_name, device_of, gflop
-from nst.engine import DTYPES, Engine, arithmetic
+from nst.engine import DTYPES, Engine, arithmetic, save_points
 from nst.errors import NstError
 from nst.objective import Objective
 from nst.optimizers import Optimizer
 from nst.optimizers.adam import Adam
 from nst.optimizers.lbfgs import HISTORY, LBFGS
 from nst.recorder import Recorder, Scribe
+from nst.reel import Reel
 from nst.scores import Judge
 from nst.sweep import Job
 from nst.vgg import VGG, Tap
@@ -128,31 +130,51 @@ def _prepare(row: _Row) -> None:
 
 def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path, float]:
     """Paint prepared rows; returns the final total loss of those that finished."""
+    workbench = Workbench(Path(rows[0].job.config.outputs), [row.described.identity for row in rows])
+    with workbench.held(), arithmetic(rows[0].job.config.hardware.precision.name):
+        return _paint_at(workbench, rows, watch)
+
+
+def _paint_at(
+    workbench: Workbench, rows: Sequence[_Row], watch: Callable[[Progress], None]
+) -> dict[Path, float]:
     started = time.perf_counter()
     configs = [row.job.config for row in rows]
     config, network = configs[0], rows[0].described.weights.name
-    device = device_of(config)
-    with arithmetic(config.hardware.precision.name):
-        engine = _engine(rows, device)
-        for row in rows:
-            row.recorder.start(row.described.cell, engine.objective.columns, row.job.config.fps)
-        scribe, ready = Scribe([row.recorder for row in rows]), time.perf_counter()
-        with scribe.writing():
-            for snapshot in engine.paint(config.iterations, config.save_every):
-                latest = snapshot.losses[-1, :, 0].tolist()
-                watch(Progress(snapshot.iteration + 1, config.iterations, latest))
-                if not scribe.hand_over(snapshot):
-                    break
-            painted = time.perf_counter()
+    device, recorders = device_of(config), [row.recorder for row in rows]
+    engine = _engine(rows, device)
+    saved = workbench.load() if config.resume else None
+    if saved is None:
+        workbench.clear()
+    else:
+        engine.restore(saved.tensors, saved.done)
+        log.info("going on from iteration %d", saved.done)
+    for number, row in enumerate(rows):
+        pieces = saved.pieces[number] if saved else 0
+        reel = Reel(workbench.folder, str(number), row.job.config.fps, config.size, pieces)
+        row.recorder.start(row.described.cell, engine.objective.columns, reel)
+    scribe, ready = Scribe(recorders), time.perf_counter()
+    if saved is not None:
+        points = save_points(config.iterations, config.save_every)
+        scribe.go_on(saved.losses, [point for point in points if point < saved.done])
+    keeper = Keeper(workbench, engine, scribe, recorders, config.hardware.checkpoint, saved)
+    with scribe.writing():
+        for snapshot in engine.paint(config.iterations, config.save_every):
+            latest = snapshot.losses[-1, :, 0].tolist()
+            watch(Progress(snapshot.iteration + 1, config.iterations, latest))
+            if not scribe.hand_over(snapshot):
+                break
+            keeper.took(snapshot)
+        painted, painting = time.perf_counter(), keeper.seconds
     timings = {
         "setup_seconds": ready - started,
         "capture_seconds": engine.capture_seconds,
-        "painting_seconds": painted - ready,
-        "iterations_per_second": config.iterations / (painted - ready),
-        "gflops": gflop(network, configs) * config.iterations / (painted - ready),
+        "painting_seconds": painting,
+        "iterations_per_second": config.iterations / painting,
+        "gflops": gflop(network, configs) * config.iterations / painting,
         "batch_cells": len(rows),
-        "batch_seconds": painted - started,
-        "batch_seconds_per_cell": (painted - started) / len(rows),
+        "batch_seconds": ready - started + painting,
+        "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
     finished = [row for row in rows if row.recorder.error is None]
     # What was not hidden behind the painting.

@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+import traceback
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from nst.config import ROOT
 from nst.errors import NstError
+from nst.text import visible
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ WANTED = {
     "not a valid bool": "must be true or false",
     "is not Optional": "must have a value; leave it out to have the default",
     "is not a ListConfig": "must be a list, such as '[1,0.5,0.1]'",
+    "DictConfig with ListConfig": "is of another kind",
+    "does not support deletion": "cannot be deleted",
 }
 
 
@@ -41,8 +45,10 @@ def guarded(main: Callable[[], object]) -> int:
     """
     wanted = os.environ.get(FULL) == "1"
     os.environ[FULL] = "1"
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     try:
         try:
+            _check_text(given)
             main()
         except _PastHydra as carrier:
             raise carrier.error from None
@@ -52,12 +58,12 @@ def guarded(main: Callable[[], object]) -> int:
     except Exception as error:
         if wanted:
             raise
-        foreseen = isinstance(error, NstError | HydraException | OmegaConfBaseException | OSError)
-        if foreseen or str(error).startswith(NOT_A_NAME):
-            print(f"error: {one_line(error)}", file=sys.stderr)
+        if isinstance(error, NstError | HydraException | OmegaConfBaseException | OSError) or _hydras(error):
+            print(f"error: {visible(one_line(error, given))}", file=sys.stderr)
             return 2
+        said = visible("; ".join(_lines(str(error))))
         print(
-            f"error: {type(error).__name__}: {one_line(error)} (not foreseen; {FULL}=1 shows where)",
+            f"error: {type(error).__name__}: {said} (not foreseen; {FULL}=1 shows where)",
             file=sys.stderr,
         )
         return 1
@@ -84,22 +90,48 @@ class _PastHydra(BaseException):
         self.error = error
 
 
-def one_line(error: BaseException) -> str:
-    """What is wrong, as `KEY=VALUE: what is allowed`; Hydra's and OmegaConf's errors put that way too."""
+def _check_text(given: Sequence[str]) -> None:
+    """Refuse bytes that are no UTF-8, which no file of a run could hold."""
+    for argument in given:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise NstError(f"{argument}: not UTF-8; rename the file, or set the terminal to UTF-8") from None
+
+
+def _hydras(error: Exception) -> bool:
+    """Whether Hydra raised it over what it was given, and not our code that it called."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = [module.partition(".")[0] for module in modules]
+    known = [name for name in packages if name in ("hydra", "omegaconf", "hydra_plugins", "nst")]
+    return known[-1] in ("hydra", "omegaconf")
+
+
+def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
+    """What is wrong, as `KEY=VALUE: what is allowed`; Hydra's and OmegaConf's errors put that way too.
+
+    Args:
+        error: what was raised.
+        given: the overrides, which are named where the error does not say of which key it is.
+    """
     text, cause = str(error), error.__cause__
+    if isinstance(error, NstError):
+        return text
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}; outputs=FOLDER says where folders are made"
     if isinstance(error, MissingConfigException) and "/" in (error.missing_cfg_file or ""):
         return _no_such_option(str(error.missing_cfg_file), error.options or ())
     if isinstance(error, OverrideParseException):
-        said = next(line for line in text.splitlines() if not line.startswith("Error parsing"))
         return (
-            f"{error.override}: not understood as KEY=VALUE ({said}); put a value with "
+            f"{error.override}: not understood as KEY=VALUE; put a value with "
             """spaces or signs in quotes of its own, as in 'images.content="a=b.jpg"'"""
         )
     if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         # Hydra's advice holds the override as it was given.
         return _no_such_key(cause, text.partition("config use +")[2])
-    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
-        return _wrong_value(cause)
+    for wrong in (error, cause):
+        if isinstance(wrong, OmegaConfBaseException) and wrong.full_key:
+            return _wrong_value(wrong)
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
         key, values = several.groups()
         return (
@@ -107,11 +139,18 @@ def one_line(error: BaseException) -> str:
             f"'{key}=[{values}]' for all of them together"
         )
     if text.startswith(NOT_A_NAME):
-        return (
-            f"GROUP={'null' if 'NoneType' in text else 'NUMBER'}: a group takes the name of an option, as "
-            "in optimizer=adam or content_layers=none; python run.py --help lists them"
+        text = (
+            "a group takes the name of an option, as in optimizer=adam or content_layers=none; "
+            "python run.py --help lists them"
         )
-    return "; ".join(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    said = "; ".join(_lines(text)) or type(error).__name__
+    return f"{' '.join(given)}: {said}" if given else said
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a message, without OmegaConf's own view of where it was."""
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_"))]
 
 
 def _no_such_option(file: str, options: Collection[str]) -> str:
@@ -135,5 +174,6 @@ def _wrong_value(cause: OmegaConfBaseException) -> str:
     if choices := re.search(r"(?:expected one of|valid:) \[(.*)\]", said):
         said = f"allowed are {choices[1]}"
     said = next((wanted for part, wanted in WANTED.items() if part in said), said)
-    value = "null" if cause.value is None else cause.value
-    return f"{cause.full_key}={value}: {said}"
+    if cause.value is None and "Optional" not in str(cause.msg):  # it does not say what it was given
+        return f"{cause.full_key}: {said}"
+    return f"{cause.full_key}={'null' if cause.value is None else cause.value}: {said}"

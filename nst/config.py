@@ -88,6 +88,7 @@ class HardwareConfig:
     precision: Precision = MISSING
     capture: bool = True
     max_batch: int | str = "auto"
+    checkpoint: float = MISSING
 
 
 @dataclass
@@ -170,6 +171,7 @@ def check(config: Config) -> None:
         _weight(f"weights.{key}", getattr(config.weights, key))
     for index, weight in enumerate(config.weights.style_layers):
         _weight(f"weights.style_layers[{index}]", weight)
+    _weight("hardware.checkpoint", config.hardware.checkpoint)
     rows = config.hardware.max_batch
     if rows != "auto" and (not isinstance(rows, int) or rows < 1):
         raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")

@@ -3,9 +3,9 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -82,6 +82,9 @@ class Engine:
         canvas: `[B, 3, H, W]`, painted in place.
         state: the optimizer's; with `canvas` it is all that the next iteration depends on.
         capture_seconds: what warming up and capturing took; 0 where nothing is captured.
+        done: evaluations so far.
+        settles: whether to hand over each snapshot before going on, so that `tensors` are as they were
+            after its iteration; painting is slower on CUDA while that is so.
     """
 
     def __init__(
@@ -98,9 +101,21 @@ class Engine:
         self.state = optimizer.init(self.canvas)
         self.capture = capture and network.device.type == "cuda"
         self.capture_seconds = 0.0
+        self.done = 0
+        self.settles = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, the tensors that all further iterations depend on: those in use, not copies."""
+        return {"canvas": self.canvas, **_tensors("state", self.state)}
+
+    def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
+        """Go on from `tensors` of an engine of the same cells that had done `done` evaluations."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.done = done
 
     def paint(self, iterations: int, save_every: int) -> Iterator[Snapshot]:
-        """Run `iterations` evaluations and yield a snapshot at each of `save_points`.
+        """Run evaluations up to `iterations` in all, and yield a snapshot at each of `save_points`.
 
         The canvas moves after each evaluation. Snapshots leave the device asynchronously; a few may be
         on their way while later iterations already run.
@@ -116,33 +131,34 @@ class Engine:
             cursor.add_(1)
             self.optimizer.step(self.canvas, losses[:, 0], gradient, self.state)
 
-        run, on_way, done = step, deque[_OnWay](), 0
+        run, on_way, began = step, deque[_OnWay](), self.done
         for point in save_points(iterations, save_every):
-            first = done
-            while done < point:
-                run = self._advance(run, step, done)
-                done += 1
+            if point < self.done:
+                continue
+            first = self.done
+            while self.done < point:
+                run = self._advance(run, step, self.done - began)
             canvas = _to_host(self.canvas)
-            run = self._advance(run, step, done)
-            done += 1
-            losses = _to_host(record[: done - first])
+            run = self._advance(run, step, self.done - began)
+            losses = _to_host(record[: self.done - first])
             cursor.zero_()
             on_way.append(_OnWay(Snapshot(point, canvas, losses), device))
-            if len(on_way) > IN_FLIGHT or device.type == "cpu":
+            while len(on_way) > (0 if self.settles or device.type == "cpu" else IN_FLIGHT):
                 yield on_way.popleft().arrived()
         while on_way:
             yield on_way.popleft().arrived()
 
-    def _advance(self, run: Callable[[], None], step: Callable[[], None], done: int) -> Callable[[], None]:
-        """One iteration; returns what runs the next."""
-        if self.capture and done < WARM_UP:
+    def _advance(self, run: Callable[[], None], step: Callable[[], None], count: int) -> Callable[[], None]:
+        """One iteration, of which there were `count` in this process; returns what runs the next."""
+        if self.capture and count < WARM_UP:
             started = time.perf_counter()
             _warm_up(step)
-            if done + 1 == WARM_UP:
+            if count + 1 == WARM_UP:
                 run = self._captured(step)
             self.capture_seconds += time.perf_counter() - started
         else:
             run()
+        self.done += 1
         return run
 
     def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
@@ -158,6 +174,17 @@ class Engine:
             log.warning("The step cannot be captured, painting eagerly: %s", error)
             return step
         return graph.replay
+
+
+def _tensors(name: str, value: object) -> dict[str, Tensor]:
+    """The tensors of a dataclass of tensors and such dataclasses, by dotted name."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    assert is_dataclass(value)
+    found: dict[str, Tensor] = {}
+    for entry in fields(value):
+        found |= _tensors(f"{name}.{entry.name}", getattr(value, entry.name))
+    return found
 
 
 def _warm_up(step: Callable[[], None]) -> None:

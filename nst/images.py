@@ -155,7 +155,8 @@ class Video:
         raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i pipe:0"
         # One thread each: a sweep encodes many videos at once. veryfast takes half the time of
         # the default preset for a smaller file and a mean error at most half a level of 256 more.
-        h264 = "-c:v libx264 -preset veryfast -crf 12 -pix_fmt yuv420p -threads 1"
+        # No frame refers to a later one, so that videos can be put one behind the other (nst.reel).
+        h264 = "-c:v libx264 -preset veryfast -bf 0 -crf 12 -pix_fmt yuv420p -threads 1"
         options = f"-y -v error -filter_threads 1 {raw} -vf {colours} {h264} -movflags +faststart"
         try:
             return subprocess.Popen(

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nst import tracking
 from nst.config import TrackingConfig, TrackingName
 from nst.errors import NstError
+from nst.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Logbook:
     `python -m nst.tracking FOLDER` logs it later.
     """
 
-    def __init__(self, store: tracking.Store) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self._failed = False
         self._thread = ThreadPoolExecutor(1, "logbook")
@@ -54,7 +55,7 @@ class Logbook:
             )
         return f"MLflow  {tracking.run_url(folder, self.store)}"
 
-    def _later(self, act: Callable[[Path, tracking.Store], str], folder: Path) -> None:
+    def _later(self, act: Callable[[Path, Store], str], folder: Path) -> None:
         def attempt() -> None:
             if self._failed:
                 return
@@ -83,11 +84,11 @@ def logbook(config: TrackingConfig) -> Logbook | None:
     scheme, _, path = uri.partition(":///")
     if scheme == "sqlite":
         uri = f"sqlite:///{Path(path).resolve()}"
-    return _logbook(tracking.Store(uri, config.experiment, config.canvas_steps))
+    return _logbook(Store(uri, config.experiment, config.canvas_steps))
 
 
 @cache
-def _logbook(store: tracking.Store) -> Logbook:
+def _logbook(store: Store) -> Logbook:
     return Logbook(store)
 
 

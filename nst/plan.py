@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nst.archive import Archive
 from nst.cells import describe
+from nst.checkpoint import kept_batches
 from nst.config import Config
 from nst.device import device_name, device_of, gflop, most_rows
 from nst.errors import NstError
@@ -49,7 +50,7 @@ def plan(jobs: Sequence[Job]) -> Plan:
     """
     archive = Archive(folder for job in jobs for folder in _places(job))
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
-    left = []
+    left, begun = list[Job](), dict[str, Job]()
     for job in jobs:
         identity = _identity(job.config)
         if identity is not None:
@@ -61,8 +62,22 @@ def plan(jobs: Sequence[Job]) -> Plan:
             if first != job.folder:
                 shared[job.folder] = first
                 continue
+            if job.config.resume:
+                begun[identity] = job
         left.append(job)
-    return Plan(jobs, batches(left, most_rows), done, shared, archive)
+    going_on = _begun(Path(jobs[0].config.outputs), begun)
+    known = {job.folder for batch in going_on for job in batch}
+    new = [job for job in left if job.folder not in known]
+    return Plan(jobs, [*going_on, *batches(new, most_rows)], done, shared, archive)
+
+
+def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:
+    """The batches that another process has left half painted, of which all `jobs` are still wanted."""
+    found = []
+    for identities in kept_batches(outputs):
+        if identities and all(identity in jobs for identity in identities):
+            found.append([jobs.pop(identity) for identity in identities])
+    return found
 
 
 def _identity(config: Config) -> str | None:

@@ -15,8 +15,9 @@ from nst.curves import losses_png
 from nst.engine import Snapshot
 from nst.errors import NstError
 from nst.files import discard_temporaries, write_json, write_whole
-from nst.images import Video, to_uint8, write_png
+from nst.images import to_uint8, write_png
 from nst.objective import Cell
+from nst.reel import Reel
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
 
@@ -41,23 +42,36 @@ class Recorder:
         discard_temporaries(folder)
         self._update(status="running", error=None, started=now(), ended=None)
 
-    def start(self, cell: Cell, columns: Sequence[str], fps: int) -> None:
+    def start(self, cell: Cell, columns: Sequence[str], reel: Reel) -> None:
         """Write what is known before painting, and open what grows while it goes on.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
-            fps: frames a second of the video.
+            reel: where its frames go.
         """
         write_png(cell.content, self.folder / "content.png")
         write_png(cell.style, self.folder / "style.png")
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
-        size = cell.content.shape[-1]
-        self._video = self._open.enter_context(Video(self.folder / "canvas.mp4", fps, size))
+        self._reel = reel
+        self._open.callback(reel.discard)
         table = self._open.enter_context(write_whole(self.folder / "losses.csv"))
         self._table = self._open.enter_context(table.open("w"))
         self._table.write(",".join(["iteration", *self._names]) + "\n")
+
+    def go_on(self, losses: Tensor, frames: Sequence[int]) -> None:
+        """Take in what was recorded before the process that began this run was gone.
+
+        Args:
+            losses: `[n, K]`, of the iterations from 0 on.
+            frames: the iterations of the frames on the reel.
+
+        Raises:
+            NstError: the loss was not finite any more.
+        """
+        self._write_losses(0, losses)
+        self.frames += frames
 
     def add(self, iteration: int, canvas: Tensor, losses: Tensor) -> None:
         """Take in one snapshot of this cell: canvas `[3, H, W]`, losses `[n, K]`.
@@ -65,25 +79,42 @@ class Recorder:
         Raises:
             NstError: the loss or the canvas is not finite any more, or the disk takes no more.
         """
+        self._write_losses(iteration + 1 - len(losses), losses)
+        if not canvas.isfinite().all():
+            raise self._diverged(iteration)
+        self._reel.append(to_uint8(canvas))
+        self.frames.append(iteration)
+        self.canvas = canvas
+
+    def cut(self) -> None:
+        """See to it that the frames so far are on disk."""
+        self._reel.cut()
+
+    @property
+    def pieces(self) -> int:
+        """Of the film, how many are on disk."""
+        return self._reel.pieces
+
+    def _write_losses(self, first: int, losses: Tensor) -> None:
         mine = losses[:, self._columns]
-        first = iteration + 1 - len(mine)
         finite = mine[:, 0].isfinite()
-        if not finite.all() or not canvas.isfinite().all():
-            lost = first + int((~finite).nonzero()[0]) if not finite.all() else iteration
-            raise NstError(
-                f"optimizer.lr={self.record['lr']}: the loss is not a finite number from iteration "
-                f"{lost} on; give a smaller learning rate, or smaller weights"
-            )
+        if not finite.all():
+            raise self._diverged(first + int((~finite).nonzero()[0]))
         # 17 significant digits hold a float64, 9 a float32.
         digits = 17 if mine.dtype == torch.float64 else 9
         for row, values in enumerate(mine.tolist(), first):
             self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
-        self._video.append(to_uint8(canvas))
-        self.frames.append(iteration)
-        self.canvas, self._losses = canvas, mine[-1].tolist()
+        self._losses = mine[-1].tolist()
+
+    def _diverged(self, iteration: int) -> NstError:
+        return NstError(
+            f"optimizer.lr={self.record['lr']}: the loss is not a finite number from iteration "
+            f"{iteration} on; give a smaller learning rate, or smaller weights"
+        )
 
     def finish(self, **record: Any) -> float:
         """Complete the files, with `record` in `run.json`; returns the final total loss."""
+        self._reel.finish(self.folder / "canvas.mp4")
         self._open.close()
         write_png(self.canvas, self.folder / "canvas.png")
         losses_png(self.folder)
@@ -113,6 +144,12 @@ class Scribe:
         self._queue: queue.Queue[Snapshot | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._write, name="scribe", daemon=True)
 
+    def go_on(self, losses: Tensor, frames: Sequence[int]) -> None:
+        """Give each recorder what was recorded before: losses `[n, B, K]`, and the frames' iterations."""
+        for row, recorder in enumerate(self.recorders):
+            with _charged_to(recorder):
+                recorder.go_on(losses[:, row], frames)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Everything handed over inside is written when this is left."""
@@ -128,11 +165,23 @@ class Scribe:
         self._queue.put(snapshot)
         return any(recorder.error is None for recorder in self.recorders)
 
+    def flush(self) -> None:
+        """Return when everything handed over is written."""
+        self._queue.join()
+
     def _write(self) -> None:
         while (snapshot := self._queue.get()) is not None:
             for row, recorder in enumerate(self.recorders):
                 if recorder.error is None:
-                    try:
+                    with _charged_to(recorder):
                         recorder.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
-                    except Exception as error:  # whatever it is, it is this cell's
-                        recorder.fail(error)
+            self._queue.task_done()
+
+
+@contextmanager
+def _charged_to(recorder: Recorder) -> Iterator[None]:
+    """Whatever goes wrong inside is this cell's, and closes it as failed."""
+    try:
+        yield
+    except Exception as error:
+        recorder.fail(error)

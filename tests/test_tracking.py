@@ -27,7 +27,7 @@ from rundirs import make_run, make_sweep
 
 from nst.errors import NstError
 from nst.store import ENVIRONMENT, Store, TrackingUnavailable
-from nst.tracking import begin_sweep, configured_store, end_sweep, log_run, run_url
+from nst.tracking import begin_sweep, end_sweep, log_run, run_url
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],

@@ -1,0 +1,161 @@
+"""A batch that is being painted, kept on disk so that another process can go on with it."""
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nst.engine import Engine, Snapshot
+from nst.files import read_json, write_json, write_whole
+from nst.recorder import Recorder, Scribe
+
+log = logging.getLogger(__name__)
+
+STATE, CELLS = "state.safetensors", "cells.json"
+SHARE = 0.01  # of the time, at most, goes into checkpoints
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A batch as it was after `done` evaluations."""
+
+    done: int
+    seconds: float  # of painting, so far
+    pieces: list[int]  # of each row's film
+    tensors: dict[str, Tensor]  # of the engine
+    losses: Tensor  # [done, B, K]
+
+
+class Workbench:
+    """The folder in which a batch is kept while it is painted: its state, and the pieces of its films.
+
+    Args:
+        outputs: below which it is.
+        identities: of the batch's cells, in order.
+    """
+
+    def __init__(self, outputs: Path, identities: Sequence[str]) -> None:
+        self.identities = list(identities)
+        self.folder = outputs / ".batches" / hashlib.sha256("".join(identities).encode()).hexdigest()[:32]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out, and leave nothing behind when all went well.
+
+        Where another process is at the same batch, this one gets a folder of its own.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.folder}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
+            lock = FileLock(f"{self.folder}.lock")
+            lock.acquire()
+        try:
+            self.folder.mkdir(exist_ok=True)
+            yield
+            (self.folder / STATE).unlink(missing_ok=True)
+        finally:
+            if not (self.folder / STATE).exists():
+                shutil.rmtree(self.folder)
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+    def clear(self) -> None:
+        """Forget what was kept, and begin anew."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        write_json(self.folder / CELLS, {"identities": self.identities})
+
+    def load(self) -> Saved | None:
+        """What was kept; None if there is nothing that can be read."""
+        try:
+            with safe_open(self.folder / STATE, framework="pt") as file:
+                known = json.loads(file.metadata()["nst"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+        return Saved(known["done"], known["seconds"], known["pieces"], tensors, tensors.pop("losses"))
+
+    def save(self, saved: Saved) -> None:
+        """Keep a batch, in place of what was kept before."""
+        known = {"done": saved.done, "seconds": saved.seconds, "pieces": saved.pieces}
+        tensors = {name: tensor.detach().contiguous() for name, tensor in saved.tensors.items()}
+        with write_whole(self.folder / STATE) as temporary:
+            save_file({**tensors, "losses": saved.losses}, temporary, {"nst": json.dumps(known)})
+
+
+def kept_batches(outputs: Path) -> list[list[str]]:
+    """The identities of each batch that was begun below `outputs`, and kept."""
+    folders = sorted(path.parent for path in (outputs / ".batches").glob(f"*/{STATE}"))
+    return [read_json(folder / CELLS).get("identities", []) for folder in folders]
+
+
+class Keeper:
+    """Keeps a batch now and then, as often as `SHARE` of the time allows.
+
+    Args:
+        workbench: where to.
+        engine, scribe, recorders: of the batch.
+        seconds: between two checkpoints, at least.
+        saved: what the batch went on from.
+    """
+
+    def __init__(
+        self,
+        workbench: Workbench,
+        engine: Engine,
+        scribe: Scribe,
+        recorders: Sequence[Recorder],
+        seconds: float,
+        saved: Saved | None,
+    ) -> None:
+        self._workbench, self._engine, self._scribe = workbench, engine, scribe
+        self._recorders, self._least = recorders, seconds
+        self._losses = [saved.losses] if saved else []
+        self._before = saved.seconds if saved else 0.0
+        self._began = time.monotonic()
+        self._next = self._began + seconds
+
+    @property
+    def seconds(self) -> float:
+        """Of painting, those of the processes before included."""
+        return self._before + time.monotonic() - self._began
+
+    def took(self, snapshot: Snapshot, now: bool = False) -> None:
+        """Note a snapshot that was handed to the scribe, and keep the batch if it is time, or `now`."""
+        self._losses.append(snapshot.losses)
+        due = now or time.monotonic() >= self._next
+        self._engine.settles = due
+        if due and self._engine.done == snapshot.iteration + 1:
+            self._keep()
+
+    def _keep(self) -> None:
+        started = time.monotonic()
+        self._scribe.flush()
+        try:
+            for recorder in self._recorders:
+                recorder.cut()
+            pieces = [recorder.pieces for recorder in self._recorders]
+            tensors = {name: tensor.cpu() for name, tensor in self._engine.tensors().items()}
+            self._losses = [torch.cat(self._losses)]
+            saved = Saved(self._engine.done, self.seconds, pieces, tensors, self._losses[0])
+            self._workbench.save(saved)
+        except OSError as error:
+            log.warning("%s: no checkpoint (%s); painting goes on", self._workbench.folder, error)
+        now = time.monotonic()
+        self._next = now + max(self._least, (now - started) / SHARE)
+        self._engine.settles = False

@@ -1,0 +1,228 @@
+"""Any command line, right or wrong, ends in a canvas about to be painted or in one line that names a key.
+
+Hypothesis draws overrides over the schema, the groups of `conf/` and Hydra's own keys, all of them found by
+walking those, and run.py's own `main` has to cope, in this process. `NST_DRAWS=5000 pytest
+tests/test_overrides.py` draws 5000, other ones each time.
+"""
+
+import io
+import os
+import re
+import string
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import hydra
+import hydra.conf
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig
+
+import nst.job
+from nst.batch import Result, run_batch
+from nst.cells import describe
+from nst.cli import guarded, past_hydra
+from nst.config import ROOT, Config, register
+from nst.errors import NstError
+from nst.job import paint
+from nst.sweep import Job
+
+register()
+
+DRAWS = int(os.environ.get("NST_DRAWS", "0"))
+SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "tracking=none"]
+SMALL += ["hardware.device=cpu"]
+
+
+def leaves(schema: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a schema with its type, also those that have keys in them."""
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        kind = hints[entry.name]
+        yield f"{parent}{entry.name}", kind
+        if is_dataclass(kind):
+            yield from leaves(kind, f"{parent}{entry.name}.")
+
+
+OURS = dict(leaves(Config))
+# Not what decides which program this is, or starts other programs.
+HYDRAS = [
+    key
+    for key, _ in leaves(hydra.conf.HydraConf, "hydra.")
+    if not key.startswith(("hydra.help", "hydra.hydra_help"))
+]
+HYDRAS += ["hydra.sweeper.params", "hydra.sweeper.max_batch_size", "hydra.callbacks.sweep.title"]
+HYDRAS += ["hydra.callbacks.sweep.order", "hydra.job_logging.version", "hydra.launcher._target_"]
+
+
+def options() -> dict[str, list[str]]:
+    """Every group of `conf/`, with its options."""
+    found: dict[str, list[str]] = {}
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        group, _, option = path.relative_to(ROOT / "conf").with_suffix("").as_posix().partition("/")
+        if option:
+            found.setdefault(group, []).append(option)
+    return {group: sorted(names) for group, names in sorted(found.items())}
+
+
+GROUPS = options()
+GROUPS.pop("hydra")
+GROUPS |= {"hydra/launcher": ["batched", "basic", "joblib"], "hydra/sweeper": ["presets", "basic"]}
+GROUPS |= {"hydra/job_logging": ["lab", "default", "disabled", "none", "stdout"], "hydra/env": ["default"]}
+
+INTERPOLATIONS = [
+    "${size}",
+    "${seed}",
+    "${model.name}",
+    "${images}",
+    "${images.content}",
+    "${mode}",
+    "${nope}",
+    "${model.nope}",
+    "${.nope}",
+    "${..size}",
+    "${size",
+    "${}",
+    "${oc.env:NOPE}",
+    "${oc.env:NOPE,null}",
+    "${oc.env:NOPE,3}",
+    "${oc.env:}",
+    "${oc.decode:'['}",
+    "${oc.create:[1,2]}",
+    "${oc.select:nope}",
+    "${oc.dict.keys:model}",
+    "${nope:1}",
+    "${root:data/cat.png}",
+    "${root:}",
+    "${root:1,2}",
+    "${or:null,5}",
+    "${or:1}",
+    "${now:%Y}",
+    "${now:%}",
+    "${hydra:run.dir}",
+    "${hydra:nope}",
+    "${hydra.job.num}",
+    "${hydra.job.id}",
+    "${outputs}/x",
+    "${weights.style_layers}",
+    "${weights.style_layers[0]}",
+    "${iterations}${fps}",
+]
+STRANGE = ["", "''", '""', "null", "true", "false", "???", "nan", "inf", "-inf", "-0.0", "1e309", "1e-320"]
+STRANGE += ["0x10", "1_000", "007", "[]", "{}", "[[]]", "[null]", "{a:1}", "[1,2,3,4,5]", "[1,1,nan]", "a,b"]
+STRANGE += ["[conv1_1,conv2_1]", "{conv1_1:true}", "conv1_1", "[none]", "none", "[", "]", "{", "'", '"', "\\"]
+STRANGE += ["a b", " ", "\t", "a=b", "=", ":", "::", "@", "/", "a/b", "..", ".", "a/../b", "*", "$", "$$", "#"]
+STRANGE += ["<script>", "[red]", "`x`", "|", "é東京", "\u202ex", "\x1b[31mred", "\udcff", "'a\nb'", "a\nb"]
+STRANGE += ["x" * 300, "9" * 5000, "[" * 300, "'" + "x" * 300 + "'", "choice(1,2)", "range(1,3)", "glob(*)"]
+STRANGE += ["int(3)", "str(3)", "sort(3,1)", "shuffle(1,2)", "json_str('[1]')", "extend_list(1)"]
+PATHS = ["${root:data/cat.png}", "there.png", "text.txt", "folder", "text.txt/x", "nope/nope.png", "/dev/null"]
+PATHS += ["/dev/null/x", "/proc/nope", "cpu", "cuda", "cuda:99999999999999999999", "cuda:-1", "cuda:1", "auto"]
+PATHS += ["imagenet2", "sqlite:///x.db", "http://127.0.0.1:1", "~nobody/x.png", "~/x", "random"]
+
+NUMBERS = st.one_of(
+    st.integers(-3, 40).map(str),
+    st.sampled_from([2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63), 10**18, 10**30, 10**400]).map(str),
+    st.integers().map(str),
+    st.floats().map(repr),
+)
+TEXTS = st.text(st.characters(exclude_characters="\0/~"), max_size=12)
+GRAMMAR = st.text("${}[]()'\",:=@+~.\\ \tab1", max_size=12)
+VALUES = st.recursive(
+    st.one_of(NUMBERS, TEXTS, GRAMMAR, *map(st.sampled_from, (INTERPOLATIONS, STRANGE, PATHS))),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda values: f"[{','.join(values)}]"),
+        st.dictionaries(st.sampled_from(["a", "conv1_1", "1", ""]), inner, max_size=2).map(
+            lambda pairs: "{" + ",".join(f"{key}:{value}" for key, value in pairs.items()) + "}"
+        ),
+        inner.map(lambda text: "'" + text.replace("'", "\\'") + "'"),
+    ),
+    max_leaves=4,
+)
+
+
+def right(kind: Any) -> st.SearchStrategy[str]:
+    """Values of a type, most of which can be painted."""
+    kinds = get_args(kind) or (kind,)
+    if isinstance(kinds[0], type) and issubclass(kinds[0], Enum):
+        return st.sampled_from([member.name for member in kinds[0]])
+    if kinds[0] is bool:
+        return st.sampled_from(["true", "false"])
+    if kinds[0] in (int, float):
+        return NUMBERS
+    return st.sampled_from(PATHS + INTERPOLATIONS)
+
+
+@st.composite
+def one_override(draw: st.DrawFn) -> str:
+    """`[sign]KEY=VALUE`, of which any part may be wrong."""
+    which = draw(st.integers(0, 9))
+    if which < 5:
+        key = draw(st.sampled_from(sorted(OURS)))
+        value = draw(st.one_of(right(OURS[key]), VALUES))
+    elif which < 7:
+        key = draw(st.sampled_from(sorted(GROUPS)))
+        names = st.sampled_from(GROUPS[key])
+        several = st.lists(names, max_size=4).map(lambda chosen: f"[{','.join(chosen)}]")
+        value = draw(st.one_of(names, several, VALUES))
+    elif which < 9:
+        key, value = draw(st.sampled_from(HYDRAS)), draw(VALUES)
+    else:
+        key = draw(st.one_of(TEXTS, GRAMMAR, st.sampled_from([*OURS, *GROUPS]).map(lambda key: f"{key}s")))
+        value = draw(VALUES)
+    sign = draw(st.sampled_from([""] * 8 + ["+", "++", "~"]))
+    package = draw(st.sampled_from([""] * 16 + ["@", "@_global_", "@model", "@a:b"]))
+    return f"{sign}{key}{package}" + draw(st.sampled_from(["="] * 12 + ["", " = "])) + value
+
+
+COMMANDS = st.lists(one_override(), min_size=1, max_size=3)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a command: its exit code, what it said, and the job that it would have painted."""
+
+    code: int | None  # None where painting began
+    err: str
+    job: Job | None = None
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def main(composed: DictConfig) -> float:
+    """What run.py's `main` is, whose own looks for `conf` beside the program that was started."""
+    return past_hydra(paint)(composed)
+
+
+class PaintingBegins(BaseException):
+    """Painting would begin here."""
+
+
+def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """What run.py makes of its arguments, up to the first batch."""
+    began: list[Job] = []
+
+    def batch(jobs: Sequence[Job], watch: object) -> list[Result]:
+        for job in jobs:
+            describe(job.config)
+        began.extend(jobs)
+        raise PaintingBegins
+
+    said = io.StringIO()
+    with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
+        patched.setattr(nst.job, "run_batch", batch)
+        patched.setattr(sys, "argv", ["run.py", *arguments])
+        patched.setenv("HYDRA_FULL_ERROR", "0")
+        try:
+            code: int | None = guarded(main)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        except PaintingBegins:
+            code = None
+    return Ended(code, said.getvalue(), began[0] if began else None)
