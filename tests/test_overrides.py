@@ -7,31 +7,24 @@ tests/test_overrides.py` draws 5000, other ones each time.
 
 import io
 import os
-import re
-import string
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import hydra
 import hydra.conf
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 import nst.job
-from nst.batch import Result, run_batch
+from nst.batch import Result
 from nst.cells import describe
 from nst.cli import guarded, past_hydra
 from nst.config import ROOT, Config, register
-from nst.errors import NstError
 from nst.job import paint
 from nst.sweep import Job
 
@@ -119,12 +112,47 @@ INTERPOLATIONS = [
 STRANGE = ["", "''", '""', "null", "true", "false", "???", "nan", "inf", "-inf", "-0.0", "1e309", "1e-320"]
 STRANGE += ["0x10", "1_000", "007", "[]", "{}", "[[]]", "[null]", "{a:1}", "[1,2,3,4,5]", "[1,1,nan]", "a,b"]
 STRANGE += ["[conv1_1,conv2_1]", "{conv1_1:true}", "conv1_1", "[none]", "none", "[", "]", "{", "'", '"', "\\"]
-STRANGE += ["a b", " ", "\t", "a=b", "=", ":", "::", "@", "/", "a/b", "..", ".", "a/../b", "*", "$", "$$", "#"]
+STRANGE += [
+    "a b",
+    " ",
+    "\t",
+    "a=b",
+    "=",
+    ":",
+    "::",
+    "@",
+    "/",
+    "a/b",
+    "..",
+    ".",
+    "a/../b",
+    "*",
+    "$",
+    "$$",
+    "#",
+]
 STRANGE += ["<script>", "[red]", "`x`", "|", "é東京", "\u202ex", "\x1b[31mred", "\udcff", "'a\nb'", "a\nb"]
 STRANGE += ["x" * 300, "9" * 5000, "[" * 300, "'" + "x" * 300 + "'", "choice(1,2)", "range(1,3)", "glob(*)"]
 STRANGE += ["int(3)", "str(3)", "sort(3,1)", "shuffle(1,2)", "json_str('[1]')", "extend_list(1)"]
-PATHS = ["${root:data/cat.png}", "there.png", "text.txt", "folder", "text.txt/x", "nope/nope.png", "/dev/null"]
-PATHS += ["/dev/null/x", "/proc/nope", "cpu", "cuda", "cuda:99999999999999999999", "cuda:-1", "cuda:1", "auto"]
+PATHS = [
+    "${root:data/cat.png}",
+    "there.png",
+    "text.txt",
+    "folder",
+    "text.txt/x",
+    "nope/nope.png",
+    "/dev/null",
+]
+PATHS += [
+    "/dev/null/x",
+    "/proc/nope",
+    "cpu",
+    "cuda",
+    "cuda:99999999999999999999",
+    "cuda:-1",
+    "cuda:1",
+    "auto",
+]
 PATHS += ["imagenet2", "sqlite:///x.db", "http://127.0.0.1:1", "~nobody/x.png", "~/x", "random"]
 
 NUMBERS = st.one_of(

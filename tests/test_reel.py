@@ -60,6 +60,6 @@ def test_a_piece_that_is_gone_is_named(tmp_path: Path) -> None:
         reel.append(grey(number))
         reel.cut()
     (tmp_path / "0-1.mp4").unlink()
-    with pytest.raises(NstError, match=r"canvas.*\.mp4: ffmpeg could not join its pieces: .*0-1\.mp4"):
+    with pytest.raises(NstError, match=r"0-1\.mp4: a piece of the film is gone"):
         reel.finish(tmp_path / "canvas.mp4")
     assert not (tmp_path / "canvas.mp4").exists()
