@@ -34,11 +34,23 @@ PATIENCE = 120  # seconds, for a server to start and for a page to show what it 
 WIDTH, HEIGHT = 1500, 940
 SETTLED = 1500  # ms after which what MLflow animates stands still
 
-# MLflow's assistant else opens itself over a third of each page.
+# MLflow keeps in the browser what a person set on its pages, and this is what one would set: no
+# assistant over a third of each page, the parameters that differ and what came out as columns, the
+# curves of all cells and not of the first ten.
 QUIET = """
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')
 """
+STATE = 'MLflowLocalStorage-1.1-ExperimentPage-["{}"]-ReactComponentState'
+COLUMNS = (
+    "params.`optimizer.name`",
+    "params.`content_layers`",
+    "metrics.`total`",
+    "metrics.`scores/lpips_content`",
+    "metrics.`scores/style_distance`",
+    "metrics.`timings/painting_seconds`",
+)
+LOSSES = "^(total|content|style|tv)$"
 
 
 def main(arguments: list[str]) -> int:
@@ -72,24 +84,47 @@ def main(arguments: list[str]) -> int:
 
 def mlflow(page: "Page", sweep: Path, store: Store) -> None:
     """The runs of the sweep as a table, the cells below their parent."""
-    page.goto(re.sub(r"/runs/\w+", "/runs", run_url(sweep, store)))
+    runs = experiment(page, sweep, store)
+    settings = {"selectedColumns": COLUMNS, "runsHiddenMode": "SHOWALL", "chartsSearchFilter": LOSSES}
+    page.evaluate(
+        "([key, settings]) => localStorage.setItem(key, JSON.stringify("
+        "{...JSON.parse(localStorage.getItem(key)), ...settings}))",
+        [STATE.format(read_json(sweep / RECORD)["experiment_id"]), settings],
+    )
+    page.goto("about:blank")
+    page.goto(runs)
     name = read_json(sweep / "sweep.json")["name"]
     row = page.locator(".ag-cell-wrapper").filter(has=page.get_by_role("link", name=name))
     row.get_by_role("button").click()
-    page.wait_for_timeout(SETTLED)
+    page.get_by_role("columnheader", name="Duration").click()  # which leaves no cell selected
+    page.get_by_text("painted").first.wait_for(state="attached") if False else None
 
 
 def mlflow_compare(page: "Page", sweep: Path, store: Store) -> None:
-    """The loss curves of all cells over one another."""
-    page.goto(re.sub(r"/runs/\w+", "/runs", run_url(sweep, store)) + "&compareRunsMode=CHART")
-    page.wait_for_timeout(SETTLED)
+    """The loss curves of all cells over one another, on log axes."""
+    curves = page.locator("path.js-line")
+    runs = experiment(page, sweep, store)
+    page.goto(f"{runs}&compareRunsMode=CHART")
+    curves.first.wait_for()
+    key = STATE.format(read_json(sweep / RECORD)["experiment_id"])
+    page.evaluate(
+        """key => localStorage.setItem(key, localStorage.getItem(key)
+            .replaceAll('"scaleType":"linear"', '"scaleType":"log"'))""",
+        key,
+    )
+    page.reload()
+    curves.first.wait_for()
 
 
 def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
-    """The canvas of a cell, half way along its slider."""
-    cell = min(sweep.glob("*/mlflow.json"), key=lambda path: int(path.parent.name)).parent
+    """The canvas of a cell, some way along its slider."""
+    cell = min(sweep.glob(f"*/{RECORD}"), key=lambda path: int(path.parent.name)).parent
     page.goto(run_url(cell, store).replace("?", "/model-metrics?"))
-    page.wait_for_timeout(SETTLED)
+    page.get_by_placeholder("Search metric charts").fill("canvas|^total$")
+    slider = page.get_by_role("slider")
+    for _ in range(4):
+        slider.press("ArrowRight")
+    page.wait_for_function("document.querySelector('img.rc-image-img')?.naturalWidth > 0")
 
 
 def sweep_page(page: "Page", sweep: Path, store: Store) -> None:

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -65,7 +65,7 @@ class Workbench:
             lock = FileLock(f"{self.folder}.lock")
             lock.acquire()
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             yield
             (self.folder / STATE).unlink(missing_ok=True)
         finally:
@@ -73,6 +73,9 @@ class Workbench:
                 shutil.rmtree(self.folder)
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
+            with suppress(OSError):  # where others are kept, or other outputs are
+                self.folder.parent.rmdir()
+                self.folder.parent.parent.rmdir()
 
     def clear(self) -> None:
         """Forget what was kept, and begin anew."""

@@ -57,7 +57,7 @@ def test_an_engine_goes_on_bit_for_bit(kind: str, dtype: torch.dtype, tmp_path: 
     for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
         assert torch.equal(mine.canvas, theirs.canvas)
         assert torch.equal(mine.losses, theirs.losses)
-    assert list(tmp_path.rglob("*")) == [tmp_path / ".batches"]
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
 def test_what_was_kept_and_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_two_at_the_same_batch_have_a_folder_each(tmp_path: Path) -> None:
         assert first.folder != second.folder
         assert first.folder.is_dir()
         assert second.folder.is_dir()
-    assert list(tmp_path.rglob("*")) == [tmp_path / ".batches"]
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -106,7 +106,7 @@ def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str,
     assert ended.code == 0, ended.err
     log = (tmp_path / "outputs/last/0/nst.log").read_text()
     assert "going on from iteration" in log
-    assert not list((tmp_path / "outputs/.batches").iterdir())
+    assert not (tmp_path / "outputs/.batches").exists()
 
     pure = command(tmp_path, *arguments, "hydra.sweep.dir=pure", "resume=false")
     assert pure.code == 0

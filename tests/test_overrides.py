@@ -8,6 +8,7 @@ tests/test_overrides.py` draws 5000, other ones each time.
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
@@ -17,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 import hydra
 import hydra.conf
 import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
@@ -210,6 +212,7 @@ def one_override(draw: st.DrawFn) -> str:
     return f"{sign}{key}{package}" + draw(st.sampled_from(["="] * 12 + ["", " = "])) + value
 
 
+DRAWS = int(os.environ.get("NST_DRAWS", "60"))
 COMMANDS = st.lists(one_override(), min_size=1, max_size=3)
 
 
@@ -254,3 +257,16 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
         except PaintingBegins:
             code = None
     return Ended(code, said.getvalue(), began[0] if began else None)
+
+
+@settings(max_examples=DRAWS, deadline=None, derandomize=DRAWS == 60, suppress_health_check=list(HealthCheck))
+@given(COMMANDS)
+def test_every_command_paints_or_is_refused_in_a_line(arguments: list[str]) -> None:
+    """`NST_DRAWS=5000 pytest tests/test_overrides.py` draws more."""
+    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as folder:
+        patched.chdir(folder)
+        ended = driven(["model.weights=random", "tracking=none", "size=16", *arguments], patched)
+    assert ended.code in (None, 0, 2), (arguments, ended)
+    if ended.code == 2:
+        [line] = [line for line in ended.err.splitlines() if not line.startswith("warning: ")]
+        assert line.startswith("error: "), (arguments, ended)
