@@ -18,13 +18,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from nst.errors import NstError
 from nst.files import read_json
 from nst.store import Store
-from nst.tracking import end_sweep, run_url
+from nst.tracking import RECORD, end_sweep, run_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PATIENCE = 120  # seconds, for a server to start and for a page to show what it has
 WIDTH, HEIGHT = 1500, 940
-SETTLED = 1500  # ms after which what MLflow animates stands still
+SETTLED = 4000  # ms after which what MLflow animates stands still
 
 # MLflow keeps in the browser what a person set on its pages, and this is what one would set: no
 # assistant over a third of each page, the parameters that differ and what came out as columns, the
@@ -73,6 +73,10 @@ def main(arguments: list[str]) -> int:
                 end_sweep(copy, store)
                 for take in (mlflow, mlflow_compare, mlflow_canvas, sweep_page):
                     take(page, copy, store)
+                    page.wait_for_timeout(SETTLED)
+                    page.get_by_role("button", name="MLflow Assistant").evaluate_all(
+                        "buttons => buttons.forEach(button => button.remove())"
+                    )
                     path = out / f"{take.__name__}.png"
                     page.screenshot(path=path)
                     print(path)
@@ -84,53 +88,60 @@ def main(arguments: list[str]) -> int:
 
 def mlflow(page: "Page", sweep: Path, store: Store) -> None:
     """The runs of the sweep as a table, the cells below their parent."""
-    runs = experiment(page, sweep, store)
+    page.goto(runs_url(sweep, store))
+    page.locator(".ag-row").first.wait_for()
     settings = {"selectedColumns": COLUMNS, "runsHiddenMode": "SHOWALL", "chartsSearchFilter": LOSSES}
-    page.evaluate(
-        "([key, settings]) => localStorage.setItem(key, JSON.stringify("
-        "{...JSON.parse(localStorage.getItem(key)), ...settings}))",
-        [STATE.format(read_json(sweep / RECORD)["experiment_id"]), settings],
-    )
-    page.goto("about:blank")
-    page.goto(runs)
+    change_state(page, sweep, "state => ({...state, ...change})", settings)
     name = read_json(sweep / "sweep.json")["name"]
     row = page.locator(".ag-cell-wrapper").filter(has=page.get_by_role("link", name=name))
     row.get_by_role("button").click()
-    page.get_by_role("columnheader", name="Duration").click()  # which leaves no cell selected
-    page.get_by_text("painted").first.wait_for(state="attached") if False else None
+    page.get_by_text("matching runs").click()  # which leaves no cell of the table selected
 
 
 def mlflow_compare(page: "Page", sweep: Path, store: Store) -> None:
     """The loss curves of all cells over one another, on log axes."""
-    curves = page.locator("path.js-line")
-    runs = experiment(page, sweep, store)
-    page.goto(f"{runs}&compareRunsMode=CHART")
-    curves.first.wait_for()
+    curves = page.locator("path.js-line").first
+    page.goto(f"{runs_url(sweep, store)}&compareRunsMode=CHART")
+    curves.wait_for()
+    charts = "state.compareRunCharts.map(chart => ({...chart, ...change}))"
+    change_state(page, sweep, f"state => ({{...state, compareRunCharts: {charts}}})", {"scaleType": "log"})
+    curves.wait_for()
+
+
+def runs_url(sweep: Path, store: Store) -> str:
+    """The address of the table of runs that a sweep is in."""
+    return re.sub(r"/runs/\w+", "/runs", run_url(sweep, store))
+
+
+def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) -> None:
+    """Change what MLflow's page of runs keeps of its settings, and load it again."""
     key = STATE.format(read_json(sweep / RECORD)["experiment_id"])
-    page.evaluate(
-        """key => localStorage.setItem(key, localStorage.getItem(key)
-            .replaceAll('"scaleType":"linear"', '"scaleType":"log"'))""",
-        key,
-    )
+    script = f"""([key, change]) => {{
+        const after = {how}
+        localStorage.setItem(key, JSON.stringify(after(JSON.parse(localStorage.getItem(key)))))
+    }}"""
+    page.evaluate(script, [key, change])
     page.reload()
-    curves.first.wait_for()
 
 
 def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     """The canvas of a cell, some way along its slider."""
     cell = min(sweep.glob(f"*/{RECORD}"), key=lambda path: int(path.parent.name)).parent
     page.goto(run_url(cell, store).replace("?", "/model-metrics?"))
-    page.get_by_placeholder("Search metric charts").fill("canvas|^total$")
-    slider = page.get_by_role("slider")
-    for _ in range(4):
-        slider.press("ArrowRight")
-    page.wait_for_function("document.querySelector('img.rc-image-img')?.naturalWidth > 0")
+    page.get_by_placeholder("Search metric charts").fill("canvas")
+    page.get_by_role("slider").wait_for()
+    # The card is too small for the parameters that MLflow writes above the image: fill the page.
+    page.get_by_test_id("experiment-view-compare-runs-card").get_by_role("button").first.click()
+    card = page.get_by_role("dialog")
+    for _ in range(6):
+        card.get_by_role("slider").press("ArrowRight")
+    card.locator("img").evaluate("image => image.scrollIntoView({block: 'center'})")
+    page.wait_for_function("document.querySelector('[role=dialog] img').naturalWidth > 0")
 
 
 def sweep_page(page: "Page", sweep: Path, store: Store) -> None:
     """The sweep's own page, read from disk."""
     page.goto((sweep / "index.html").as_uri())
-    page.wait_for_timeout(SETTLED)
 
 
 sweep_page.__name__ = "page"

@@ -49,7 +49,7 @@ class BatchedLauncher(Launcher):
 
     def _set_up(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
         """Let Hydra make one job's directory and config, and `task` a result of them."""
-        config = self.composed.get(tuple(overrides))
+        config = self.composed.pop(tuple(overrides), None)  # once: Hydra locks what it has run
         if config is None:
             config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         with open_dict(config):

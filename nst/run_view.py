@@ -24,6 +24,7 @@ Json = dict[str, Any]
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "KILLED"}
 LOSSES = ("total", "content", "style", "tv")
 THUMBNAIL = (256, 256)
+HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,19 @@ class RunView:
 
     def params(self) -> dict[str, str]:
         """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1"."""
+        from nst.config import register  # which imports torch
+
+        register()  # its resolvers are in the config
         config = OmegaConf.load(self.folder / ".hydra/config.yaml")
         try:
             tree = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException:
             # `${hydra:…}` means nothing once the run is over: shown as it was written.
             tree = OmegaConf.to_container(config)
-        # MLflow writes all of them above each canvas: where a run is tracked is no part of it.
-        return {key: value for key, value in _flat("", tree) if not key.startswith("tracking.")}
+        # MLflow writes all of them above each canvas: what only says where to and how is no part of it.
+        return {
+            key: value for key, value in _flat("", tree) if not key.startswith("tracking.") and key not in HOW
+        }
 
     def points(self) -> list[Point]:
         """The loss curves at the frames' iterations, which end in the final losses; timings and scores.
