@@ -8,7 +8,7 @@ demo: install
 	$(BIN)/python run.py -m experiment=quickstart
 
 test: install check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: install
 	$(BIN)/ruff check .

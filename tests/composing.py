@@ -27,5 +27,5 @@ def refusal(*overrides: str) -> str:
     try:
         config(*overrides)
     except Exception as error:
-        return one_line(error)
+        return one_line(error, overrides)
     raise AssertionError(f"{overrides} was not refused")

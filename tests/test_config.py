@@ -255,7 +255,7 @@ REFUSED = [
         "content_layers=conv1_1,conv2_1:",
         ["-m", "content_layers=[conv1_1,conv2_1]"],
     ),
-    (["content_layers=null"], "GROUP=null:", ["content_layers=none", "--help"]),
+    (["content_layers=null"], "content_layers=null:", ["content_layers=none", "--help"]),
 ]
 
 

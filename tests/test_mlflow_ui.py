@@ -12,7 +12,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from rundirs import make_sweep
 
-from nst.tracking import Store, end_sweep, run_url
+from nst.curves import WIDTH
+from nst.gallery import rebuild
+from nst.store import Store
+from nst.tracking import end_sweep, run_url
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -44,11 +47,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("ui")
     sweep = make_sweep(folder / "sweep", "readme/noise_adam", [name.split() for name in NAMES], size=64)
-    cells = [Image.open(sweep / str(number) / "canvas.png") for number in range(3)]
-    sheet = Image.new("RGB", (64 * 3, 64))
-    for number, cell in enumerate(cells):
-        sheet.paste(cell, (64 * number, 0))
-    sheet.save(sweep / "sheet.png")
+    rebuild(sweep)
     with serving(folder / "server") as server:
         store = Store(server.uri, "neural-style-transfer", canvas_steps=3)
         end_sweep(sweep, store)
@@ -143,7 +142,9 @@ def test_cells_are_compared_by_what_varies(page: Page, place: Place, tmp_path: P
 def test_the_parent_shows_the_sheet_and_the_table(page: Page, place: Place, tmp_path: Path) -> None:
     page.goto(place.url(place.sweep))
     expect(page.get_by_text("python run.py -m experiment=readme/noise_adam").first).to_be_visible()
-    expect(page.locator("img[src*='path=sheet.png']")).to_have_js_property("naturalWidth", 64 * 3)
+    with Image.open(place.sweep / "sheet.png") as sheet:
+        shown = page.locator("img[src*='path=sheet.png']")
+        expect(shown).to_have_js_property("naturalWidth", sheet.width)
     for name in NAMES:
         expect(page.get_by_role("link", name=name)).to_be_visible()
     page.screenshot(path=tmp_path / "sweep.png")
@@ -153,3 +154,22 @@ def test_the_parent_shows_the_sheet_and_the_table(page: Page, place: Place, tmp_
     expect(row).to_contain_text("conv2_1 conv4_1")
     expect(row).to_contain_text("finished")
     page.screenshot(path=tmp_path / "table.png")
+
+
+def test_the_parent_shows_the_page_and_its_script_runs(page: Page, place: Place, tmp_path: Path) -> None:
+    page.goto("about:blank")  # from the artifacts of another run MLflow finds none
+    page.goto(place.url(place.sweep, "/artifacts/index.html"))
+    shown = page.frame_locator("iframe")
+    expect(shown.get_by_role("heading", name="readme/noise_adam")).to_be_visible()
+    slider = shown.get_by_role("slider").first
+    for key, iteration in (("Home", 0), ("End", 19)):
+        slider.press(key)
+        expect(shown.get_by_text(f"iteration {iteration} of 19").first).to_be_visible()
+    page.screenshot(path=tmp_path / "page.png")
+
+
+def test_a_cell_shows_its_curves_as_a_picture(page: Page, place: Place, tmp_path: Path) -> None:
+    page.goto("about:blank")
+    page.goto(place.url(place.sweep / "0", "/artifacts/losses.png"))
+    page.wait_for_function("width => [...document.images].some(i => i.naturalWidth === width)", arg=WIDTH)
+    page.screenshot(path=tmp_path / "losses.png")

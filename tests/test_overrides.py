@@ -259,14 +259,76 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
     return Ended(code, said.getvalue(), began[0] if began else None)
 
 
-@settings(max_examples=DRAWS, deadline=None, derandomize=DRAWS == 60, suppress_health_check=list(HealthCheck))
-@given(COMMANDS)
-def test_every_command_paints_or_is_refused_in_a_line(arguments: list[str]) -> None:
-    """`NST_DRAWS=5000 pytest tests/test_overrides.py` draws more."""
-    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as folder:
-        patched.chdir(folder)
-        ended = driven(["model.weights=random", "tracking=none", "size=16", *arguments], patched)
-    assert ended.code in (None, 0, 2), (arguments, ended)
-    if ended.code == 2:
-        [line] = [line for line in ended.err.splitlines() if not line.startswith("warning: ")]
-        assert line.startswith("error: "), (arguments, ended)
+def names_a_key(line: str, arguments: Sequence[str]) -> bool:
+    """Whether a line begins with a key, or holds what was given as it was given."""
+    key = re.match(r"[+~]*([\w./]+)[^\w./]", line)
+    return bool(key and key[1] in {*OURS, *GROUPS, *HYDRAS}) or any(visible(part) in line for part in arguments)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder deep enough that `..` stays in the test's own."""
+    folder = tmp_path / "a/b/c"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "text.txt").write_text("no picture")
+    shutil.copy(ROOT / "data/cat.png", folder / "there.png")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@settings(
+    max_examples=DRAWS or 100,
+    derandomize=not DRAWS,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(arguments=COMMANDS, sweep=st.booleans(), painted=st.sampled_from([True] + [False] * 15))
+def test_every_command_paints_or_is_refused_in_one_line_that_names_a_key(
+    arguments: list[str], sweep: bool, painted: bool, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chdir(workplace)
+    whole = ["-m", *SMALL, *arguments, "plan=true"] if sweep else [*SMALL, *arguments]
+    ended = driven(whole, monkeypatch)
+    assert ended.code in (None, 0, 2), (whole, ended)
+    assert "Traceback" not in ended.err
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == (ended.code == 2), (whole, ended)
+    for line in errors:
+        assert names_a_key(line.removeprefix("error: "), arguments), (whole, line)
+        assert line.isprintable(), (whole, line)
+        assert not any(jargon in line for jargon in JARGON), (whole, line)
+    if ended.job and painted:
+        small = replace(ended.job.config, size=16, iterations=2)
+        [result] = run_batch([replace(ended.job, config=small, folder=workplace / "painted")])
+        # Not all that is finite stays so in two steps.
+        assert result.error is None or "is not a finite number" in result.error, (whole, result)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["size=abc"],
+        ["images.content=${oc.env:NOPE}"],
+        ["tracking=${nope}"],
+        ["hydra.verbose={}"],
+        ["hydra.run.dir=text.txt/run"],
+        ["outputs=text.txt"],
+        ["images.content='\x1b[31m[red]\n.png'"],
+        ["images.content=\udcff.png"],
+        ["-m", "optimizer=null,adam"],
+        ["-m", "size=16,0"],
+        ["-m", "hydra.sweep.dir=text.txt/x", "seed=1,2"],
+    ],
+    ids=str,
+)
+def test_the_program_itself_says_one_line(arguments: list[str], workplace: Path) -> None:
+    known = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    command = [sys.executable, str(ROOT / "run.py"), *SMALL, *arguments]
+    done = subprocess.run(command, env=known, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, b"")
+    lines = [line for line in done.stderr.decode().splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert lines[0].isprintable()
+    assert names_a_key(lines[0].removeprefix("error: "), arguments) or "outputs=" in lines[0]
