@@ -2,12 +2,16 @@
 
 import sys
 
-import hydra
-from omegaconf import DictConfig
+from nst.interrupt import install
 
-from nst.cli import guarded, past_hydra
-from nst.config import register
-from nst.job import paint
+install()  # before what takes seconds to import, so that Ctrl-C is answered then, too
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from nst.cli import guarded, past_hydra  # noqa: E402
+from nst.config import register  # noqa: E402
+from nst.job import paint  # noqa: E402
 
 register()
 

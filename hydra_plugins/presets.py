@@ -70,20 +70,31 @@ class PresetSweeper(Sweeper):
             NstError: what is wrong with any of the configs. No folder was made then.
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
+        from nst.claim import claim, free_place
         from nst.job import job_of, named_by_what_varies
-        from nst.multirun import begin
+        from nst.logbook import logbook
+        from nst.multirun import begin, break_off
         from nst.plan import plan
         from nst.progress import show_plan
 
-        folder, grids = Path(self.master.hydra.sweep.dir), self._grids(arguments)
+        named = Path(self.master.hydra.sweep.dir)
+        folder = free_place(named)
+        with open_dict(self.master):
+            self.master.hydra.sweep.dir = str(folder)
+        grids = self._grids(arguments, [] if folder == named else [_at(folder)])
         overrides = [job for grid in grids for job in grid.jobs]
         composed = [self._compose(job, number) for number, job in enumerate(overrides)]
         jobs = [job_of(*_parts(config)) for config in composed]
         if any(job.config.plan for job in jobs):
             show_plan(plan(named_by_what_varies(jobs)))
             return []
+        if not claim(folder):
+            return self.sweep(arguments)  # another process was faster
         for grid in grids:
-            begin(grid.folder, grid.preset, grid.title)
+            if not claim(grid.folder):
+                raise NstError(f"{grid.folder}: another process paints in it; give another hydra.sweep.dir")
+        for grid in grids:
+            begin(grid.folder, grid.preset, grid.title, cells=len(grid.jobs))
         if [grid.folder for grid in grids] != [folder]:
             [asked] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
             names = [grid.folder.relative_to(folder).as_posix() for grid in grids]
@@ -95,25 +106,33 @@ class PresetSweeper(Sweeper):
             launcher.composed = {tuple(job): config for job, config in zip(overrides, composed, strict=True)}
         step = self.max_batch_size or len(jobs)
         starts = range(0, len(jobs), step)
-        return [launcher.launch(overrides[start : start + step], start) for start in starts]
+        try:
+            return [launcher.launch(overrides[start : start + step], start) for start in starts]
+        except BaseException:
+            break_off(folder.resolve(), logbook(jobs[0].config.tracking))
+            raise
 
-    def _grids(self, arguments: list[str]) -> list[_Grid]:
-        """What to sweep over: what the command line and the preset say, or each of several presets."""
+    def _grids(self, arguments: list[str], elsewhere: list[str]) -> list[_Grid]:
+        """What to sweep over: what the command line and the preset say, or each of several presets.
+
+        Args:
+            arguments: of the command line.
+            elsewhere: an override that names the sweep's folder, where that is not the configured one.
+        """
         folder = Path(self.master.hydra.sweep.dir)
         given = self.parser.parse_overrides(arguments)
         swept = next(
             (part for part in given if part.key_or_group == GROUP and part.is_sweep_override()), None
         )
         if swept is None:
-            jobs = self._product(self.params, arguments)
+            jobs = [[*job, *elsewhere] for job in self._product(self.params, arguments)]
             return [_Grid(folder, self.master.hydra.runtime.choices.get(GROUP), _title(self.master), jobs)]
         rest = [str(part.input_line) for part in given if part is not swept]
         grids = []
         for preset, config in self._presets(swept, rest):
             inside = folder / preset
             jobs = self._product(config.hydra.sweeper.params, [f"{GROUP}={preset}", *rest])
-            place = f"hydra.sweep.dir={_quoted(str(inside))}"
-            jobs = [[*job, place, f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]
+            jobs = [[*job, _at(inside), f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]
             grids.append(_Grid(inside, preset, _title(config), jobs))
         return grids
 
@@ -176,7 +195,7 @@ def _title(config: DictConfig) -> str | None:
     return None if title is None else str(title)
 
 
-def _quoted(text: str) -> str:
-    """As a string in Hydra's grammar."""
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
+def _at(folder: Path) -> str:
+    """The override that puts a sweep into a folder."""
+    escaped = str(folder).replace("'", "\\'")
+    return f"hydra.sweep.dir='{escaped}'"

@@ -19,13 +19,14 @@ from nst.cells import Described, describe, initial_canvas
 from nst.checkpoint import Keeper, Workbench
 from nst.config import ROOT
 from nst.device import device_name, device_of, gflop
-from nst.engine import DTYPES, Engine, arithmetic, save_points
+from nst.engine import DTYPES, Engine, arithmetic
 from nst.errors import NstError
+from nst.interrupt import asked, heeded, obey
 from nst.objective import Objective
 from nst.optimizers import Optimizer
 from nst.optimizers.adam import Adam
 from nst.optimizers.lbfgs import HISTORY, LBFGS
-from nst.recorder import Recorder, Scribe
+from nst.recorder import Recorder, Scribe, charged_to
 from nst.reel import Reel
 from nst.scores import Judge
 from nst.sweep import Job
@@ -53,6 +54,7 @@ class Result:
     loss: float
     error: str | None
     taken_from: Path | None = None  # where it was painted, if not for this job
+    status: str = "finished"  # as in run.json
 
 
 def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda progress: None) -> list[Result]:
@@ -64,25 +66,45 @@ def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda pr
 
     Returns:
         A result a job, in order. What is wrong with one job, an image that cannot be read or a loss
-        that is no number any more, fails that job alone.
+        that is no number any more, fails that job alone; what is wrong with all fails all.
+
+    Raises:
+        torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
+        Interrupted: by a signal; the batch is kept, so that it can be gone on with.
     """
-    with logged_to([job.folder for job in jobs]):
-        rows = [_Row(job, Recorder(job.folder, _record(job))) for job in jobs]
-        losses: dict[Path, float] = {}
+    rows = [_Row(job, Recorder(job.folder, _record(job))) for job in jobs]
+    losses: dict[Path, float] = {}
+    for row in rows:
+        with charged_to(row.recorder):
+            row.recorder.begin()
+    with logged_to([row.job.folder for row in _well(rows)]):
         try:
-            for row in rows:
-                _prepare(row)
-            ready = [row for row in rows if row.recorder.error is None]
-            if ready:
+            for row in _well(rows):
+                with charged_to(row.recorder):
+                    _prepare(row)
+            if ready := _well(rows):
                 losses = _paint(ready, watch)
         except BaseException as error:
-            for row in rows:
-                if row.recorder.record["status"] == "running":
-                    row.recorder.fail(error)
-            if not isinstance(error, NstError):
-                raise
+            short = _out_of_memory(error)
+            if short and len(jobs) == 1:
+                size = jobs[0].config.size
+                short, error = (
+                    None,
+                    NstError(f"size={size}: out of memory on the device; give a smaller size"),
+                )
+            for row in _well(rows):
+                if row.recorder.status == "running":
+                    row.recorder.fail(short or error)
+            if short or not isinstance(error, Exception):
+                raise short or error from None
     return [
-        Result(row.job.folder, row.job.name, losses.get(row.job.folder, math.nan), row.recorder.error)
+        Result(
+            row.job.folder,
+            row.job.name,
+            losses.get(row.job.folder, math.nan),
+            row.recorder.error,
+            status=row.recorder.status,
+        )
         for row in rows
     ]
 
@@ -110,14 +132,24 @@ def logged_to(folders: Sequence[Path]) -> Iterator[None]:
         yield
 
 
+def _well(rows: Sequence[_Row]) -> list[_Row]:
+    """Those that have not failed yet."""
+    return [row for row in rows if row.recorder.error is None]
+
+
+def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
+    """`error` if it is that, by one name; of the host's memory PyTorch has no exception."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return torch.OutOfMemoryError(str(error))
+    return None
+
+
 def _prepare(row: _Row) -> None:
-    """Give a row its cell; where its images, weights or layers are not to be had, it fails alone."""
+    """Give a row its cell; raises NstError where its images, weights or layers are not to be had."""
     config = row.job.config
-    try:
-        row.described = describe(config)
-    except NstError as error:
-        row.recorder.fail(error)
-        return
+    row.described = describe(config)
     weights = row.described.weights
     model = {
         "name": weights.name,
@@ -131,7 +163,7 @@ def _prepare(row: _Row) -> None:
 def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path, float]:
     """Paint prepared rows; returns the final total loss of those that finished."""
     workbench = Workbench(Path(rows[0].job.config.outputs), [row.described.identity for row in rows])
-    with workbench.held(), arithmetic(rows[0].job.config.hardware.precision.name):
+    with heeded(), workbench.held(), arithmetic(rows[0].job.config.hardware.precision.name):
         return _paint_at(workbench, rows, watch)
 
 
@@ -155,8 +187,7 @@ def _paint_at(
         row.recorder.start(row.described.cell, engine.objective.columns, reel)
     scribe, ready = Scribe(recorders), time.perf_counter()
     if saved is not None:
-        points = save_points(config.iterations, config.save_every)
-        scribe.go_on(saved.losses, [point for point in points if point < saved.done])
+        scribe.go_on(saved.losses, saved.frames, saved.diverged)
     keeper = Keeper(workbench, engine, scribe, recorders, config.hardware.checkpoint, saved)
     with scribe.writing():
         for snapshot in engine.paint(config.iterations, config.save_every):
@@ -164,7 +195,8 @@ def _paint_at(
             watch(Progress(snapshot.iteration + 1, config.iterations, latest))
             if not scribe.hand_over(snapshot):
                 break
-            keeper.took(snapshot)
+            if keeper.took(snapshot, now=asked()):
+                obey()
         painted, painting = time.perf_counter(), keeper.seconds
     timings = {
         "setup_seconds": ready - started,
@@ -176,18 +208,15 @@ def _paint_at(
         "batch_seconds": ready - started + painting,
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
-    finished = [row for row in rows if row.recorder.error is None]
+    finished = _well(rows)
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
     scores = _scores(finished, device)
     losses = {}
+    name = device_name(device)
     for row, score in zip(finished, scores, strict=True):
-        try:
-            losses[row.job.folder] = row.recorder.finish(
-                device=device_name(device), timings=timings, scores=score
-            )
-        except (OSError, NstError) as error:
-            row.recorder.fail(error)
+        with charged_to(row.recorder):
+            losses[row.job.folder] = row.recorder.finish(device=name, timings=timings, scores=score)
     return losses
 
 

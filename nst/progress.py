@@ -140,7 +140,7 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
         if result.taken_from is not None:
             status = Text(f"taken from {_short(result.taken_from)}", "cyan")
         if result.error is not None:
-            status = Text(f"failed: {result.error}", "red")
+            status = Text(f"{result.status}: {result.error}", "red")
         loss = f"{result.loss:.5g}" if result.error is None else ""
         table.add_row(str(row), Text(result.name), loss, status)
     console.print(table)

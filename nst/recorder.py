@@ -2,8 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst.curves import losses_png
 from nst.engine import Snapshot
 from nst.errors import NstError
-from nst.files import discard_temporaries, write_json, write_whole
+from nst.files import discard_temporaries, trouble, write_json, write_whole
 from nst.images import to_uint8, write_png
+from nst.interrupt import Interrupted
 from nst.objective import Cell
 from nst.reel import Reel
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
+PAINTED = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
+
+
+class Diverged(NstError):  # noqa: N818 - what became of the cell
+    """A loss or a canvas is not finite any more, from `iteration` on."""
+
+    def __init__(self, iteration: int, lr: float) -> None:
+        super().__init__(
+            f"optimizer.lr={lr}: the loss is not a finite number from iteration {iteration} on; "
+            "give a smaller learning rate, or smaller weights"
+        )
+        self.iteration = iteration
 
 
 def now() -> str:
@@ -30,7 +43,10 @@ def now() -> str:
 class Recorder:
     """The files of one run: frames and losses as they come, the rest at the end.
 
-    `run.json` says `running` from the start; `finished` is written last, when all else is there.
+    `run.json` says `running` from the start; what became of it is written last, when all else is there.
+
+    Attributes:
+        error: why it ended before it was finished; None while all is well.
     """
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
@@ -38,9 +54,19 @@ class Recorder:
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
-        folder.mkdir(parents=True, exist_ok=True)
-        discard_temporaries(folder)
+
+    @property
+    def status(self) -> str:
+        """As in `run.json`."""
+        return str(self.record["status"])
+
+    def begin(self) -> None:
+        """Make the folder, or clear it of what was painted in it another time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        discard_temporaries(self.folder)
         self._update(status="running", error=None, started=now(), ended=None)
+        for name in PAINTED:
+            (self.folder / name).unlink(missing_ok=True)
 
     def start(self, cell: Cell, columns: Sequence[str], reel: Reel) -> None:
         """Write what is known before painting, and open what grows while it goes on.
@@ -60,28 +86,32 @@ class Recorder:
         self._table = self._open.enter_context(table.open("w"))
         self._table.write(",".join(["iteration", *self._names]) + "\n")
 
-    def go_on(self, losses: Tensor, frames: Sequence[int]) -> None:
+    def go_on(self, losses: Tensor, frames: Sequence[int], canvas: Tensor | None) -> None:
         """Take in what was recorded before the process that began this run was gone.
 
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
             frames: the iterations of the frames on the reel.
+            canvas: `[3, H, W]`, its last finite one, if it diverged.
 
         Raises:
-            NstError: the loss was not finite any more.
+            Diverged: that is so.
         """
-        self._write_losses(0, losses)
+        if canvas is not None:
+            self.canvas = canvas
         self.frames += frames
+        self._write_losses(0, losses)
 
     def add(self, iteration: int, canvas: Tensor, losses: Tensor) -> None:
         """Take in one snapshot of this cell: canvas `[3, H, W]`, losses `[n, K]`.
 
         Raises:
-            NstError: the loss or the canvas is not finite any more, or the disk takes no more.
+            Diverged: the loss or the canvas is not finite any more.
+            NstError, OSError: the disk takes no more.
         """
         self._write_losses(iteration + 1 - len(losses), losses)
         if not canvas.isfinite().all():
-            raise self._diverged(iteration)
+            raise Diverged(iteration, self.record["lr"])
         self._reel.append(to_uint8(canvas))
         self.frames.append(iteration)
         self.canvas = canvas
@@ -97,36 +127,51 @@ class Recorder:
 
     def _write_losses(self, first: int, losses: Tensor) -> None:
         mine = losses[:, self._columns]
-        finite = mine[:, 0].isfinite()
-        if not finite.all():
-            raise self._diverged(first + int((~finite).nonzero()[0]))
+        finite = int(mine[:, 0].isfinite().long().cumprod(0).sum())
         # 17 significant digits hold a float64, 9 a float32.
         digits = 17 if mine.dtype == torch.float64 else 9
-        for row, values in enumerate(mine.tolist(), first):
+        for row, values in enumerate(mine[:finite].tolist(), first):
             self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
+        if finite < len(mine):
+            raise Diverged(first + finite, self.record["lr"])
         self._losses = mine[-1].tolist()
-
-    def _diverged(self, iteration: int) -> NstError:
-        return NstError(
-            f"optimizer.lr={self.record['lr']}: the loss is not a finite number from iteration "
-            f"{iteration} on; give a smaller learning rate, or smaller weights"
-        )
 
     def finish(self, **record: Any) -> float:
         """Complete the files, with `record` in `run.json`; returns the final total loss."""
-        self._reel.finish(self.folder / "canvas.mp4")
-        self._open.close()
-        write_png(self.canvas, self.folder / "canvas.png")
+        from nst.curves import losses_png  # drawing takes a second to import, and is not for every start
+
+        self._keep()
         losses_png(self.folder)
         final = dict(zip(self._names[:4], self._losses, strict=False))
-        self._update(status="finished", ended=now(), frames=self.frames, final=final, **record)
+        self._update(status="finished", ended=now(), final=final, **record)
         return float(self._losses[0])
 
     def fail(self, error: BaseException) -> None:
-        """Leave no half-made file, and say in `run.json` what happened."""
-        self.error = str(error) or type(error).__name__
-        self._open.__exit__(type(error), error, error.__traceback__)
-        self._update(status="failed", error=self.error, ended=now())
+        """Keep what was painted so far, and say in `run.json` what happened. Raises nothing."""
+        self.error = trouble(error, self.folder)
+        status: dict[str, Any] = {"status": "failed"}
+        if isinstance(error, Diverged):
+            status = {"status": "diverged", "diverged_at": error.iteration}
+        elif isinstance(error, Interrupted | KeyboardInterrupt):
+            status = {"status": "interrupted"}
+        # What failed may be the disk; then `run.json` still says that it was running, and nobody takes
+        # it for more.
+        try:
+            self._keep()
+        except Exception:
+            self._open.__exit__(type(error), error, error.__traceback__)
+        if not isinstance(error, NstError | OSError | Interrupted | KeyboardInterrupt):
+            self.record["traceback"] = traceback.format_exception(error)
+        with suppress(OSError):
+            self._update(**status, error=self.error, ended=now())
+
+    def _keep(self) -> None:
+        """Complete the files of what was painted: the canvas, the film, the losses."""
+        if self.frames:
+            write_png(self.canvas, self.folder / "canvas.png")
+            self._reel.finish(self.folder / "canvas.mp4")
+            self.record["frames"] = self.frames
+        self._open.close()
 
     def _update(self, **record: Any) -> None:
         self.record |= record
@@ -144,11 +189,17 @@ class Scribe:
         self._queue: queue.Queue[Snapshot | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._write, name="scribe", daemon=True)
 
-    def go_on(self, losses: Tensor, frames: Sequence[int]) -> None:
-        """Give each recorder what was recorded before: losses `[n, B, K]`, and the frames' iterations."""
+    def go_on(self, losses: Tensor, frames: Sequence[Sequence[int]], diverged: Mapping[int, Tensor]) -> None:
+        """Give each recorder what was recorded before.
+
+        Args:
+            losses: `[n, B, K]`.
+            frames: the iterations of each recorder's frames.
+            diverged: the last finite canvas of each recorder that has diverged.
+        """
         for row, recorder in enumerate(self.recorders):
-            with _charged_to(recorder):
-                recorder.go_on(losses[:, row], frames)
+            with charged_to(recorder):
+                recorder.go_on(losses[:, row], frames[row], diverged.get(row))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -173,13 +224,13 @@ class Scribe:
         while (snapshot := self._queue.get()) is not None:
             for row, recorder in enumerate(self.recorders):
                 if recorder.error is None:
-                    with _charged_to(recorder):
+                    with charged_to(recorder):
                         recorder.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
             self._queue.task_done()
 
 
 @contextmanager
-def _charged_to(recorder: Recorder) -> Iterator[None]:
+def charged_to(recorder: Recorder) -> Iterator[None]:
     """Whatever goes wrong inside is this cell's, and closes it as failed."""
     try:
         yield

@@ -120,6 +120,9 @@ def main() -> None:
     except (NstError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     print(f"folder  {given.into}\ncanvas  {compared}")
 
 

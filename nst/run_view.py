@@ -21,7 +21,13 @@ from nst.errors import NstError
 
 Json = dict[str, Any]
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "running": "KILLED"}
+STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "diverged": "FAILED",
+    "interrupted": "KILLED",
+    "running": "KILLED",
+}
 LOSSES = ("total", "content", "style", "tv")
 THUMBNAIL = (256, 256)
 HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")

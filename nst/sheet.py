@@ -103,9 +103,11 @@ def canvas(folder: Path | None, side: int) -> Image.Image:
     if status == "finished":
         picture = _picture(folder / "canvas.png", side)
         return picture or placeholder("missing", f"{folder.name}/canvas.png", side)
-    if status == "failed":
-        return placeholder("failed", str(record.get("error") or ""), side)
-    if status == "running":
+    if status == "diverged" and (picture := _picture(folder / "canvas.png", side)):
+        return _struck(picture, f"diverged at {record.get('diverged_at')}")
+    if status in ("failed", "diverged"):
+        return placeholder(status, str(record.get("error") or ""), side)
+    if status in ("running", "interrupted"):
         return placeholder("unfinished", "", side)
     return placeholder("missing", f"{folder.name}/run.json", side)
 
@@ -116,6 +118,17 @@ def placeholder(word: str, reason: str, side: int) -> Image.Image:
     block = Block.fit(word, side - 2 * GAP, 1, HEAD) + Block.fit(reason, side - 2 * GAP, 4, SMALL)
     for text in block.place(side // 2, (side - block.height) // 2, "ma"):
         text.draw(ImageDraw.Draw(tile))
+    return tile
+
+
+def _struck(picture: Image.Image, words: str) -> Image.Image:
+    """A canvas that is not what was to be painted: faded, with a line at the foot that says so."""
+    tile = Image.blend(picture, Image.new("RGB", picture.size, PLACEHOLDER), 0.5)
+    block = Block.fit(words, picture.width - 2 * GAP, 1, HEAD)
+    pen = ImageDraw.Draw(tile)
+    pen.rectangle((0, picture.height - block.height - GAP, *picture.size), PLACEHOLDER)
+    for text in block.place(picture.width // 2, picture.height - block.height - GAP // 2, "ma"):
+        text.draw(pen)
     return tile
 
 

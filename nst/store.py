@@ -20,12 +20,14 @@ if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the fi
 
 LOCK_SECONDS = 30
 
-# MLflow's own bounds are 120 s, 8 times, and as long as a Retry-After header says; and it prints
-# two lines, for two requests more, when a run ends. Whoever sets these variables is obeyed.
+# MLflow's own bounds are 120 s, 8 times, and as long as a Retry-After header says; it sends large files in
+# parts, past the server and with no bound at all; and it prints two lines, for two requests more, when a
+# run ends. Whoever sets these variables is obeyed.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
@@ -86,7 +88,7 @@ def _client(store: Store) -> "MlflowClient":
             with write_whole(path) as new:
                 MlflowClient(f"sqlite:///{new}").search_experiments()
         # MLflow retries a file that is no database for 100 s; SQLite says so at once.
-        with closing(sqlite3.connect(path)) as database:
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA schema_version")
         return MlflowClient(store.uri)
 
@@ -98,7 +100,10 @@ def sqlite_path(store: Store) -> Path | None:
 
 
 def open_experiment(client: "MlflowClient", store: Store) -> str:
-    """The id of the store's experiment, which is made if there is none; `NstError` if it was deleted."""
+    """The id of the store's experiment, which is made if there is none.
+
+    Raises `TrackingUnavailable` if it was deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(store.experiment)
@@ -112,7 +117,7 @@ def open_experiment(client: "MlflowClient", store: Store) -> str:
                 raise
             return open_experiment(client, store)  # another process was faster
     if found.lifecycle_stage != "active":
-        raise NstError(
+        raise TrackingUnavailable(
             f"tracking.experiment={store.experiment}: deleted in {store.uri}; give another name, "
             f"or bring it back: mlflow experiments restore -x {found.experiment_id}"
         )

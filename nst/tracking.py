@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from nst.claim import claimed
 from nst.errors import NstError
-from nst.files import read_json, write_json
+from nst.files import read_json, trouble, write_json
 from nst.grid import read_run
 from nst.run_view import Point, RunView, millis, require_json, table
 from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
@@ -61,10 +63,9 @@ def log_run(run_dir: Path, store: Store) -> str:
     view = RunView.read(run_dir.resolve())
     tags = view.tags()
     with asking(store) as client:
-        sweep_dir = view.folder.parent
         parent = None
-        if (sweep_dir / "sweep.json").is_file():
-            parent = _parent(client, sweep_dir, store)
+        if (view.folder.parent / "sweep.json").is_file():
+            parent = _parent(client, view.folder.parent, store)
             tags["mlflow.parentRunId"] = parent.run_id
         known = _known(client, view.folder)
         if known and known.info.status == view.status:
@@ -72,49 +73,91 @@ def log_run(run_dir: Path, store: Store) -> str:
             if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
                 return str(known.info.run_id)
 
-        with tempfile.TemporaryDirectory() as stage:
-            # Everything is read before the run is made: a broken directory leaves nothing behind.
+    with tempfile.TemporaryDirectory() as stage:
+        # Everything is read before the run is made: a broken directory leaves nothing behind.
+        with _reading(view.folder):
             shutil.copytree(view.folder, stage, ignore=_not_sent, dirs_exist_ok=True)
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
-
+        with asking(store) as client:
             experiment_id = parent.experiment_id if parent else open_experiment(client, store)
             info = client.create_run(experiment_id, view.started, tags, view.name).info
-            note = view.record.get("error") or _picture(info.run_id, view.folder / "canvas.png")
-            if source := view.record.get("taken_from"):
-                note = f"Not painted for this sweep: taken from `{source}`.\n\n{note}"
-            _log_batches(client, info.run_id, note, params, points)
+            _log_batches(client, info.run_id, _note(view, info.run_id), params, points)
             client.log_artifacts(info.run_id, stage)
-        _delete_others(client, info, tags, known)
-        client.set_terminated(info.run_id, view.status, view.ended)
-        _write_record(view.folder, store, info)
-        return str(info.run_id)
+            _delete_others(client, info, tags, known)
+            client.set_terminated(info.run_id, view.status, view.ended)
+            _write_record(view.folder, store, info)
+            return str(info.run_id)
 
 
 def end_sweep(sweep_dir: Path, store: Store) -> str:
     """Log the cells that are not logged yet, then the sheets and the table, and end the parent.
 
-    The parent is FINISHED when every cell is, else FAILED. Returns its run id. Raises as
-    `log_run` does.
+    The parent is KILLED when the sweep was interrupted, FINISHED when every cell is, else FAILED.
+    Returns its run id. Raises as `log_run` does; for a cell, when all else is done.
     """
     sweep_dir = sweep_dir.resolve()
     sweep = require_json(sweep_dir / "sweep.json")
     cells = [RunView.read(folder) for folder in _cells(sweep_dir)]
+    whole, broken = list[RunView](), list[NstError]()
     for view in cells:
-        log_run(view.folder, store)
-    with asking(store) as client, tempfile.TemporaryDirectory() as stage:
-        run_id = _parent(client, sweep_dir, store).run_id
-        files = [path.name for path in sweep_dir.iterdir() if path.is_file()]
-        for name in set(files) - _not_sent(str(sweep_dir), files):
-            shutil.copy2(sweep_dir / name, stage)
-        (Path(stage) / "cells.json").write_text(json.dumps(table(cells)))
-        client.log_artifacts(run_id, stage)
-        parts = (sweep.get("title"), f"`{sweep['command']}`", _picture(run_id, sweep_dir / "sheet.png"))
-        client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
-        status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
-        ended = sweep.get("ended")
-        client.set_terminated(run_id, status, millis(ended) if ended else None)
-        return str(run_id)
+        try:
+            log_run(view.folder, store)
+            whole.append(view)
+        except TrackingUnavailable:
+            raise
+        except NstError as error:
+            broken.append(error)
+    with tempfile.TemporaryDirectory() as stage:
+        with _reading(sweep_dir):
+            files = [path.name for path in sweep_dir.iterdir() if path.is_file()]
+            for name in set(files) - _not_sent(str(sweep_dir), files):
+                shutil.copy2(sweep_dir / name, stage)
+            (Path(stage) / "cells.json").write_text(json.dumps(table(whole)))
+        with asking(store) as client:
+            run_id = str(_parent(client, sweep_dir, store).run_id)
+            client.log_artifacts(run_id, stage)
+            parts = (sweep.get("title"), f"`{sweep['command']}`", _picture(run_id, sweep_dir / "sheet.png"))
+            client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
+            status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
+            if sweep.get("interrupted"):
+                status = "KILLED"
+            ended = sweep.get("ended")
+            client.set_terminated(run_id, status, millis(ended) if ended else None)
+    if broken:
+        raise broken[0]
+    return run_id
+
+
+def close_interrupted(folder: Path, store: Store) -> int:
+    """Close as KILLED what processes that are gone left RUNNING of what is below `folder`; return how many.
+
+    Those are parents of sweeps, and cells in the middle of whose logging they were; they ended when
+    their folder last gave a sign of life. What was not logged of the cells is left to `log_run`. Raises
+    `TrackingUnavailable` when the store does not answer.
+    """
+    folder, path = folder.resolve(), sqlite_path(store)
+    if path and not path.exists():
+        return 0
+    with asking(store) as client:
+        known = _known(client, folder)
+        experiment = known.info if known else client.get_experiment_by_name(store.experiment)
+        if experiment is None:
+            return 0
+        closed = 0
+        for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+            shown = Path(run.data.tags.get("nst.run_dir", ""))
+            if shown.is_relative_to(folder) and not claimed(shown) and not claimed(shown.parent):
+                client.set_terminated(run.info.run_id, "KILLED", _last_sign(shown))
+                closed += 1
+        return closed
+
+
+def _last_sign(folder: Path) -> int | None:
+    """When a sweep or a run last wrote of itself, in ms since the epoch."""
+    signs = [folder / "sweep.json", folder / "run.json", *folder.glob("*/run.json")]
+    times = [path.stat().st_mtime for path in signs if path.is_file()]
+    return round(max(times) * 1000) if times else None
 
 
 def run_url(folder: Path, store: Store) -> str:
@@ -214,6 +257,23 @@ def _delete_others(
     ids = {run.info.run_id for run in others if run.data.tags["nst.run_dir"] == tags["nst.run_dir"]}
     for run_id in ids - {info.run_id}:
         client.delete_run(run_id)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """What cannot be read inside is the folder's fault, where `asking` would take it for the store's."""
+    try:
+        yield
+    except OSError as error:
+        raise NstError(f"{folder}: not logged, {trouble(error, folder)}") from error
+
+
+def _note(view: RunView, run_id: str) -> str:
+    """The run's description: why it has no more, its canvas, and where that was painted."""
+    source = view.record.get("taken_from")
+    taken = f"Not painted for this sweep: taken from `{source}`." if source else None
+    parts = (taken, view.record.get("error"), _picture(run_id, view.folder / "canvas.png"))
+    return "\n\n".join(filter(None, parts))
 
 
 def _picture(run_id: str, path: Path) -> str:

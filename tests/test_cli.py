@@ -25,6 +25,7 @@ from nst.batch import Result, run_batch
 from nst.cli import guarded
 from nst.config import ROOT
 from nst.errors import NstError
+from nst.images import noise, to_uint8
 from nst.sweep import Job
 
 # Weights that need no cache and no network; canvases mean nothing with them, which is enough here.
@@ -294,8 +295,12 @@ def test_a_diverging_cell_leaves_its_neighbours_alone(tmp_path: Path) -> None:
     assert [result.error is None for result in results] == [True, False, True]
     assert str(results[1].error).startswith("optimizer.lr=1e+30: the loss is not a finite number")
     bad = results[1].folder
-    assert record(bad)["status"] == "failed"
-    assert not {"canvas.png", "canvas.mp4", "losses.csv"} & {path.name for path in bad.iterdir()}
+    assert (record(bad)["status"], record(bad)["error"]) == ("diverged", results[1].error)
+    # Its last finite canvas is the first: after one step of 1e30 its loss is none.
+    assert (record(bad)["diverged_at"], record(bad)["frames"]) == (1, [0])
+    assert (pixels(bad) == to_uint8(noise(32, 0)).astype(int)).all()
+    assert len((bad / "losses.csv").read_text().splitlines()) == 1 + 1
+    assert len(imageio.imread(bad / "canvas.mp4", plugin="FFMPEG")) == 1
     for mixed, pure in zip((results[0], results[2]), alone, strict=True):
         difference = pixels(mixed.folder).astype(int) - pixels(pure.folder)
         assert np.abs(difference).max() <= 1

@@ -28,6 +28,7 @@ from PIL import Image
 
 from nst.errors import NstError
 from nst.images import Video, noise, read, to_uint8, write_png
+from nst.text import visible
 
 KEY = "images.content"
 PAGODA = Path(__file__).parents[1] / "data" / "pagoda.jpg"
@@ -78,9 +79,10 @@ def refusal(path: Path) -> str:
     with pytest.raises(NstError) as caught:
         read(path, 8, KEY)
     message = str(caught.value)
-    assert message.startswith(f"{KEY}={path}: ")
-    assert len(message.splitlines()) == 1
-    return message.removeprefix(f"{KEY}={path}: ")
+    start = f"{KEY}={visible(str(path))}: "
+    assert message.startswith(start)
+    assert message.isprintable()
+    return message.removeprefix(start)
 
 
 # Reading: resizing
@@ -204,11 +206,12 @@ def test_16_bit_colour(tmp_path: Path) -> None:
     assert levels(path, 1).tolist() == [[[255, 128, 0]]]
 
 
-def test_cmyk_jpeg(tmp_path: Path) -> None:
-    path = tmp_path / "print.jpg"
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_cmyk(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "print"
     colours = np.repeat(np.array([[(200, 60, 30)], [(20, 90, 220)]], np.uint8), 32, axis=0)
     image = Image.fromarray(np.repeat(colours, 64, axis=1)).convert("CMYK")
-    image.save(path, quality=95)
+    image.save(path, form, **({"quality": 95} if form == "JPEG" else {}))
     assert Image.open(path).mode == "CMYK"
     shown = levels(path, 64).astype(int)
     assert np.abs(shown[:24] - (200, 60, 30)).max() <= 4
@@ -232,7 +235,9 @@ def test_content_decides_and_not_the_extension(tmp_path: Path) -> None:
     assert np.array_equal(levels(path, 8), pixels)
 
 
-@pytest.mark.parametrize("name", ["東京 ünï.png", "é" * 125 + ".png", "-o.png", "a'b\"$(c).png"])
+@pytest.mark.parametrize(
+    "name", ["東京 ünï.png", "é" * 125 + "a.png", "-o.png", "a'b\"$(c).png", "a\n[red]\x1b[31m.png"]
+)
 def test_any_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     pixels = picture(8, 8)
@@ -288,7 +293,7 @@ def test_a_malformed_exif_tag_does_not_keep_a_photograph_from_turning(tmp_path: 
 def test_missing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    for name in ("foo.jpg", "file/foo.jpg", "dangling"):
+    for name in ("foo.jpg", "file/foo.jpg", "dangling", "fo\n\x1b[31mo.jpg", "[red]<b>.jpg"):
         assert refusal(tmp_path / name) == ("no such file; give the path of an image (PNG, JPEG, ...)")
 
 
@@ -315,6 +320,20 @@ def test_truncated(tmp_path: Path, form: str, share: float) -> None:
     content = encoded(Image.fromarray(picture(64, 64)), form)
     path.write_bytes(content[: int(len(content) * share)])
     assert refusal(path).startswith(("cannot be read (", "not an image"))
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "program.eps"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n{} loop\n%%EOF\n")
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+    assert refusal(path).startswith("not an image that Pillow can read;")
+
+
+def test_text_that_unpacks_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "novel.png"
+    path.write_bytes(png(1, 1, 8, 0, b"\0\0", b"zTXtnovel\0\0" + zlib.compress(bytes(1 << 24))))
+    assert refusal(path).startswith("cannot be read (Decompressed data too large")
 
 
 def test_corrupt_in_the_middle(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ class Cell:
 
     @cached_property
     def canvas(self) -> str | None:
-        """The address of the final canvas; None if it has none."""
-        return self.pictures.read(self.run.folder / "canvas.png", LARGEST) if self.run.finished else None
+        """The address of the final canvas, or of the last finite one; None if it has none."""
+        shown = self.run.record.get("status") in ("finished", "diverged")
+        return self.pictures.read(self.run.folder / "canvas.png", LARGEST) if shown else None
 
     @cached_property
     def state(self) -> tuple[str, str]:
@@ -73,9 +74,10 @@ class Cell:
             if self.canvas:
                 return "finished", f"taken from {taken}" if taken else ""
             return "missing", f"{name}/canvas.png"
-        if status == "failed":
-            return "failed", str(record.get("error") or "")
-        return ("unfinished", "") if status == "running" else ("missing", f"{name}/run.json")
+        if status in ("failed", "diverged"):
+            return str(status), str(record.get("error") or "")
+        unfinished = status in ("running", "interrupted")
+        return ("unfinished", "") if unfinished else ("missing", f"{name}/run.json")
 
     @property
     def small(self) -> bool:

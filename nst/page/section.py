@@ -144,6 +144,8 @@ class Section:
             what: list[Element] = [self.pictures.show(cell.canvas, f"canvas of {cell.label}")]
             taken = Path(str(cell.run.record.get("taken_from") or ""))
             note = f"taken from {'/'.join(taken.parts[-3:])}" if taken.name else None
+            if state == "diverged":
+                note = f"diverged at iteration {cell.run.record.get('diverged_at')}"
         else:
             what = [element("strong", state), element("span", reason)]
         button = element(

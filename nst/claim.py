@@ -1,0 +1,56 @@
+"""Folders that a process paints in, kept from others for as long as it lives."""
+
+from itertools import count
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".nst.lock"
+_held: dict[Path, FileLock] = {}
+
+
+def claim(folder: Path) -> bool:
+    """Make a folder, and keep it from other processes; False if another one has it."""
+    folder = folder.resolve()
+    if folder in _held:
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    _held[folder] = lock
+    return True
+
+
+def release(folder: Path) -> None:
+    """Let others have a folder; when a process ends, however it does, so do its claims."""
+    lock = _held.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.release()
+
+
+def claimed(folder: Path) -> bool:
+    """Whether any process has it, this one included."""
+    folder = folder.resolve()
+    if folder in _held:
+        return True
+    if not (folder / LOCK).is_file():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def free_place(folder: Path) -> Path:
+    """`folder`, or the first of FOLDER-1, FOLDER-2, ... that no other process has."""
+    for number in count():
+        place = folder.with_name(f"{folder.name}-{number}") if number else folder
+        if place.resolve() in _held or not claimed(place):
+            return place
+    raise AssertionError

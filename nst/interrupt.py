@@ -1,0 +1,79 @@
+"""SIGINT and SIGTERM: while a batch is painted the first is a wish, that it be kept; the next is an order."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to end; `number` is the signal's.
+
+    It is no Exception, so that nobody takes it for something that could be mended.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+class _State:
+    caught = False  # whether somebody catches what is raised
+    heeding = False  # whether somebody looks at `asked` before long
+    asked: int | None = None
+
+
+def install() -> None:
+    """Take the signals over, in the main thread of a process that paints; until `caught` they end it."""
+    for number in SIGNALS:
+        signal.signal(number, _handle)
+
+
+@contextmanager
+def caught() -> Iterator[None]:
+    """Inside, a signal raises `Interrupted`."""
+    _State.caught = True
+    try:
+        yield
+    finally:
+        _State.caught = False
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Inside, the first signal only makes `asked` true, and the second raises.
+
+    Raises:
+        Interrupted: on leaving, if a signal came.
+    """
+    _State.heeding = True
+    try:
+        yield
+    finally:
+        _State.heeding = False
+    obey()
+
+
+def asked() -> bool:
+    """Whether a signal came that was not obeyed yet."""
+    return _State.asked is not None
+
+
+def obey() -> None:
+    """Raise `Interrupted` if a signal came."""
+    if _State.asked is not None:
+        raise Interrupted(_State.asked)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if not _State.caught:
+        os.write(2, b"interrupted\n")
+        os._exit(128 + number)
+    if not _State.heeding or _State.asked is not None:
+        raise Interrupted(number)
+    _State.asked = number
+    # Past Python's buffers, which the interrupted code may be in the middle of.
+    os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
