@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -14,7 +14,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from nst.config import ROOT
 from nst.errors import NstError
-from nst.interrupt import Interrupted, caught
+from nst.interrupt import Interrupted, caught, obey
 from nst.text import visible
 
 T = TypeVar("T")
@@ -56,9 +56,12 @@ def guarded(main: Callable[[], object]) -> int:
         except _PastHydra as carrier:
             raise carrier.error from None
     except Interrupted as stop:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(128 + stop.number)  # without waiting for threads, which may wait for a server
+        _leave(stop)
     except Exception as error:
+        try:
+            obey()  # what was interrupted may have raised this in its stead
+        except Interrupted as stop:
+            _leave(stop)
         if wanted:
             raise
         if isinstance(error, NstError | HydraException | OmegaConfBaseException | OSError) or _hydras(error):
@@ -71,6 +74,12 @@ def guarded(main: Callable[[], object]) -> int:
         )
         return 1
     return 0
+
+
+def _leave(stop: Interrupted) -> NoReturn:
+    """End the process without waiting for threads, which may wait for a server."""
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(128 + stop.number)
 
 
 def past_hydra(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:

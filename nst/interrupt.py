@@ -58,7 +58,7 @@ def heeded() -> Iterator[None]:
 
 
 def asked() -> bool:
-    """Whether a signal came that was not obeyed yet."""
+    """Whether a signal came."""
     return _State.asked is not None
 
 
@@ -72,8 +72,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if not _State.caught:
         os.write(2, b"interrupted\n")
         os._exit(128 + number)
-    if not _State.heeding or _State.asked is not None:
+    first, _State.asked = _State.asked is None, number
+    if not _State.heeding or not first:
         raise Interrupted(number)
-    _State.asked = number
     # Past Python's buffers, which the interrupted code may be in the middle of.
     os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -191,6 +191,39 @@ class _Relaying(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server that answers a letter at a time, for ever: no wait for the next one is long."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def drip(connection: socket.socket) -> None:
+            with closing(connection):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                connection.settimeout(0.2)
+                while True:
+                    try:
+                        if not connection.recv(65536):
+                            return
+                    except TimeoutError:
+                        pass
+                    try:
+                        connection.sendall(b"{")
+                    except OSError:
+                        return
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                Thread(target=drip, args=[connection], daemon=True).start()
+
+        Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 class Broken(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import socket
 import sqlite3
@@ -10,13 +11,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from logging_workers import check_arrived, log_at_once
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow_server import Relay, Server, free_port, serving
+from mlflow_server import Relay, Server, dripping, free_port, serving
 from rundirs import make_run, make_sweep
 from test_cli import Ended, command
 
@@ -25,7 +28,7 @@ from nst import store as store_module
 from nst.errors import NstError
 from nst.logbook import Logbook
 from nst.store import ENVIRONMENT, Store, TrackingUnavailable
-from nst.tracking import begin_sweep, end_sweep, fetch_run, log_run
+from nst.tracking import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
 PAINT = ["model=vgg16", "model.weights=random", "size=16", "iterations=3", "hardware.device=cpu"]
@@ -80,6 +83,10 @@ def assert_complete(uri: str, experiment: str, sweep: Path) -> None:
             "mlflow.json"
         } <= there
         assert json.loads((folder / "mlflow.json").read_text())["run_id"] == run.info.run_id
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def nth(number: int, fault: str, of: str = "") -> Callable[[str], str | None]:
@@ -167,39 +174,6 @@ def test_a_server_that_is_back_when_the_sweep_ends_gets_all_of_it(
     assert_complete(server.uri, "back", sweep)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     assert book.where(sweep).startswith(f"MLflow  {server.uri}/#/experiments/")
-
-
-@contextmanager
-def dripping() -> Iterator[str]:
-    """A server that answers a letter at a time, for ever: no wait for the next one is long."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-
-        def drip(connection: socket.socket) -> None:
-            with closing(connection):
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-                connection.settimeout(0.2)
-                while True:
-                    try:
-                        if not connection.recv(65536):
-                            return
-                    except TimeoutError:
-                        pass
-                    try:
-                        connection.sendall(b"{")
-                    except OSError:
-                        return
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                Thread(target=drip, args=[connection], daemon=True).start()
-
-        Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_a_server_that_keeps_answering_is_given_up(
@@ -300,10 +274,7 @@ def assert_painted(ended: Ended, sweep: Path, uri: str) -> None:
     assert (sweep / "index.html").is_file()
 
 
-def test_a_sweep_whose_server_is_killed_in_its_middle(tmp_path: Path) -> None:
-    server = Server(tmp_path / "server")
-    server.start()
-    relay = Relay(server.port)
+def test_a_sweep_whose_server_is_killed_in_its_middle(server: Server, relay: Relay, tmp_path: Path) -> None:
     at = nth(2, "kill", "runs/create")  # the first cell's, while the others are painted
 
     def kill(request: str) -> str | None:
@@ -312,19 +283,111 @@ def test_a_sweep_whose_server_is_killed_in_its_middle(tmp_path: Path) -> None:
         return None
 
     relay.fault = kill
-    try:
-        ended = painting(tmp_path, relay.uri)
-        assert_painted(ended, tmp_path / "outputs/sweep", relay.uri)
-        server.start()
-        complete(tmp_path / "outputs/sweep", server.uri)
-        assert_complete(server.uri, "whole", tmp_path / "outputs/sweep")
-    finally:
-        relay.close()
-        server.kill()
+    ended = painting(tmp_path, relay.uri)
+    server.start()
+    sweep = tmp_path / "outputs/sweep"
+    assert_painted(ended, sweep, relay.uri)
+    complete(sweep, server.uri)
+    assert_complete(server.uri, "whole", sweep)
 
 
-def test_a_sweep_whose_server_is_down_at_its_start_and_comes_later(server: Server, tmp_path: Path) -> None:
-    uri = f"http://127.0.0.1:{free_port()}"
-    assert_painted(painting(tmp_path, uri), tmp_path / "outputs/sweep", uri)
-    complete(tmp_path / "outputs/sweep", server.uri)
-    assert_complete(server.uri, "whole", tmp_path / "outputs/sweep")
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["down", "hangs", "500"])
+def test_a_sweep_whose_server_is_no_help_from_its_start(
+    fault: str, server: Server, relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"http://127.0.0.1:{free_port()}" if fault == "down" else relay.uri
+    relay.fault = nth(1, {"hangs": "hang"}.get(fault, fault))
+    wait(monkeypatch, 1)
+    ended = painting(tmp_path, uri, f"tracking.experiment={fault}")
+    sweep = tmp_path / "outputs/sweep"
+    assert_painted(ended, sweep, uri)
+    wait(monkeypatch, 60)
+    complete(sweep, server.uri)
+    assert_complete(server.uri, fault, sweep)
+
+
+def test_a_dead_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
+    book = Logbook(Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2))
+    log_all(book, sweep)
+    [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "refused" in warning
+
+
+def test_four_processes_log_to_one_new_sqlite_file(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/new/mlflow.db", "at once", canvas_steps=3)
+    *sweeps, shared = [make_sweep(tmp_path / name, name, SEEDS, size=8) for name in "abcde"]
+    log_at_once(sweeps, shared, store)
+    runs, _, _ = check_arrived([*sweeps, shared], store)
+    assert runs == 5 * (1 + len(SEEDS))
+
+
+def test_what_a_killed_process_left_running_is_closed(server: Server, relay: Relay, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:2], size=8)
+    other = make_sweep(tmp_path / "sweep-1", "readme/noise_adam", SEEDS[:1], size=8)
+    store = Store(server.uri, "left", canvas_steps=2)
+    assert close_interrupted(sweep, store) == 0  # nothing is there yet
+    begin_sweep(other, store)
+    # As kill -9 leaves it: one cell logged, one in the middle of being so, the parent open.
+    log_run(sweep / "0", store)
+    relay.fault = nth(2, "cut", "PUT")
+    with pytest.raises(TrackingUnavailable):
+        log_run(sweep / "1", Store(relay.uri, "left", canvas_steps=2))
+    left = [run.info.status for run in runs_of(server.uri, "left")]
+    assert left == ["RUNNING", "FINISHED", "RUNNING", "RUNNING"]
+
+    os.utime(sweep / "1/run.json", (2e9, 2e9))
+    book = Logbook(store)
+    book.close(sweep)
+    book.wait()
+    parent, cell, half, others = runs_of(server.uri, "left")
+    assert [run.info.status for run in (parent, cell, half, others)] == [
+        *("KILLED", "FINISHED", "KILLED", "RUNNING")
+    ]
+    assert parent.info.end_time == half.info.end_time == 2_000_000_000_000  # its last sign of life
+    assert close_interrupted(sweep, store) == 0
+
+    assert begin_sweep(sweep, store) == parent.info.run_id  # and it is gone on with
+    assert MlflowClient(server.uri).get_run(parent.info.run_id).info.status == "RUNNING"
+    end_sweep(sweep, store)
+    end_sweep(other, store)
+    assert {run.info.status for run in runs_of(server.uri, "left")} == {"FINISHED"}
+    assert len(runs_of(server.uri, "left")) == 5
+
+
+def test_a_sweep_that_is_broken_off_is_killed_and_waits_for_nobody(
+    relay: Relay, server: Server, tmp_path: Path
+) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
+    book = Logbook(Store(relay.uri, "off", canvas_steps=2))
+    logging_began, may_go_on = Event(), Event()
+
+    def hold(request: str) -> str | None:
+        if "PUT" in request:
+            logging_began.set()
+            may_go_on.wait(60)
+        return None
+
+    relay.fault = hold
+    book.begin(sweep)
+    for cell in range(4):
+        book.log(sweep / str(cell))
+    logging_began.wait(60)
+    may_go_on.set()
+    book.break_off([sweep])
+    parent, *cells = runs_of(server.uri, "off")
+    assert (parent.info.status, [run.info.status for run in cells]) == ("KILLED", ["FINISHED"])
+    rewrite(sweep / "sweep.json", interrupted=True)
+    rewrite(sweep / "1/run.json", status="interrupted", error="interrupted by SIGINT")
+    rewrite(sweep / "2/run.json", status="diverged", error="not finite from iteration 7 on")
+    end_sweep(sweep, Store(server.uri, "off", canvas_steps=2))
+    parent, *cells = runs_of(server.uri, "off")
+    assert parent.info.status == "KILLED"
+    assert [run.info.status for run in cells] == ["FINISHED", "KILLED", "FAILED", "FINISHED"]
+    assert cells[2].data.tags["mlflow.note.content"].startswith("not finite from iteration 7 on\n\n![canvas")
+    rewrite(sweep / "sweep.json", interrupted=False)
+    for cell in "12":
+        rewrite(sweep / cell / "run.json", status="finished", error=None)
+    end_sweep(sweep, Store(server.uri, "off", canvas_steps=2))
+    assert_complete(server.uri, "off", sweep)

@@ -1,0 +1,71 @@
+"""Several processes that log at once, and whether all of it arrived."""
+
+import csv
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from nst.store import Store
+from nst.tracking import end_sweep, log_run
+
+WORKERS = 4
+
+
+def log_at_once(sweeps: Sequence[Path], shared: Path, store: Store) -> None:
+    """Log `sweeps` and the cells of `shared` from four processes; raises what any of them raises."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nst.tracking", "nst.config", "mlflow.tracking", "mlflow.store.db.utils"])
+    with ProcessPoolExecutor(WORKERS, context) as pool:
+        cells = sorted(path.parent for path in shared.glob("*/run.json"))
+        asked = [pool.submit(log_run, cell, store) for cell in cells]
+        asked += [pool.submit(end_sweep, sweep, store) for sweep in sweeps]
+        asked += [pool.submit(end_sweep, shared, store) for _ in range(2)]
+        for each in asked:
+            each.result()
+
+
+def check_arrived(sweeps: Sequence[Path], store: Store) -> tuple[int, int, int]:
+    """How many runs, points of metrics and artifacts there are; raises where they are not those on disk."""
+    client = MlflowClient(store.uri)
+    experiment = client.get_experiment_by_name(store.experiment)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    by_folder = {Path(run.data.tags["nst.run_dir"]): run for run in found}
+    cells = [path.parent for sweep in sweeps for path in sweep.glob("*/run.json")]
+    assert len(found) == len({run.info.run_id for run in found}) == len(by_folder)
+    assert by_folder.keys() == {*sweeps, *cells}
+    points = artifacts = 0
+    for folder, run in by_folder.items():
+        assert run.info.status == "FINISHED"
+        assert json.loads((folder / "mlflow.json").read_text())["run_id"] == run.info.run_id
+        expected = {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
+        expected.remove("mlflow.json")
+        if folder in sweeps:
+            expected.add("cells.json")
+        top = client.list_artifacts(run.info.run_id)
+        assert {file.path for file in top if not file.is_dir} == expected
+        artifacts += len(expected)
+        if folder in sweeps:
+            continue
+        assert run.data.tags["mlflow.parentRunId"] == by_folder[folder.parent].info.run_id
+        record = json.loads((folder / "run.json").read_text())
+        images = client.list_artifacts(run.info.run_id, "images")
+        steps = min(store.canvas_steps, len(record["frames"]))
+        assert len(images) == 2 * steps  # each with its thumbnail
+        hydra = client.list_artifacts(run.info.run_id, ".hydra")
+        assert len(hydra) == len(list((folder / ".hydra").iterdir()))
+        artifacts += len(images) + len(hydra)
+        with (folder / "losses.csv").open(newline="") as file:
+            columns = next(csv.reader(file))[1:]
+        for key in columns:
+            history = client.get_metric_history(run.info.run_id, key)
+            assert sorted(point.step for point in history) == record["frames"]
+            points += len(history)
+        once = {f"{group}/{key}" for group in ("timings", "scores") for key in record[group]}
+        assert run.data.metrics.keys() == {*columns, *once}
+        points += len(once)
+    return len(found), points, artifacts
