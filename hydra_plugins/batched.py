@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
@@ -9,12 +10,16 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+if TYPE_CHECKING:
+    from nst.crew import Crew
+
 
 @dataclass
 class BatchedLauncherConf:
     """Its settings."""
 
     _target_: str = "hydra_plugins.batched.BatchedLauncher"
+    devices: Any = None  # all, or a list such as [cuda:0,cuda:1]: a worker process each
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="batched", node=BatchedLauncherConf, provider="nst")
@@ -22,6 +27,16 @@ ConfigStore.instance().store(group="hydra/launcher", name="batched", node=Batche
 
 class BatchedLauncher(Launcher):
     """Paints the jobs in batches, where Hydra's own launcher runs one after the other."""
+
+    def __init__(self, devices: Any = None) -> None:
+        self.devices = devices
+
+    def crew(self) -> "Crew":
+        """Who paints; raises NstError where that cannot be."""
+        from nst.crew import Here
+        from nst.crew.processes import Processes, devices_of
+
+        return Here() if self.devices is None else Processes(devices_of(self.devices))
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives a launcher."""
@@ -42,7 +57,7 @@ class BatchedLauncher(Launcher):
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         jobs = [returned.return_value for returned in returns]
-        results = paint_together(jobs, initial_job_idx)
+        results = paint_together(jobs, initial_job_idx, self.crew())
         for returned, result in zip(returns, results, strict=True):
             returned.return_value = result.loss
         return returns

@@ -85,8 +85,10 @@ class PresetSweeper(Sweeper):
         overrides = [job for grid in grids for job in grid.jobs]
         composed = [self._compose(job, number) for number, job in enumerate(overrides)]
         jobs = [job_of(*_parts(config)) for config in composed]
+        batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
+        crew = batched.crew() if batched else None  # before any folder is made
         if any(job.config.plan for job in jobs):
-            show_plan(plan(named_by_what_varies(jobs)))
+            show_plan(plan(named_by_what_varies(jobs), crew.workers if crew else 1))
             return []
         if not claim(folder):
             return self.sweep(arguments)  # another process was faster
@@ -102,8 +104,8 @@ class PresetSweeper(Sweeper):
         OmegaConf.save(self.master, folder / "multirun.yaml")
         launcher = self.launcher
         assert launcher is not None
-        if isinstance(launcher, BatchedLauncher):
-            launcher.composed = {tuple(job): config for job, config in zip(overrides, composed, strict=True)}
+        if batched:
+            batched.composed = {tuple(job): config for job, config in zip(overrides, composed, strict=True)}
         step = self.max_batch_size or len(jobs)
         starts = range(0, len(jobs), step)
         try:

@@ -58,6 +58,11 @@ def gflop(network: str, configs: Sequence[Config]) -> float:
     return len(configs) * flops(network, layers, configs[0].size) / 1e9
 
 
+def work(config: Config) -> float:
+    """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
+    return gflop(config.model.name.name, [config]) * config.iterations
+
+
 def _row_bytes(config: Config) -> int:
     """Memory that one row of a batch takes, about."""
     wide = 8 if config.hardware.precision.name == "fp64" else 4

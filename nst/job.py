@@ -1,6 +1,5 @@
 """What Hydra calls for its jobs: from composed configs to results."""
 
-import gc
 import logging
 import math
 import time
@@ -9,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from nst.archive import take
-from nst.batch import Result, run_batch
+from nst.batch import Result
 from nst.config import Config, from_composed
+from nst.crew import Crew, Here
 from nst.engine import save_points
 from nst.errors import NstError
 from nst.files import check_room
 from nst.logbook import logbook
 from nst.plan import Plan, plan
-from nst.progress import show_plan, shown, summarize
+from nst.progress import show_plan, summarize
 from nst.recorder import Recorder, charged_to
 from nst.sweep import Job
 
@@ -71,7 +70,7 @@ def paint(composed: DictConfig) -> float:
     book, planned = logbook(job.config.tracking), plan([job])
     if book and not sweeping:
         book.close(Path(job.config.outputs))
-    [result] = _paint(planned, hydra.job.num if sweeping else 0, None if sweeping else 1)
+    [result] = _paint(planned, Here(), hydra.job.num if sweeping else 0, None if sweeping else 1)
     if book:
         book.log(job.folder)
         book.wait()
@@ -83,7 +82,7 @@ def paint(composed: DictConfig) -> float:
     return result.loss
 
 
-def paint_together(jobs: Sequence[Job], first: int = 0) -> list[Result]:
+def paint_together(jobs: Sequence[Job], first: int = 0, crew: Crew | None = None) -> list[Result]:
     """Paint the jobs of a sweep in batches; returns a result each, in order.
 
     While one batch is painted, the runs of the one before are logged.
@@ -91,16 +90,21 @@ def paint_together(jobs: Sequence[Job], first: int = 0) -> list[Result]:
     Args:
         jobs: all that the sweeper asks for at a time.
         first: how many it asked for before.
+        crew: who paints them; this process, if not said.
     """
+    crew = crew or Here()
     jobs = named_by_what_varies(jobs)
     book, results = logbook(jobs[0].config.tracking), dict[Path, Result]()
-    planned = plan(jobs)
+    planned = plan(jobs, crew.workers)
     if book:
         for sweep in dict.fromkeys(job.folder.parent for job in jobs):
             book.begin(sweep)
-    for result in _paint(planned, first, first + len(jobs)):
+        if crew.logs:
+            book.wait()  # else each of them might make it
+    logged = {job.folder for batch in planned.batches for job in batch} if crew.logs else set()
+    for result in _paint(planned, crew, first, first + len(jobs)):
         results[result.folder] = result
-        if book:
+        if book and result.folder not in logged:
             book.log(result.folder)
     return [results[job.folder] for job in jobs]
 
@@ -123,7 +127,7 @@ def named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
     return [named(job) for job in jobs]
 
 
-def _paint(planned: Plan, first: int, of: int | None) -> Iterator[Result]:
+def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Result]:
     """Yield a result a job: what was painted before first, then batch after batch.
 
     A job that another one paints as well follows that one.
@@ -133,19 +137,16 @@ def _paint(planned: Plan, first: int, of: int | None) -> Iterator[Result]:
         log.info("%s", _painted_before(planned))
     for folder, source in planned.done.items():
         yield _take(source, jobs[folder])
-    done = first + len(planned.done)
-    for batch in planned.batches:
-        results = _paint_what_fits(batch, done, of)
+    for results in crew.paint(planned.batches, first + len(planned.done), of):
         for result in results:
             yield result
-            done += 1
             for folder, painter in planned.shared.items():
                 if painter == result.folder:
                     yield _follow(result, jobs[folder])
-                    done += 1
         if any(result.error for result in results):
             # Where the disk is what failed, so will all that follow.
-            check_room(results[0].folder.parent, _room(batch[0].config))
+            folder = results[0].folder
+            check_room(folder.parent, _room(jobs[folder].config))
 
 
 def _painted_before(planned: Plan) -> str:
@@ -186,22 +187,3 @@ def _follow(result: Result, job: Job) -> Result:
         recorder.begin()
     recorder.fail(NstError(result.error))
     return Result(job.folder, job.name, math.nan, result.error, status="failed")
-
-
-def _paint_what_fits(batch: Sequence[Job], done: int, of: int | None) -> list[Result]:
-    """Paint a batch, or its halves one after the other where the device has no memory for it."""
-    try:
-        with shown(batch, done, of) as watch:
-            return run_batch(batch, watch)
-    except torch.OutOfMemoryError as error:
-        log.warning(
-            "%d canvases at once need more memory than there is, painting %d (%s)",
-            len(batch),
-            len(batch) // 2,
-            str(error).partition(".")[0],
-        )
-    gc.collect()  # the exception knew frames, and these the tensors
-    torch.cuda.empty_cache()
-    half = len(batch) // 2
-    first = _paint_what_fits(batch[:half], done, of)
-    return [*first, *_paint_what_fits(batch[half:], done + half, of)]

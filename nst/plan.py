@@ -1,5 +1,6 @@
 """What a sweep will paint, what it need not, and in which batches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from nst.archive import Archive
 from nst.cells import describe
 from nst.checkpoint import kept_batches
 from nst.config import Config
-from nst.device import device_name, device_of, gflop, most_rows
+from nst.device import device_name, device_of, gflop, most_rows, work
 from nst.errors import NstError
 from nst.sweep import Job, batches
 
@@ -38,12 +39,12 @@ class Plan:
         return total, fewest
 
 
-def plan(jobs: Sequence[Job]) -> Plan:
+def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     """Look up which of `jobs` were painted before, and group the others.
 
     A job is looked for in its own folder, in its sweep and below `outputs`, unless `resume=false`.
     Of jobs with the same identity one is painted. One that cannot be described is left to be painted,
-    so that it fails as any other does.
+    so that it fails as any other does. For several `workers`, no batch is more than a worker's share.
 
     Raises:
         NstError: a canvas of that size does not fit in memory.
@@ -68,7 +69,13 @@ def plan(jobs: Sequence[Job]) -> Plan:
     going_on = _begun(Path(jobs[0].config.outputs), begun)
     known = {job.folder for batch in going_on for job in batch}
     new = [job for job in left if job.folder not in known]
-    return Plan(jobs, [*going_on, *batches(new, most_rows)], done, shared, archive)
+    share = sum(work(job.config) for job in left) / workers
+
+    def most(configs: Sequence[Config]) -> int:
+        fitting = most_rows(configs)
+        return fitting if workers == 1 else min(fitting, math.ceil(share / max(map(work, configs))))
+
+    return Plan(jobs, [*going_on, *batches(new, most)], done, shared, archive)
 
 
 def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,9 @@ def _state_dict(path: Path) -> dict[str, object]:
     try:
         if path.suffix == ".safetensors":
             return {**load_file(path)}
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it then refuses
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UnusableError(f"it cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a damaged pickle raises whatever its bytes lead to

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -21,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nst.batch import Progress, Result
+from nst.files import read_json
 from nst.plan import Plan
 from nst.sweep import Job
 
@@ -114,8 +116,7 @@ def _lines(place: str) -> Callable[[Progress], None]:
             return
         last = instant
         rate = progress.iteration / max(instant - start, 1e-9)
-        low, high = min(progress.losses), max(progress.losses)
-        loss = f"{low:.4g}" if low == high or math.isnan(low) else f"{low:.4g} to {high:.4g}"
+        loss = _range([value for value in progress.losses if math.isfinite(value)])
         left = "" if done else f", {(progress.iterations - progress.iteration) / rate:.0f} s left"
         log.info(
             "%s: %d/%d iterations, %.1f it/s%s, loss %s",
@@ -128,6 +129,79 @@ def _lines(place: str) -> Callable[[Progress], None]:
         )
 
     return watch
+
+
+@contextmanager
+def gathered(reports: Mapping[Path, str]) -> Iterator[Callable[[], None]]:
+    """Show the progress of batches that other processes paint; yields what is to be called now and then.
+
+    Args:
+        reports: the file in which each batch tells how far it is, while it is painted, and its name.
+    """
+    if console.is_terminal:
+        with _gathered_bars(reports) as look:
+            yield look
+    else:
+        yield _gathered_lines(reports)
+
+
+@contextmanager
+def _gathered_bars(reports: Mapping[Path, str]) -> Iterator[Callable[[], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[loss]}"),
+    )
+    with Bars(*columns, console=console, refresh_per_second=4) as bars:
+        batches = bars.add_task("batches begun", total=len(reports), rate="", loss="")
+        tasks: dict[Path, TaskID] = {}
+
+        def look() -> None:
+            for path, name in reports.items():
+                known = read_json(path)
+                if known and path not in tasks:
+                    tasks[path] = bars.add_task(name, total=known["iterations"], rate="", loss="")
+                    bars.update(batches, completed=len(tasks))
+                elif path in tasks and not known:
+                    bars.update(tasks[path], visible=False)  # it is done, or will be told of again
+                if known:
+                    rate = bars.tasks[bars.task_ids.index(tasks[path])].speed or 0.0
+                    bars.update(
+                        tasks[path],
+                        completed=known["iteration"],
+                        visible=True,
+                        rate=f"{rate:6.1f} it/s",
+                        loss=f"loss {_range(known['losses'])}",
+                    )
+
+        yield look
+
+
+def _gathered_lines(reports: Mapping[Path, str]) -> Callable[[], None]:
+    """A log line every ten seconds."""
+    last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if (instant := time.monotonic()) - last < SECONDS_A_LINE:
+            return
+        last = instant
+        for path, name in reports.items():
+            if known := read_json(path):
+                at = f"{known['iteration']}/{known['iterations']}"
+                log.info("%s: %s iterations, loss %s", name, at, _range(known["losses"]))
+
+    return look
+
+
+def _range(losses: Sequence[float] | None) -> str:
+    if not losses:
+        return "none that is finite"
+    low, high = min(losses), max(losses)
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -> None:

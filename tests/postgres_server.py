@@ -43,12 +43,20 @@ def postgres(port: int) -> Iterator[str]:
         os.chown(folder, user.pw_uid, user.pw_gid)  # which nobody else can look into
     (folder / "password").write_text(password)
     data = folder / "data"
-    init = [binaries / "initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", "--no-sync"]
-    serve = [binaries / "postgres", "-D", data, "-p", str(port), "-k", ""]
+    init: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        data,
+        "-U",
+        "mlflow",
+        "--auth=scram-sha-256",
+        "--no-sync",
+    ]
+    serve: list[str | Path] = [binaries / "postgres", "-D", data, "-p", str(port), "-k", ""]
     serve += ["-c", "listen_addresses=127.0.0.1"]
-    process = None
+    process: subprocess.Popen[bytes] | None = None
     try:
-        quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, **who}
+        quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **who}
         subprocess.run([*init, f"--pwfile={folder}/password"], check=True, **quiet)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(serve, **quiet, stderr=log)
@@ -63,7 +71,7 @@ def postgres(port: int) -> Iterator[str]:
 
 def _wait(binaries: Path, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    ask = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    ask: list[str | Path] = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
     while subprocess.run(ask).returncode:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"postgres did not start:\n{log.read_text()[-3000:]}")

@@ -27,6 +27,7 @@ from nst import download, package_index, pretrained
 from nst.download import UnusableError
 from nst.errors import NstError
 from nst.pretrained import Weights, load, lpips_heads
+from nst.text import visible
 from nst.vgg import CHANNELS, LAYERS
 
 USERS_CACHE = os.environ.get("NST_CACHE")
@@ -756,6 +757,8 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
     nan[7] = torch.nan
     marker = tmp_path / "marker"
     torch.save(Command(marker), tmp_path / "hostile.pth")
+    (tmp_path / "bare.pth").write_bytes(pickle.dumps(Command(marker)))
+    torch.save(ours | {"conv1_1.bias": Command(marker)}, tmp_path / "hidden.pth")
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save(named | {"features.5.weight": [1]}, tmp_path / "of_lists.pth")
     whole = (tmp_path / "of_lists.pth").read_bytes()
@@ -770,6 +773,10 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
     save_file(ours | {"conv2_1.weight": torch.ones(128, 3, 3, 3)}, tmp_path / "shape.safetensors")
     save_file(ours | {"conv1_1.bias": torch.ones(64).int()}, tmp_path / "int.safetensors")
     save_file(torchvision_names(vgg16), tmp_path / "vgg16.safetensors")
+    torch.save(ours | {"conv1_1.bias": torch.ones(64, device="meta")}, tmp_path / "meta.pth")
+    torch.save(ours | {"conv1_1.bias": torch.full((64,), 1e300, dtype=torch.float64)}, tmp_path / "huge.pth")
+    torch.save(ours | {"conv9_9\n\x1b[31m": torch.ones(1)}, tmp_path / "names.pth")
+    os.mkfifo(tmp_path / "fifo.pth")
     damaged = "it is damaged, or holds something other than tensors"
     for file, reason in {
         "missing.pth": "no such file",
@@ -784,6 +791,14 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
         "half.pth": damaged,
         "half.safetensors": damaged,
         "hostile.pth": damaged,
+        "bare.pth": damaged,
+        "hidden.pth": damaged,
+        "fifo.pth": "it is empty",
+        "meta.pth": "its conv1_1.bias has a shape and no values",
+        "huge.pth": "its conv1_1.bias holds NaN or infinity",
+        "names.pth": r"its conv9_9\n\x1b[31m is no part of vgg19",
+        "\x1b[31m\n.pth": "no such file",
+        "x" * 300 + ".pth": "no such file",
         "list.pt": "it holds a list, not a state dict",
         "of_lists.pth": "its features.5.weight is not a dense tensor",
         "nan.safetensors": "its conv3_1.bias holds NaN or infinity",
@@ -794,8 +809,11 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
     }.items():
         with pytest.raises(NstError) as error:
             load("vgg19", str(tmp_path / file), fallback="vgg16")
-        assert one_line(error).startswith(f"model.weights={tmp_path / file}: {reason}; give ")
+        assert one_line(error).startswith(f"model.weights={visible(str(tmp_path / file))}: {reason}; give ")
+        assert str(error.value).isprintable()
     assert not marker.exists()
+    with pytest.raises(NstError, match=r"^model\.weights=~nobody-of-that-name/x\.pth: no such file; give "):
+        load("vgg19", "~nobody-of-that-name/x.pth")
 
 
 def test_vgg19_is_not_taken_for_vgg16(vgg19: Weights, tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ import json
 import logging
 import os
 import re
-import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -325,7 +324,7 @@ def test_four_processes_log_to_one_new_sqlite_file(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_running_is_closed(server: Server, relay: Relay, tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:2], size=8)
-    other = make_sweep(tmp_path / "sweep-1", "readme/noise_adam", SEEDS[:1], size=8)
+    other = make_sweep(tmp_path / "sweep~1", "readme/noise_adam", SEEDS[:1], size=8)
     store = Store(server.uri, "left", canvas_steps=2)
     assert close_interrupted(sweep, store) == 0  # nothing is there yet
     begin_sweep(other, store)

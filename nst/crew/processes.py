@@ -1,0 +1,155 @@
+"""Several devices of this machine: a worker process each, that takes one batch after the other."""
+
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+
+import torch
+
+from nst.batch import Result
+from nst.crew.unit import Unit, labels, lost, units
+from nst.errors import NstError
+from nst.interrupt import Interrupted, caught, install
+from nst.progress import gathered
+from nst.sweep import Job
+
+log = logging.getLogger(__name__)
+
+SECONDS_A_LOOK = 0.5
+SECONDS_TO_KEEP = 60  # that workers get to keep their batches when they are told to stop
+ATTEMPTS = 2  # at a batch whose worker dies
+
+
+class Processes:
+    """One worker process a device; the batches are handed out as workers become free."""
+
+    logs = True
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices = devices
+        self.workers = len(devices)
+
+    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+        """Yield the results of each batch as it ends."""
+        if not batches:
+            return
+        share = max(1, (os.cpu_count() or 1) // self.workers)
+        every = [replace(unit, threads=share) for unit in units(batches)]
+        waiting = deque((unit, ATTEMPTS) for unit in every)
+        idle = [_Worker(device) for device in self.devices[: len(batches)]]
+        busy: dict[_Worker, tuple[Unit, int]] = {}
+        try:
+            with gathered(labels(every)) as look:
+                while waiting or busy:
+                    while waiting and idle:
+                        worker = idle.pop()
+                        busy[worker] = waiting.popleft()
+                        worker.begin(busy[worker][0])
+                    wait([worker.pipe for worker in busy], SECONDS_A_LOOK)
+                    look()
+                    for worker in [worker for worker in busy if worker.pipe.poll()]:
+                        unit, attempts = busy.pop(worker)
+                        answer = worker.answer()
+                        if answer is None:
+                            idle.append(_Worker(worker.device))
+                            if attempts > 1:
+                                log.warning("%s; its batch is begun again", worker.obituary())
+                                waiting.appendleft((unit, attempts - 1))
+                                continue
+                            answer = lost(unit, f"{worker.obituary()}, {ATTEMPTS} times; see its nst.log")
+                        else:
+                            idle.append(worker)
+                        yield answer
+        except BaseException:
+            _stop(busy)
+            raise
+        finally:
+            for worker in [*idle, *busy]:
+                worker.pipe.close()  # which ends it
+
+
+def devices_of(wanted: str | Sequence[str]) -> list[str]:
+    """The devices that `hydra.launcher.devices` means.
+
+    Raises:
+        NstError: there are no such devices on this machine.
+    """
+    count = torch.cuda.device_count()
+    there = [f"cuda:{index}" for index in range(count)]
+    key = "hydra.launcher.devices"
+    if wanted == "all":
+        if not there:
+            raise NstError(f"{key}=all: this machine has no CUDA device; give [cpu,cpu] for two CPU workers")
+        return there
+    if isinstance(wanted, str) or not wanted:
+        raise NstError(f"{key}={wanted}: give all, or a list such as [cuda:0,cuda:1] or [cpu,cpu]")
+    for device in wanted:
+        if device not in (*there, "cpu"):
+            raise NstError(f"{key}={device}: no such device here; allowed are {', '.join((*there, 'cpu'))}")
+    return list(wanted)
+
+
+class _Worker:
+    """A process that paints units on a device, at the other end of a pipe."""
+
+    def __init__(self, device: str) -> None:
+        context = get_context("spawn")  # CUDA does not survive a fork
+        self.device = device
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,), name=f"nst-{device}")
+        self.process.start()
+        theirs.close()
+
+    def begin(self, unit: Unit) -> None:
+        with suppress(OSError):  # it died meanwhile, and `answer` will tell
+            self.pipe.send(unit.on(self.device))
+
+    def answer(self) -> list[Result] | None:
+        """The results it sent; None if it died."""
+        try:
+            answer: list[Result] = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return None
+        return answer
+
+    def obituary(self) -> str:
+        return f"the worker on {self.device} died (exit code {self.process.exitcode})"
+
+
+def _serve(pipe: Connection) -> None:
+    """What a worker process does until the pipe is closed, or a signal ends it."""
+    os.setsid()  # Ctrl-C is for the process that launched it, which passes it on
+    install()
+    logging.getLogger().setLevel(logging.INFO)  # for the log of each run
+    logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        with caught():
+            while True:
+                unit: Unit = pipe.recv()
+                pipe.send(unit())
+    except (EOFError, OSError):
+        sys.exit(0)
+    except Interrupted as stop:
+        os._exit(128 + stop.number)
+
+
+def _stop(busy: Sequence[_Worker] | dict[_Worker, tuple[Unit, int]]) -> None:
+    """Let workers keep their batches and end; a signal meanwhile, or a minute, and they are killed."""
+    try:
+        for worker in busy:
+            if worker.process.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGTERM)
+        for worker in busy:
+            worker.process.join(SECONDS_TO_KEEP)
+    finally:
+        for worker in busy:
+            worker.process.kill()

@@ -1,0 +1,135 @@
+"""A batch as a unit of work for another process, on this machine or another one that sees the same files."""
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from nst.batch import Progress, Result
+from nst.cells import describe
+from nst.crew import Watch, paint_what_fits
+from nst.device import work
+from nst.errors import NstError
+from nst.files import read_json, write_json
+from nst.logbook import logbook
+from nst.recorder import Recorder, charged_to, now
+from nst.sweep import Job
+
+REPORTS = ".painting"
+SECONDS_A_REPORT = 1.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Jobs to be painted together, and what the process that does it has to know. It can be pickled.
+
+    Attributes:
+        jobs: of one of `nst.sweep.batches`' groups.
+        report: a file that tells how far it is, while it is painted.
+        here: the working directory, from which relative paths count.
+        made: when; a run that was begun later was painted by this unit.
+        threads: of PyTorch on the CPU; None leaves them as they are.
+    """
+
+    jobs: tuple[Job, ...]
+    report: Path
+    here: Path
+    made: str
+    threads: int | None = None
+
+    def __call__(self) -> list[Result]:
+        """Paint and log what of it is not finished yet: a worker may have begun with it and been lost."""
+        os.chdir(self.here)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        there = {job.folder: result for job in self.jobs if (result := finished(job, self.made))}
+        left = [job for job in self.jobs if job.folder not in there]
+        book = logbook(self.jobs[0].config.tracking)
+        if left:
+            there |= {result.folder: result for result in paint_what_fits(left, self._reporting)}
+        if book:
+            for job in self.jobs:
+                book.log(job.folder)
+            book.wait()
+        return [there[job.folder] for job in self.jobs]
+
+    def on(self, device: str) -> "Unit":
+        """The same on a device."""
+
+        def moved(job: Job) -> Job:
+            hardware = replace(job.config.hardware, device=device)
+            return replace(job, config=replace(job.config, hardware=hardware))
+
+        return replace(self, jobs=tuple(map(moved, self.jobs)))
+
+    @contextmanager
+    def _reporting(self, part: Sequence[Job], done: int) -> Iterator[Watch]:
+        last = -math.inf
+
+        def watch(progress: Progress) -> None:
+            nonlocal last
+            if (moment := time.monotonic()) - last >= SECONDS_A_REPORT:
+                last = moment
+                losses = [value for value in progress.losses if math.isfinite(value)]
+                write_json(
+                    self.report,
+                    {
+                        "iteration": progress.iteration,
+                        "iterations": progress.iterations,
+                        "cells": len(part),
+                        "losses": [min(losses), max(losses)] if losses else None,
+                    },
+                )
+
+        self.report.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield watch
+        finally:
+            self.report.unlink(missing_ok=True)
+
+
+def units(batches: Sequence[Sequence[Job]]) -> list[Unit]:
+    """A unit a batch, the longest first, so that none of them is what all wait for in the end."""
+    ordered = sorted(batches, key=lambda batch: -sum(work(job.config) for job in batch))
+    made, here = now(), Path.cwd()
+    reports = batches[0][0].folder.parent / REPORTS
+    return [Unit(tuple(batch), reports / f"{uuid4().hex}.json", here, made) for batch in ordered]
+
+
+def labels(some: Sequence[Unit]) -> dict[Path, str]:
+    """What people call units, by their reports."""
+    return {
+        unit.report: f"batch {number} of {len(some)}, {len(unit.jobs)} cells"
+        for number, unit in enumerate(some, 1)
+    }
+
+
+def finished(job: Job, since: str = "") -> Result | None:
+    """The result of a job that was painted to its end in its own folder, and begun after `since`."""
+    record = read_json(job.folder / "run.json")
+    if record.get("status") != "finished" or record["started"] < since:
+        return None
+    if record.get("identity") != describe(job.config).identity:
+        return None
+    return Result(job.folder, job.name, record["final"]["total"], None)
+
+
+def lost(unit: Unit, reason: str) -> list[Result]:
+    """The results of a unit whose worker is gone for good: what was not finished failed for that `reason`."""
+    results = []
+    for job in unit.jobs:
+        result = finished(job, unit.made)
+        if result is None:
+            recorder = Recorder(job.folder, {"name": job.name})
+            with charged_to(recorder):
+                recorder.begin()
+            recorder.fail(NstError(reason))
+            result = Result(job.folder, job.name, math.nan, reason, status="failed")
+        results.append(result)
+    return results
