@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -31,8 +32,9 @@ class BatchedLauncher(Launcher):
     def __init__(self, devices: Any = None) -> None:
         self.devices = devices
 
+    @cached_property
     def crew(self) -> "Crew":
-        """Who paints; raises NstError where that cannot be."""
+        """Who paints; raises NstError where there is nobody."""
         from nst.crew import Here
         from nst.crew.processes import Processes, devices_of
 
@@ -57,7 +59,7 @@ class BatchedLauncher(Launcher):
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         jobs = [returned.return_value for returned in returns]
-        results = paint_together(jobs, initial_job_idx, self.crew())
+        results = paint_together(jobs, initial_job_idx, self.crew)
         for returned, result in zip(returns, results, strict=True):
             returned.return_value = result.loss
         return returns

@@ -86,7 +86,9 @@ class PresetSweeper(Sweeper):
         composed = [self._compose(job, number) for number, job in enumerate(overrides)]
         jobs = [job_of(*_parts(config)) for config in composed]
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
-        crew = batched.crew() if batched else None  # before any folder is made
+        crew = batched.crew if batched else None  # before any folder is made
+        if crew:
+            crew.check(jobs)
         if any(job.config.plan for job in jobs):
             show_plan(plan(named_by_what_varies(jobs), crew.workers if crew else 1))
             return []

@@ -27,6 +27,7 @@ WANTED = {
     "converted to Integer": "must be a whole number, such as 10",
     "converted to Float": "must be a number, such as 0.5",
     "not a valid bool": "must be true or false",
+    "' to string:": "must be text, or a name",
     "is not Optional": "must have a value; leave it out to have the default",
     "is not a ListConfig": "must be a list, such as '[1,0.5,0.1]'",
     "DictConfig with ListConfig": "is of another kind",
@@ -114,7 +115,9 @@ def _check_given(given: Sequence[str]) -> None:
             raise NstError(f"{argument}: not UTF-8; rename the file, or set the terminal to UTF-8") from None
         group, _, option = argument.lstrip("+~").partition("=")
         group = group.partition("@")[0].strip()
-        if group.startswith("hydra/") or (ROOT / "conf" / group).is_dir():
+        if group.startswith("hydra/") and option.lstrip().startswith("["):
+            raise NstError(f"{argument}: takes one option; give {group}=OPTION, or leave it out")
+        if group.startswith("hydra/") or os.path.isdir(ROOT / "conf" / group):
             for name in re.split(r"[^\w./-]+", option):
                 if name.startswith("/") or ".." in name.split("/"):
                     raise NstError(f"{argument}: no such option; give a name, without .. and / before it")

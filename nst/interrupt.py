@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -26,9 +26,9 @@ class _State:
     asked: int | None = None
 
 
-def install() -> None:
-    """Take the signals over, in the main thread of a process that paints; until `caught` they end it."""
-    for number in SIGNALS:
+def install(signals: Iterable[int] = SIGNALS) -> None:
+    """Take signals over, in the main thread of a process that paints; until `caught` they end it."""
+    for number in signals:
         signal.signal(number, _handle)
 
 

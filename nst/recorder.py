@@ -16,7 +16,6 @@ from nst.engine import Snapshot
 from nst.errors import NstError
 from nst.files import discard_temporaries, trouble, write_json, write_whole
 from nst.images import to_uint8, write_png
-from nst.interrupt import Interrupted
 from nst.objective import Cell
 from nst.reel import Reel
 
@@ -152,16 +151,16 @@ class Recorder:
         status: dict[str, Any] = {"status": "failed"}
         if isinstance(error, Diverged):
             status = {"status": "diverged", "diverged_at": error.iteration}
-        elif isinstance(error, Interrupted | KeyboardInterrupt):
+        elif not isinstance(error, Exception):  # a signal's, ours or a library's
             status = {"status": "interrupted"}
+        elif not isinstance(error, NstError | OSError):
+            self.record["traceback"] = traceback.format_exception(error)
         # What failed may be the disk; then `run.json` still says that it was running, and nobody takes
         # it for more.
         try:
             self._keep()
         except Exception:
             self._open.__exit__(type(error), error, error.__traceback__)
-        if not isinstance(error, NstError | OSError | Interrupted | KeyboardInterrupt):
-            self.record["traceback"] = traceback.format_exception(error)
         with suppress(OSError):
             self._update(**status, error=self.error, ended=now())
 

@@ -24,6 +24,13 @@ class Job:
         """What people call it."""
         return " ".join(self.overrides) or "defaults"
 
+    def paths(self) -> list[str]:
+        """Where on the file system it needs something: its images, and its own folder's place."""
+        images = [self.config.images.content, self.config.images.style]
+        found = [path.expanduser().resolve() for path in map(Path, images)]
+        place = next(parent for parent in self.folder.parents if parent.is_dir())
+        return [str(path) for path in (*found, place)]
+
 
 def batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.

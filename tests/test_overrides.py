@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-import nst.job
+import nst.crew
 from nst.batch import Result, run_batch
 from nst.cells import describe
 from nst.cli import guarded, past_hydra
@@ -259,7 +259,7 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
 
     said = io.StringIO()
     with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
-        patched.setattr(nst.job, "run_batch", batch)
+        patched.setattr(nst.crew, "run_batch", batch)
         patched.setattr(sys, "argv", ["run.py", *arguments])
         patched.setenv("HYDRA_FULL_ERROR", "0")
         try:
@@ -341,6 +341,9 @@ def check_refusal(err: str, arguments: Sequence[str]) -> None:
         ["images.content=\udcff.png"],
         ["-m", "optimizer=null,adam"],
         ["-m", "size=16,0"],
+        ["-m", "hydra/sweeper=[]"],
+        ["++optimizers=0"],
+        ["tracking.uri=${images}"],
     ],
     ids=ascii,
 )

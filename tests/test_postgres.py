@@ -10,7 +10,7 @@ from rundirs import make_sweep
 
 from nst.store import Store
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 CELLS = [[f"seed={seed}"] for seed in range(4)]
 

@@ -376,32 +376,3 @@ def test_a_server_that_answers_500(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("paint" * 1000)
     assert "file is not a database" in refused(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
-
-
-def test_a_server_that_is_killed_and_comes_back(server: Server, tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path / "sweep", "killed", [[f"seed={seed}"] for seed in range(5)])
-    logging = python_m_nst_tracking(sweep, server.uri)
-    while not (sweep / "1/mlflow.json").exists():
-        assert logging.poll() is None
-    server.kill()
-    _, err = logging.communicate(timeout=120)
-    assert logging.returncode == 1
-    assert err.startswith(f"tracking.uri={server.uri}: ")
-    assert err.count("\n") == 1
-
-    server.start()
-    again = python_m_nst_tracking(sweep, server.uri)
-    out, err = again.communicate(timeout=120)
-    assert (again.returncode, err) == (0, "")
-    logged, total, place = out.splitlines()
-    assert re.fullmatch(rf"{sweep}: [234] logged, [123] there already", logged)
-    assert total == logged.partition(": ")[2].replace(" logged", " runs logged")
-    assert place.startswith(f"{server.uri}/#/experiments/")
-    store = Store(server.uri, "shell", 3)
-    parent, *children = runs_of(store)
-    assert [run.data.params["seed"] for run in children] == list("01234")
-    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
-    for child in children:
-        found = artifacts(store, child.info.run_id, tmp_path / child.info.run_id)
-        assert sum(name.startswith("images/") for name in found) == 6
-        assert len(child.data.metrics) == 16

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,7 +26,7 @@ from nst import store as store_module
 from nst.errors import NstError
 from nst.logbook import Logbook
 from nst.store import ENVIRONMENT, Store, TrackingUnavailable
-from nst.tracking import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run
+from nst.tracking import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run, main
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
 PAINT = ["model=vgg16", "model.weights=random", "size=16", "iterations=3", "hardware.device=cpu"]
@@ -78,9 +77,7 @@ def assert_complete(uri: str, experiment: str, sweep: Path) -> None:
         assert run.info.status == "FINISHED"
         folder = Path(run.data.tags["nst.run_dir"])
         there = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".lock"} - {
-            "mlflow.json"
-        } <= there
+        assert {path.name for path in folder.glob("[!.]*.*")} - {"mlflow.json"} <= there
         assert json.loads((folder / "mlflow.json").read_text())["run_id"] == run.info.run_id
 
 
@@ -256,11 +253,10 @@ def painting(folder: Path, uri: str, *arguments: str) -> Ended:
     )
 
 
-def complete(sweep: Path, uri: str) -> None:
+def python_m_nst_tracking(sweep: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What people type, to log what is missing."""
-    ask = [sys.executable, "-m", "nst.tracking", str(sweep), "--uri", uri]
-    done = subprocess.run(ask, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setattr(sys, "argv", ["nst.tracking", str(sweep), "--uri", uri])
+    assert main() == 0
 
 
 def assert_painted(ended: Ended, sweep: Path, uri: str) -> None:
@@ -273,7 +269,13 @@ def assert_painted(ended: Ended, sweep: Path, uri: str) -> None:
     assert (sweep / "index.html").is_file()
 
 
-def test_a_sweep_whose_server_is_killed_in_its_middle(server: Server, relay: Relay, tmp_path: Path) -> None:
+def test_a_sweep_whose_server_is_killed_in_its_middle(
+    server: Server,
+    relay: Relay,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     at = nth(2, "kill", "runs/create")  # the first cell's, while the others are painted
 
     def kill(request: str) -> str | None:
@@ -282,12 +284,20 @@ def test_a_sweep_whose_server_is_killed_in_its_middle(server: Server, relay: Rel
         return None
 
     relay.fault = kill
-    ended = painting(tmp_path, relay.uri)
-    server.start()
-    sweep = tmp_path / "outputs/sweep"
-    assert_painted(ended, sweep, relay.uri)
-    complete(sweep, server.uri)
+    try:
+        ended = painting(tmp_path, relay.uri)
+        sweep = tmp_path / "outputs/sweep"
+        assert_painted(ended, sweep, relay.uri)
+        with pytest.raises(SystemExit, match=rf"^tracking.uri={server.uri}: [^\n]*nothing is lost[^\n]*$"):
+            python_m_nst_tracking(sweep, server.uri, monkeypatch)
+    finally:
+        server.start()  # for the other tests too
+    python_m_nst_tracking(sweep, server.uri, monkeypatch)
     assert_complete(server.uri, "whole", sweep)
+    logged, total, place = capsys.readouterr().out.splitlines()
+    assert logged == f"{sweep}: 4 logged, 0 there already"
+    assert total == "4 runs logged, 0 there already"
+    assert place.startswith(f"{server.uri}/#/experiments/")
 
 
 @pytest.mark.slow
@@ -302,7 +312,7 @@ def test_a_sweep_whose_server_is_no_help_from_its_start(
     sweep = tmp_path / "outputs/sweep"
     assert_painted(ended, sweep, uri)
     wait(monkeypatch, 60)
-    complete(sweep, server.uri)
+    python_m_nst_tracking(sweep, server.uri, monkeypatch)
     assert_complete(server.uri, fault, sweep)
 
 

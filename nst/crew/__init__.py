@@ -25,8 +25,15 @@ class Crew(Protocol):
         logs: whether it logs the runs that it paints itself.
     """
 
-    workers: int
-    logs: bool
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def logs(self) -> bool: ...
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Refuse, before anything is begun, what workers could not do; raises NstError."""
+        ...
 
     def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
         """Yield the results of each batch, in any order.
@@ -43,6 +50,9 @@ class Here:
     """This process paints them, one after the other."""
 
     workers, logs = 1, False
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Nothing: this process has planned them."""
 
     def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
         """Yield the results of each batch, in order."""

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from nst.batch import Result
-from nst.crew.unit import Unit, labels, lost, units
+from nst.crew.unit import Unit, labels, lost, tidy, units
 from nst.errors import NstError
 from nst.interrupt import Interrupted, caught, install
 from nst.progress import gathered
@@ -35,6 +35,9 @@ class Processes:
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = devices
         self.workers = len(devices)
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Nothing: workers see what this process sees."""
 
     def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
         """Yield the results of each batch as it ends."""
@@ -73,6 +76,7 @@ class Processes:
         finally:
             for worker in [*idle, *busy]:
                 worker.pipe.close()  # which ends it
+            tidy(every)
 
 
 def devices_of(wanted: str | Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +13,7 @@ import torch
 
 from nst.batch import Progress, Result
 from nst.cells import describe
+from nst.config import TrackingName
 from nst.crew import Watch, paint_what_fits
 from nst.device import work
 from nst.errors import NstError
@@ -108,6 +109,30 @@ def labels(some: Sequence[Unit]) -> dict[Path, str]:
         unit.report: f"batch {number} of {len(some)}, {len(unit.jobs)} cells"
         for number, unit in enumerate(some, 1)
     }
+
+
+def check_store(jobs: Sequence[Job], launcher: str) -> None:
+    """Refuse a store that is a file, where workers are on other machines.
+
+    Raises:
+        NstError: it is one.
+    """
+    for job in jobs:
+        tracking = job.config.tracking
+        if tracking.name is TrackingName.mlflow and str(tracking.uri).startswith("sqlite:"):
+            raise NstError(
+                f"tracking.uri={tracking.uri}: with {launcher} workers are on other machines, which cannot "
+                "share a database that is a file; start a server (docs/tracking.md) and set "
+                "MLFLOW_TRACKING_URI=http://HOST:PORT, or give tracking=none"
+            )
+
+
+def tidy(some: Sequence[Unit]) -> None:
+    """Remove what the units left to tell how far they were."""
+    for unit in some:
+        unit.report.unlink(missing_ok=True)
+    with suppress(OSError):  # another process paints in the same folder
+        some[0].report.parent.rmdir()
 
 
 def finished(job: Job, since: str = "") -> Result | None:

@@ -1,0 +1,139 @@
+"""Ray: a task a batch; what a lost worker had is begun again on another."""
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+
+from nst.batch import Result
+from nst.config import ROOT
+from nst.crew.unit import Unit, check_store, labels, lost, tidy, units
+from nst.errors import NstError
+from nst.progress import gathered
+from nst.sweep import Job
+
+LAUNCHER = "hydra/launcher=batched_ray"
+SECONDS_A_LOOK = 0.5
+SECONDS_TO_CONNECT = 5.0
+ATTEMPTS = 4  # at a batch whose worker dies
+
+
+class RayCrew:
+    """Paints each batch as a task of a Ray cluster whose nodes see the same files.
+
+    Attributes:
+        workers: how many batches the cluster can paint at a time.
+    """
+
+    logs = True
+
+    def __init__(self, address: str | None, cpus: float, gpus: float) -> None:
+        """Connect to a cluster, or start one on this machine if there is no `address`.
+
+        Raises:
+            NstError: it does not answer, or has no worker with so many CPUs and GPUs.
+        """
+        self.address, self.cpus, self.gpus = address, cpus, gpus
+        self._connect()
+        fitting = [_fitting(node["Resources"], cpus, gpus) for node in ray.nodes() if node["Alive"]]
+        self.workers = sum(fitting)
+        if not self.workers:
+            key = f"hydra.launcher.gpus={gpus:g}" if gpus else f"hydra.launcher.cpus={cpus:g}"
+            raise NstError(f"{key}: no node of the Ray cluster has that many; give fewer")
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Refuse what nodes of the cluster cannot do.
+
+        Raises:
+            NstError: one of them cannot reach the store, or does not see the images.
+        """
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        if len({node["NodeManagerAddress"] for node in alive}) > 1:
+            check_store(jobs, LAUNCHER)
+        paths = sorted({path for job in jobs for path in job.paths()})
+        for node in alive:
+            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            missing = ray.get(_missing.options(scheduling_strategy=here).remote(paths))
+            if missing:
+                raise NstError(
+                    f"{missing[0]}: not there on {node['NodeManagerHostname']}; {LAUNCHER} needs a file "
+                    "system that all nodes see, at the same place"
+                )
+
+    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+        """Yield the results of each batch as it ends."""
+        if not batches:
+            return
+        every = units(batches)
+        task = _paint.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=ATTEMPTS - 1)
+        waiting = {task.remote(unit): unit for unit in every}
+        try:
+            with gathered(labels(every)) as look:
+                while waiting:
+                    ready, _ = ray.wait(list(waiting), timeout=SECONDS_A_LOOK)
+                    look()
+                    for reference in ready:
+                        yield _results(reference, waiting.pop(reference))
+        except BaseException:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+            raise
+        finally:
+            tidy(every)
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        host, _, port = (self.address or "").rpartition(":")
+        named = f"hydra.launcher.address={self.address}"
+        if port.isdecimal():
+            try:
+                socket.create_connection((host.removeprefix("ray://"), int(port)), SECONDS_TO_CONNECT).close()
+            except OSError as error:
+                raise NstError(
+                    f"{named}: no Ray cluster answers there ({error}); `ray start --head` starts one"
+                ) from error
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        try:
+            ray.init(
+                address=self.address,
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=None if self.address else False,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise NstError(
+                f"{named}: no Ray cluster answers ({said}); `ray start --head` starts one"
+            ) from error
+
+
+@ray.remote
+def _paint(unit: Unit) -> list[Result]:
+    logging.getLogger().setLevel(logging.INFO)  # for the log of each run
+    return unit()
+
+
+@ray.remote(num_cpus=0)
+def _missing(paths: list[str]) -> list[str]:
+    from pathlib import Path
+
+    return [path for path in paths if not Path(path).exists()]
+
+
+def _fitting(resources: dict[str, float], cpus: float, gpus: float) -> int:
+    """How many tasks of that size a node has room for."""
+    room = [resources.get(name, 0) / wanted for name, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted]
+    return int(min(room, default=1))
+
+
+def _results(reference: Any, unit: Unit) -> list[Result]:
+    try:
+        results: list[Result] = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).strip().splitlines()[-1:])
+        return lost(unit, f"its Ray worker failed {ATTEMPTS} times at most: {reason}")
+    return results
