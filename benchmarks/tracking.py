@@ -51,17 +51,17 @@ def counted(relay: Relay, sweep: Path, store: Store, table: Table) -> int:
     """Log a sweep through the relay, a row for each kind of call; returns the requests of one cell."""
     folders = sorted(path.parent for path in sweep.glob("*/run.json"))
     calls = {
-        "a sweep's begin": ([sweep], begin_sweep),
+        "the begin of a sweep": ([sweep], begin_sweep),
         "a cell": (folders, log_run),
         "a cell that is there already": (folders, log_run),
-        "a sweep's end, of each cell": ([sweep], end_sweep),
+        f"the end of a sweep of {len(folders)} cells": ([sweep], end_sweep),
     }
     requests = 0
     for name, (given, act) in calls.items():
         asked, sent, received = relay.asked.copy(), relay.sent, relay.received
         for folder in given:
             act(folder, store)
-        share = len(folders) if name.endswith("cell") or "already" in name else 1
+        share = len(given)
         kinds = relay.asked - asked
         most = ", ".join(f"{count / share:g} {kind}" for kind, count in kinds.most_common())
         kilobytes = [

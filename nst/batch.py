@@ -175,7 +175,7 @@ def _paint_at(
     config, network = configs[0], rows[0].described.weights.name
     device, recorders = device_of(config), [row.recorder for row in rows]
     engine = _engine(rows, device)
-    saved = workbench.load() if config.resume else None
+    saved = workbench.load(engine, config.iterations) if config.resume else None
     if saved is None:
         workbench.clear()
     else:
@@ -195,7 +195,8 @@ def _paint_at(
             watch(Progress(snapshot.iteration + 1, config.iterations, latest))
             if not scribe.hand_over(snapshot):
                 break
-            if keeper.took(snapshot, now=asked()):
+            # After the last there is nothing to go on with.
+            if snapshot.iteration + 1 < config.iterations and keeper.took(snapshot, now=asked()):
                 obey()
         painted, painting = time.perf_counter(), keeper.seconds
     timings = {

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -100,8 +101,9 @@ def _digest(image: Tensor) -> str:
 
 
 def _image(path: str, size: int, key: str) -> Tensor:
-    found = Path(path).expanduser()
-    changed = found.stat().st_mtime_ns if found.exists() else 0
+    # os.path's: of these none raises where a user is unknown, or we may not look.
+    found = Path(os.path.expanduser(path))
+    changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
     return _read_once(found, size, key, changed)
 
 

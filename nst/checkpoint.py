@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,15 @@ from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
 from nst.files import read_json, write_json, write_whole
 from nst.recorder import Recorder, Scribe, charged_to
+from nst.reel import piece_path
+from nst.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -86,19 +89,59 @@ class Workbench:
         self.folder.mkdir()
         write_json(self.folder / CELLS, {"identities": self.identities})
 
-    def load(self) -> Saved | None:
-        """What was kept; None if there is nothing that can be read."""
-        try:
-            with safe_open(self.folder / STATE, framework="pt") as file:
-                known = json.loads(file.metadata()["nst"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError):
+    def load(self, engine: Engine, iterations: int) -> Saved | None:
+        """What was kept; None if nothing was, and, with a warning, if it cannot be gone on with.
+
+        Args:
+            engine: what is to go on, as it is at the start.
+            iterations: how many there are in all.
+        """
+        path = self.folder / STATE
+        if not path.exists():
             return None
+        try:
+            saved = self._read(path)
+            self._check(saved, engine, iterations)
+        except Exception as error:  # a damaged file raises whatever its bytes lead to
+            said = visible(" ".join(str(error).split())) or type(error).__name__
+            log.warning("%s: not a checkpoint of this batch (%s); painting it from the start", path, said)
+            return None
+        return saved
+
+    def _read(self, path: Path) -> Saved:
+        with safe_open(path, framework="pt") as file:
+            known = json.loads(file.metadata()["nst"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         losses = tensors.pop("losses")
         diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
         return Saved(
             known["done"], known["seconds"], known["pieces"], known["frames"], tensors, losses, diverged
         )
+
+    def _check(self, saved: Saved, engine: Engine, iterations: int) -> None:
+        """Raise ValueError where going on from `saved` would fail, or paint something else."""
+        wanted, rows = engine.tensors(), len(engine.canvas)
+        _require(read_json(self.folder / CELLS).get("identities") == self.identities, CELLS)
+        _require(_is_count(saved.done) and 0 < saved.done < iterations, "done")
+        _require(isinstance(saved.seconds, int | float) and 0 <= saved.seconds < math.inf, "seconds")
+        _require(len(saved.pieces) == len(saved.frames) == rows, "pieces")
+        for row, (pieces, frames) in enumerate(zip(saved.pieces, saved.frames, strict=True)):
+            _require(_is_count(pieces) and (pieces > 0) == bool(frames), "pieces")
+            _require(all(piece_path(self.folder, str(row), n).is_file() for n in range(pieces)), "pieces")
+            _require(all(_is_count(frame) and frame < saved.done for frame in frames), "frames")
+            _require(frames == sorted(set(frames)), "frames")
+        _require(saved.tensors.keys() == wanted.keys(), "tensors")
+        for name, tensor in saved.tensors.items():
+            like = wanted[name]
+            _require(tensor.shape == like.shape and tensor.dtype == like.dtype, name)
+        losses = (saved.done, rows, len(engine.objective.columns))
+        _require(saved.losses.shape == losses and saved.losses.dtype == engine.canvas.dtype, "losses")
+        for row, canvas in saved.diverged.items():
+            _require(0 <= row < rows and canvas.shape == engine.canvas.shape[1:], f"{LAST}{row}")
+            _require(bool(canvas.isfinite().all()), f"{LAST}{row}")
+        well = [row for row in range(rows) if row not in saved.diverged]
+        for name, tensor in [*saved.tensors.items(), ("losses", saved.losses[:, :, 0].T)]:
+            _require(bool((tensor[well] if tensor.ndim else tensor).isfinite().all()), f"NaN in {name}")
 
     def save(self, saved: Saved) -> None:
         """Keep a batch, in place of what was kept before."""
@@ -113,7 +156,21 @@ class Workbench:
 def kept_batches(outputs: Path) -> list[list[str]]:
     """The identities of each batch that was begun below `outputs`, and kept."""
     folders = sorted(path.parent for path in (outputs / ".batches").glob(f"*/{STATE}"))
-    return [read_json(folder / CELLS).get("identities", []) for folder in folders]
+    found = [read_json(folder / CELLS).get("identities") for folder in folders]
+    return [cells for cells in found if isinstance(cells, list) and _are_identities(cells)]
+
+
+def _are_identities(cells: list[object]) -> bool:
+    return all(isinstance(cell, str) for cell in cells) and len(set(cells)) == len(cells)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _require(right: bool, what: str) -> None:
+    if not right:
+        raise ValueError(f"wrong {what}")
 
 
 class Keeper:

@@ -1,6 +1,7 @@
 """The loss curves of a run as a picture, drawn from its files."""
 
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ def losses_png(run_dir: Path) -> Path:
     )
     _draw(figure.add_axes((LEFT, BOTTOM, ACROSS, UP)), iterations, curves)
     path = run_dir / "losses.png"
-    with write_whole(path) as temporary:
+    with write_whole(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font lacks
         figure.savefig(temporary)
     return path
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nst.errors import NstError
+from nst.text import visible
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,8 +56,8 @@ def write_whole(path: Path) -> Iterator[Path]:
 def trouble(error: BaseException, path: Path) -> str:
     """What went wrong at `path`, in one line; an `OSError` does not always say where."""
     if not isinstance(error, OSError) or error.strerror is None:
-        return " ".join(str(error).split()) or type(error).__name__
-    return f"{error.filename or path}: {error.strerror}"
+        return visible(" ".join(str(error).split())) or type(error).__name__
+    return visible(f"{error.filename or path}: {error.strerror}")
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -75,7 +75,7 @@ def _bars(jobs: Sequence[Job], names: Sequence[str]) -> Iterator[Callable[[Progr
         TextColumn("{task.fields[rate]:>6.1f} it/s"),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("loss {task.fields[loss]}"),
-        TextColumn("[dim]{task.description}"),
+        TextColumn("{task.description}", style="dim", markup=False),
     )
     rows = list(range(len(jobs))) if len(jobs) <= MOST_BARS else [0]
     with Bars(*columns, console=console, refresh_per_second=8) as bars:

@@ -63,7 +63,12 @@ class Reel:
                 _join(pieces, temporary)
 
     def _piece(self, number: int) -> Path:
-        return self._folder / f"{self._name}-{number}.mp4"
+        return piece_path(self._folder, self._name, number)
+
+
+def piece_path(folder: Path, name: str, number: int) -> Path:
+    """Where a piece of the film `name` is."""
+    return folder / f"{name}-{number}.mp4"
 
 
 def _join(pieces: list[Path], path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nst.config import Config
+from nst.text import visible
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Job:
     @property
     def name(self) -> str:
         """What people call it."""
-        return " ".join(self.overrides) or "defaults"
+        return visible(" ".join(self.overrides)) or "defaults"
 
     def paths(self) -> list[str]:
         """Where on the file system it needs something: its images, and its own folder's place."""

@@ -30,6 +30,7 @@ from nst.files import read_json, trouble, write_json
 from nst.grid import read_run
 from nst.run_view import Point, RunView, millis, require_json, table
 from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
+from nst.text import markdown, markdown_code
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
@@ -117,7 +118,8 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
         with asking(store) as client:
             run_id = str(_parent(client, sweep_dir, store).run_id)
             client.log_artifacts(run_id, stage)
-            parts = (sweep.get("title"), f"`{sweep['command']}`", _picture(run_id, sweep_dir / "sheet.png"))
+            title, command = markdown(sweep.get("title") or ""), markdown_code(sweep["command"])
+            parts = (title, command, _picture(run_id, sweep_dir / "sheet.png"))
             client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
             status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
             if sweep.get("interrupted"):
@@ -271,8 +273,10 @@ def _reading(folder: Path) -> Iterator[None]:
 def _note(view: RunView, run_id: str) -> str:
     """The run's description: why it has no more, its canvas, and where that was painted."""
     source = view.record.get("taken_from")
-    taken = f"Not painted for this sweep: taken from `{source}`." if source else None
-    parts = (taken, view.record.get("error"), _picture(run_id, view.folder / "canvas.png"))
+    taken = f"Not painted for this sweep: taken from {markdown_code(source)}." if source else None
+    error = view.record.get("error")
+    why = markdown_code(error) if error else None
+    parts = (taken, why, _picture(run_id, view.folder / "canvas.png"))
     return "\n\n".join(filter(None, parts))
 
 

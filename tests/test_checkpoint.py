@@ -1,22 +1,32 @@
 """A batch that is interrupted in the middle, and gone on with by another process."""
 
+import json
+import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_cli import command, record
+from safetensors import safe_open
+from safetensors.torch import save_file
+from test_cli import command, here, record
 from test_engine import engine, readme_cell
 
-from nst.checkpoint import Saved, Workbench, kept_batches
+from nst.checkpoint import CELLS, STATE, Saved, Workbench, kept_batches
 from nst.config import ROOT
+from nst.engine import Engine, save_points
 
 GRID = [
     *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=400", "save_every=7"),
@@ -28,46 +38,218 @@ def pixels(run: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.asarray(Image.open(run / "canvas.png"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
-def test_an_engine_goes_on_bit_for_bit(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+# L-BFGS: at a time when it has begun to forget.
+@pytest.mark.parametrize(
+    ("kind", "dtype", "iterations", "at"),
+    [("adam", torch.float64, 30, 20), ("lbfgs", torch.float32, 125, 110)],
+)
+def test_an_engine_goes_on_bit_for_bit(
+    kind: str, dtype: torch.dtype, iterations: int, at: int, tmp_path: Path
+) -> None:
     cells = [readme_cell("conv1_1", size=16), readme_cell("conv3_1", activation="relu", size=16)]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    whole = list(engine(cells, starts, kind, dtype=dtype).paint(160, 5))  # longer than L-BFGS remembers
+    whole = list(engine(cells, starts, kind, dtype=dtype).paint(iterations, 5))
     before = engine(cells, starts, kind, dtype=dtype)
     bench = Workbench(tmp_path, ["a", "b"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
         losses = []
-        for snapshot in before.paint(160, 5):
+        for snapshot in before.paint(iterations, 5):
             losses.append(snapshot.losses)
-            if snapshot.iteration == 120:
-                bench.save(Saved(before.done, 1.5, [3, 4], before.tensors(), torch.cat(losses)))
+            if snapshot.iteration == at:
+                for piece in ("0-0", "0-1", "1-0"):
+                    (bench.folder / f"{piece}.mp4").touch()
+                frames = [list(range(0, at + 1, 5))] * 2
+                saved = Saved(before.done, 1.5, [2, 1], frames, before.tensors(), torch.cat(losses), {})
+                bench.save(saved)
                 raise KeyboardInterrupt
     assert kept_batches(tmp_path) == [["a", "b"]]
     after = engine(cells, starts, kind, dtype=dtype)
     with bench.held():
-        saved = bench.load()
+        saved = bench.load(after, iterations)
         assert saved is not None
-        assert (saved.done, saved.seconds, saved.pieces) == (121, 1.5, [3, 4])
-        assert saved.losses.shape[0] == 121
+        assert (saved.done, saved.seconds, saved.pieces, saved.frames) == (at + 1, 1.5, [2, 1], frames)
+        assert saved.losses.shape[0] == at + 1
         after.restore(saved.tensors, saved.done)
-        rest = list(after.paint(160, 5))
-    assert [snapshot.iteration for snapshot in rest] == [125, 130, 135, 140, 145, 150, 155, 159]
+        rest = list(after.paint(iterations, 5))
+    wanted = [point for point in save_points(iterations, 5) if point > at]
+    assert [snapshot.iteration for snapshot in rest] == wanted
     for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
         assert torch.equal(mine.canvas, theirs.canvas)
         assert torch.equal(mine.losses, theirs.losses)
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
-def test_what_was_kept_and_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
-    bench = Workbench(tmp_path, ["a"])
+@cache
+def small_engine(kind: str = "lbfgs") -> Engine:
+    cells = [readme_cell("conv1_1", size=16), readme_cell("conv3_1", size=16)]
+    starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    return engine(cells, starts, kind, dtype=torch.float32)
+
+
+class Command:
+    """What a hostile pickle holds: reading it runs a command."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+Known = dict[str, Any]
+Tensors = dict[str, torch.Tensor]
+NAN = float("nan")
+
+
+def rewritten(folder: Path, change: Callable[[Known, Tensors], object]) -> None:
+    """Let `change` have its way with what a checkpoint says."""
+    path = folder / STATE
+    with safe_open(path, framework="pt") as file:
+        known = json.loads(file.metadata()["nst"])
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    change(known, tensors)
+    save_file(tensors, path, {"nst": json.dumps(known)})
+
+
+def cut(folder: Path, share: float) -> None:
+    content = (folder / STATE).read_bytes()
+    (folder / STATE).write_bytes(content[: int(share * len(content))])
+
+
+# What is done to the files of a batch that was kept, and what the warning says of it.
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda folder: (folder / STATE).write_bytes(b""), "header"),
+    "zeros": (lambda folder: (folder / STATE).write_bytes(bytes(100)), "header"),
+    "half": (lambda folder: cut(folder, 0.5), "."),
+    "a byte short": (lambda folder: cut(folder, 0.99999), "."),
+    "endless header": (lambda folder: (folder / STATE).write_bytes(b"\xff" * 16), "header"),
+    "pickle": (lambda folder: torch.save(Command(folder / "marker"), folder / STATE), "."),
+    "no metadata": (lambda folder: save_file({"canvas": torch.ones(1)}, folder / STATE), "."),
+    "no JSON": (lambda folder: save_file({}, folder / STATE, {"nst": "{"}), "."),
+    "deep JSON": (lambda folder: save_file({}, folder / STATE, {"nst": "[" * 99999}), "recursion"),
+    "JSON of another kind": (lambda folder: save_file({}, folder / STATE, {"nst": "3"}), "."),
+    "piece gone": (lambda folder: (folder / "1-0.mp4").unlink(), "pieces"),
+    "no cells": (lambda folder: (folder / CELLS).unlink(), "cells.json"),
+    "cells of another": (lambda folder: (folder / CELLS).write_text('{"identities": ["c"]}'), "cells.json"),
+    "cells broken": (lambda folder: (folder / CELLS).write_bytes(b'{"identities": \xff'), "cells.json"),
+}
+# And to what is in them.
+CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
+    "all done": (lambda known, tensors: known.update(done=10), "done"),
+    "done is negative": (lambda known, tensors: known.update(done=-1), "done"),
+    "done is a lie": (lambda known, tensors: known.update(done=8), "losses"),
+    "done is text": (lambda known, tensors: known.update(done="7"), "done"),
+    "done is missing": (lambda known, tensors: known.pop("done"), "done"),
+    "seconds": (lambda known, tensors: known.update(seconds=NAN), "seconds"),
+    "pieces of one": (lambda known, tensors: known.update(pieces=[1]), "pieces"),
+    "pieces that are not there": (lambda known, tensors: known.update(pieces=[9, 1]), "pieces"),
+    "no pieces": (lambda known, tensors: known.update(pieces=[0, 1]), "pieces"),
+    "pieces null": (lambda known, tensors: known.update(pieces=None), "NoneType"),
+    "frames to come": (lambda known, tensors: known.update(frames=[[0, 9], [0, 5]]), "frames"),
+    "frames twice": (lambda known, tensors: known.update(frames=[[0, 0], [0, 5]]), "frames"),
+    "a tensor short": (lambda known, tensors: tensors.pop("canvas"), "tensors"),
+    "a tensor more": (lambda known, tensors: tensors.update(more=torch.ones(1)), "tensors"),
+    "no losses": (lambda known, tensors: tensors.pop("losses"), "losses"),
+    "shape": (lambda known, tensors: tensors.update(canvas=torch.ones(2, 3, 8, 8)), "canvas"),
+    "type": (lambda known, tensors: tensors.update(canvas=tensors["canvas"].double()), "canvas"),
+    "columns": (lambda known, tensors: tensors.update(losses=torch.ones(7, 2, 1)), "losses"),
+    "NaN canvas": (lambda known, tensors: tensors["canvas"][1].fill_(NAN), "NaN in canvas"),
+    "NaN state": (lambda known, tensors: tensors["state.shift"][0].fill_(NAN), "NaN in state.shift"),
+    "infinite loss": (lambda known, tensors: tensors["losses"][3].fill_(math.inf), "NaN in losses"),
+    "a diverged row too many": (lambda known, tensors: tensors.update({"last.2": torch.ones(3)}), "last.2"),
+    "a diverged row of text": (lambda known, tensors: tensors.update({"last.x": torch.ones(3)}), "x"),
+}
+
+
+@pytest.fixture(scope="module")
+def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs with a batch of ten iterations that was kept after seven."""
+    outputs = tmp_path_factory.mktemp("kept")
+    bench, begun, losses = Workbench(outputs, ["a", "b"]), small_engine.__wrapped__(), []
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
-        (bench.folder / "state.safetensors").write_bytes(b"\0" * 100)
+        for snapshot in begun.paint(10, 6):
+            losses.append(snapshot.losses)
+            if snapshot.iteration == 6:
+                break
+        for row in range(2):
+            (bench.folder / f"{row}-0.mp4").touch()
+        bench.save(Saved(7, 1.5, [1, 1], [[0, 6]] * 2, begun.tensors(), torch.cat(losses), {}))
         raise KeyboardInterrupt
-    with bench.held():
-        assert bench.load() is None
+    return outputs
+
+
+@pytest.fixture
+def kept(kept_once: Path, tmp_path: Path) -> Workbench:
+    """That batch, for one test."""
+    shutil.copytree(kept_once, tmp_path, dirs_exist_ok=True)
+    return Workbench(tmp_path, ["a", "b"])
+
+
+@pytest.mark.parametrize("damage", [*FILES, *CONTENT])
+def test_a_checkpoint_that_will_not_do_is_left_with_one_warning(
+    damage: str, kept: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert kept.load(small_engine(), 10) is not None
+    change, says = {**FILES, **CONTENT}[damage]
+    if damage in FILES:
+        change(kept.folder)
+    else:
+        rewritten(kept.folder, change)
+    assert not caplog.messages
+    assert kept.load(small_engine(), 10) is None
+    [said] = caplog.messages
+    assert said.startswith(f"{kept.folder / STATE}: not a checkpoint of this batch (")
+    assert said.endswith("); painting it from the start")
+    assert re.search(says, said, re.IGNORECASE)
+    assert said.isprintable()
+    assert not (kept.folder / "marker").exists()
+    kept.clear()
+    assert [path.name for path in kept.folder.iterdir()] == [CELLS]
+
+
+def test_a_checkpoint_of_another_engine_is_left(kept: Workbench) -> None:
+    assert kept.load(small_engine("adam"), 10) is None
+
+
+def test_a_diverged_row_may_hold_nan(kept: Workbench) -> None:
+    def diverge(known: Known, tensors: Tensors) -> None:
+        for tensor in tensors.values():
+            if tensor.is_floating_point():
+                (tensor[:, 1] if tensor.shape[0] == 7 else tensor[1]).fill_(NAN)
+        tensors["last.1"] = torch.ones(3, 16, 16)
+
+    rewritten(kept.folder, diverge)
+    saved = kept.load(small_engine(), 10)
+    assert saved is not None
+    assert [*saved.diverged] == [1]
+
+
+@pytest.mark.parametrize("cells", ["3", "[]", '{"identities": 3}', '{"identities": [{}]}', "{", ""])
+def test_batches_of_which_nothing_is_known_are_none(cells: str, kept: Workbench, tmp_path: Path) -> None:
+    assert kept_batches(tmp_path) == [["a", "b"]]
+    (kept.folder / CELLS).write_text(cells)
+    assert kept_batches(tmp_path) == []
+    (kept.folder / CELLS).write_text('{"identities": ["a", "a"]}')
+    assert kept_batches(tmp_path) == []
+
+
+def test_a_batch_with_a_broken_checkpoint_is_painted_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [pure] = here(tmp_path / "pure", ["seed=1"])
+    identity = record(pure.folder)["identity"]
+    bench = Workbench(Path("outputs"), [identity])
+    bench.folder.mkdir(parents=True)
+    torch.save(Command(tmp_path / "marker"), bench.folder / STATE)
+    [anew] = here(tmp_path / "anew", ["seed=1"])
+    assert anew.error is None
+    assert "not a checkpoint of this batch" in (anew.folder / "nst.log").read_text()
+    assert (pixels(anew.folder) == pixels(pure.folder)).all()
+    assert not (tmp_path / "marker").exists()
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_two_at_the_same_batch_have_a_folder_each(tmp_path: Path) -> None:

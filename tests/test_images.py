@@ -21,13 +21,17 @@ import psutil
 import pytest
 import torch
 import torch.nn.functional as F
+from composing import config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from nst.batch import run_batch
+from nst.cells import describe
 from nst.errors import NstError
 from nst.images import Video, noise, read, to_uint8, write_png
+from nst.sweep import Job
 from nst.text import visible
 
 KEY = "images.content"
@@ -412,6 +416,33 @@ def test_no_permission(closed: str) -> None:
             message = refusal(path)
         folder.chmod(0o700)
     assert message == "no permission to read it; allow it (chmod), or give another image"
+
+
+def test_a_cell_says_so_too(tmp_path: Path) -> None:
+    """What looks at the file before `read` does must not fail in another way."""
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for name in ("~nobody-of-that-name/x.png", "x" * 300, "nul\0byte.png", f"{tmp_path}/loop.png"):
+        cell = config("model=vgg16", "model.weights=random", "size=16")
+        cell.images.content = name
+        with pytest.raises(NstError) as caught:
+            describe(cell)
+        assert str(caught.value).startswith(f"images.content={visible(name)}: ")
+    with tempfile.TemporaryDirectory() as closed:
+        cell.images.content = f"{closed}/x.png"
+        Path(closed).chmod(0)
+        with unprivileged(), pytest.raises(NstError, match="no permission to read it"):
+            describe(cell)
+
+
+def test_a_folder_with_the_longest_name_there_can_be(tmp_path: Path) -> None:
+    folder, image = tmp_path / ("é" * 127 + "a"), tmp_path / ("ü" * 125 + "a.png")
+    Image.fromarray(picture(20, 30)).save(image)
+    small = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+    cell = config(*small, "tracking=none", f"images.style='{image}'", f"outputs='{tmp_path / 'o'}'")
+    [result] = run_batch([Job(cell, folder, (f"images.style={image}",))])
+    assert result.error is None
+    assert {"canvas.png", "canvas.mp4", "run.json", "losses.png"} <= {path.name for path in folder.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, image.name}
 
 
 def test_decompression_bomb(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(store: Store, tmp_pa
     assert (tags["nst.model"], tags["nst.model.asked"]) == ("vgg16", "vgg19")
     (failed,) = (child for child in children if child.info.status == "FAILED")
     assert failed.data.tags["nst.error"].startswith("the total loss is nan")
-    assert failed.data.tags["mlflow.note.content"] == failed.data.tags["nst.error"]
+    assert failed.data.tags["mlflow.note.content"] == f"`{failed.data.tags['nst.error']}`"
 
 
 def test_the_parent_carries_the_sheet_and_a_table_of_its_cells(

@@ -21,8 +21,6 @@ from mlflow_server import Relay, Server, dripping, free_port, serving
 from rundirs import make_run, make_sweep
 from test_cli import Ended, command
 
-from nst import logbook as logbook_module
-from nst import store as store_module
 from nst.errors import NstError
 from nst.logbook import Logbook
 from nst.store import ENVIRONMENT, Store, TrackingUnavailable
@@ -175,7 +173,7 @@ def test_a_server_that_is_back_when_the_sweep_ends_gets_all_of_it(
 def test_a_server_that_keeps_answering_is_given_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logbook_module, "QUIET_SECONDS", 2)
+    monkeypatch.setattr("nst.logbook.QUIET_SECONDS", 2)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:1], size=8)
     with dripping() as uri:
         book = Logbook(Store(uri, "drips", canvas_steps=2))
@@ -205,7 +203,7 @@ def test_a_download_is_bounded(relay: Relay, tmp_path: Path, monkeypatch: pytest
 def test_a_database_and_folders_that_others_hold_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("nst.store.LOCK_SECONDS", 0.5)
     monkeypatch.setattr("nst.tracking.LOCK_SECONDS", 0.5)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:2], size=8)
     path = tmp_path / "mlflow.db"
