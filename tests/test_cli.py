@@ -91,7 +91,7 @@ def test_a_run_leaves_the_contract(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
-    assert names - {"nst.log"} == RUN_FILES
+    assert names - {"nst.log", ".nst.lock"} == RUN_FILES
     assert {path.name for path in (run / ".hydra").iterdir()} == {
         "config.yaml",
         "hydra.yaml",

@@ -83,6 +83,10 @@ def rewrite(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def nth(number: int, fault: str, of: str = "") -> Callable[[str], str | None]:
     """A fault that begins with the nth request that contains `of`, and stays."""
     seen = 0
@@ -139,7 +143,7 @@ def test_one_warning_and_the_server_is_completed_later(
     log_all(book, sweep)
     # The first failure, and that of the attempt at the end: two tries each, however many cells there are.
     assert refused <= 4
-    [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    [warning] = warnings(caplog)
     assert re.fullmatch(rf"tracking.uri={relay.uri}: .*nothing is lost.*python -m nst.tracking.*", warning)
     assert book.where(sweep).startswith(f"MLflow  not logged; later: python -m nst.tracking {sweep} ")
 
@@ -166,7 +170,7 @@ def test_a_server_that_is_back_when_the_sweep_ends_gets_all_of_it(
     book.end(sweep)
     book.wait()
     assert_complete(server.uri, "back", sweep)
-    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert len(warnings(caplog)) == 1
     assert book.where(sweep).startswith(f"MLflow  {server.uri}/#/experiments/")
 
 
@@ -178,7 +182,7 @@ def test_a_server_that_keeps_answering_is_given_up(
     with dripping() as uri:
         book = Logbook(Store(uri, "drips", canvas_steps=2))
         log_all(book, sweep)
-        [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+        [warning] = warnings(caplog)
         assert warning.startswith(f"tracking.uri={uri}: nothing could be logged for 2 s; nothing is lost")
         assert "not logged" in book.where(sweep)
         book.log(sweep / "0")
@@ -216,7 +220,7 @@ def test_a_database_and_folders_that_others_hold_for_long(
         other.execute("BEGIN EXCLUSIVE")
         book = Logbook(store)
         log_all(book, sweep)
-        [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+        [warning] = warnings(caplog)
         assert "database is locked" in warning
         assert "nothing is lost" in warning
     end_sweep(sweep, store)
@@ -232,7 +236,7 @@ def test_a_broken_cell_does_not_cost_the_others_their_place(
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", "broken", canvas_steps=2)
     book = Logbook(store)
     log_all(book, sweep)
-    [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    [warning] = warnings(caplog)
     assert warning.startswith(f"{sweep}/0: not logged, {sweep}/0/canvas.png: No such file")
     assert "tracking.uri" not in warning  # it is not the store's fault
     parent, child = runs_of(store.uri, "broken")
@@ -318,7 +322,7 @@ def test_a_dead_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
     book = Logbook(Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2))
     log_all(book, sweep)
-    [warning] = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    [warning] = warnings(caplog)
     assert "refused" in warning
 
 
