@@ -14,6 +14,8 @@ SHORT = {
     "lbfgs": ["--pairs", "10", "100", "--batches", "1", "3", "--repeats", "2"],
     "engine": ["--sizes", "64", "--iterations", "4", "--filling", "8", "--repeats", "2"],
     "sweep": ["--presets", "noise_adam", "visualize_both", "--", "size=32", "iterations=4"],
+    "tracking": ["--cells", "3", "--sqlite"],
+    "scaling": ["--size", "32", "--iterations", "4", "--rows", "1", "2"],
 }
 
 

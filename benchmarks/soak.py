@@ -41,8 +41,9 @@ SIGNALS = {
     "SIGINT": (signal.SIGINT,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
+SHARE = 0.6  # of the time of an undisturbed sweep that one that is killed gets at most
+
 MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
-LATEST = 10.0  # seconds after its start at which a process is killed, at most
 
 
 def attempt(place: Path, arguments: list[str]) -> int:
@@ -51,10 +52,10 @@ def attempt(place: Path, arguments: list[str]) -> int:
     if child:
         return child
     os.setsid()
-    os.chdir(place)
-    with open("stderr", "w") as said:
+    with (place / "stderr").open("w") as said:
         os.dup2(said.fileno(), 2)
         os.dup2(said.fileno(), 1)
+    os.chdir(place)
     sys.argv = ["run.py", *arguments]
     try:
         os._exit(guarded(MAIN))
@@ -62,11 +63,17 @@ def attempt(place: Path, arguments: list[str]) -> int:
         os._exit(1)
 
 
-def disturbed(place: Path, arguments: list[str], chance: random.Random) -> tuple[str, int | None]:
-    """One attempt and its end: by which signal, and with which exit code (None for SIGKILL)."""
+def disturbed(
+    place: Path, arguments: list[str], chance: random.Random, latest: float
+) -> tuple[str, int | None]:
+    """One attempt, killed `latest` seconds after its start at most.
+
+    Returns:
+        By which signal it ended, and with which exit code; None for SIGKILL.
+    """
     child = attempt(place, arguments)
     kind = chance.choices(list(SIGNALS), weights=(6, 2, 1, 1))[0]
-    until = time.monotonic() + chance.uniform(0, LATEST)
+    until = time.monotonic() + chance.uniform(0, latest)
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -140,13 +147,15 @@ def main() -> None:
         top = Path(temporary)
         pure = top / "pure"
         pure.mkdir()
+        began = time.monotonic()
         child = attempt(pure, [*GRID, "tracking=none", "hydra.sweep.dir=sweep"])
         if os.waitpid(child, 0)[1]:
             raise SystemExit((pure / "stderr").read_text())
+        latest = SHARE * (time.monotonic() - began)
         while sum(ends.values()) < options.kills and not wrong:
             place = top / str(counts["sweeps"])
             place.mkdir()
-            wrong += one(place, pure / "sweep", chance, ends, counts)
+            wrong += one(place, pure / "sweep", chance, latest, ends, counts)
     table = Table(f"{sum(ends.values())} kills of a sweep of {CELLS} cells", ["what", "count"])
     rows: dict[str, Any] = {f"killed by {kind}": ends[kind] for kind in SIGNALS}
     rows |= counts
@@ -159,14 +168,19 @@ def main() -> None:
 
 
 def one(
-    place: Path, pure: Path, chance: random.Random, ends: Counter[str], counts: Counter[str]
+    place: Path,
+    pure: Path,
+    chance: random.Random,
+    latest: float,
+    ends: Counter[str],
+    counts: Counter[str],
 ) -> list[str]:
     """Kill one sweep until it is finished; returns what is wrong with it."""
     sweep, database, known = place / "sweep", place / "mlflow.db", dict[str, str]()
     arguments = [*GRID, f"tracking.uri=sqlite:///{database}", "hydra.sweep.dir=sweep"]
     wrong, code = [], None
     while code != 0:
-        kind, code = disturbed(place, arguments, chance)
+        kind, code = disturbed(place, arguments, chance, latest)
         if kind != "nothing":
             ends[kind] += 1
         expected = {0, 143 if kind == "SIGTERM" else 130} if kind != "nothing" else {0}

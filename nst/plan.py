@@ -1,7 +1,7 @@
 """What a sweep will paint, what it need not, and in which batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
 
     A job is looked for in its own folder, in its sweep and below `outputs`, unless `resume=false`.
     Of jobs with the same identity one is painted. One that cannot be described is left to be painted,
-    so that it fails as any other does. For several `workers`, no batch is more than a worker's share.
+    so that it fails as any other does.
 
     Raises:
         NstError: a canvas of that size does not fit in memory.
@@ -69,13 +69,19 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     going_on = _begun(Path(jobs[0].config.outputs), begun)
     known = {job.folder for batch in going_on for job in batch}
     new = [job for job in left if job.folder not in known]
-    share = sum(work(job.config) for job in left) / workers
+    return Plan(jobs, [*going_on, *cut(new, workers, most_rows)], done, shared, archive)
 
-    def most(configs: Sequence[Config]) -> int:
-        fitting = most_rows(configs)
-        return fitting if workers == 1 else min(fitting, math.ceil(share / max(map(work, configs))))
 
-    return Plan(jobs, [*going_on, *batches(new, most)], done, shared, archive)
+def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]], int]) -> list[list[Job]]:
+    """Group jobs that can share a step, for so many workers.
+
+    The batches are no larger than what lets all workers be done at about the same time.
+    """
+    if workers == 1:
+        return batches(jobs, most_rows)
+    rounds = math.ceil(len(batches(jobs, most_rows)) / workers)
+    share = sum(work(job.config) for job in jobs) / (workers * rounds or 1)
+    return batches(jobs, lambda some: min(most_rows(some), math.ceil(share / max(map(work, some)))))
 
 
 def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:

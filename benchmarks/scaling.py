@@ -1,0 +1,192 @@
+"""10,000 cells on 1, 8 and 64 workers: a simulation of the planner, fed with costs measured here.
+
+Measured: setting a batch up, capturing its step (on CUDA), an iteration by batch size. Each worker is such
+a device as this runs on. What a cell costs the tracking server is given, from `benchmarks.tracking`.
+"""
+
+import heapq
+import itertools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from benchmarks.common import Table, arguments, device_of, publish
+from nst.batch import run_batch
+from nst.config import ROOT, Config, from_composed, register
+from nst.plan import cut
+from nst.sweep import Job
+
+LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+OPTIMIZERS = ("adam", "lbfgs")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What something costs by the size of a batch: `base + slope * B` seconds, fitted to measurements."""
+
+    base: float
+    slope: float
+
+    @classmethod
+    def fit(cls, sizes: Sequence[int], seconds: Sequence[float]) -> "Line":
+        slope, base = np.polyfit(sizes, seconds, 1)
+        return cls(max(float(base), 0.0), max(float(slope), 0.0))
+
+    def __call__(self, size: int) -> float:
+        return self.base + self.slope * size
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one optimizer on one device."""
+
+    setup: Line
+    iteration: Line
+
+
+@dataclass(frozen=True)
+class Server:
+    """What logging a cell takes: for the one who logs it, and at least for all who do."""
+
+    seconds: float
+    cells_a_second: float
+    requests: int
+    megabytes: float
+
+
+def config(*overrides: str) -> Config:
+    """A cell's config, as a command would compose it."""
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return from_composed(compose("config", ["model.weights=random", "tracking=none", *overrides]))
+
+
+def measure(optimizer: str, size: int, sizes: Sequence[int], few: int, device: torch.device) -> Costs:
+    """Paint batches of some sizes for a few iterations."""
+    base = config(f"optimizer={optimizer}", f"size={size}", f"iterations={few}", f"hardware.device={device}")
+    setups, iterations = [], []
+    for rows in [sizes[0], *sizes]:  # the first is not counted: it loads the network
+        with tempfile.TemporaryDirectory() as folder:
+            jobs = [
+                Job(replace(base, seed=seed, outputs=folder), Path(folder, str(seed)), (f"seed={seed}",))
+                for seed in range(rows)
+            ]
+            for result in run_batch(jobs):
+                if result.error:
+                    raise SystemExit(result.error)
+            timings = timings_of(jobs[0])
+        captured = timings["capture_seconds"]
+        setups.append(timings["setup_seconds"] + captured)
+        iterations.append((timings["painting_seconds"] - captured) / few)
+    return Costs(Line.fit(sizes, setups[1:]), Line.fit(sizes, iterations[1:]))
+
+
+def timings_of(job: Job) -> dict[str, float]:
+    """The timings in a run's `run.json`."""
+    from nst.files import read_json
+
+    timings: dict[str, float] = read_json(job.folder / "run.json")["timings"]
+    return timings
+
+
+def ten_thousand(size: int) -> list[Job]:
+    """Layers x optimizers x style weights x seeds."""
+    jobs: list[Job] = []
+    for optimizer, layer in itertools.product(OPTIMIZERS, LAYERS):
+        base = config(f"optimizer={optimizer}", f"content_layers={layer}", f"size={size}")
+        for weight, seed in itertools.product(range(10), range(100)):
+            weights = replace(base.weights, style=1000.0 * (weight + 1))
+            folder = Path("/nowhere", str(len(jobs)))
+            jobs.append(Job(replace(base, weights=weights, seed=seed), folder, ()))
+    return jobs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds of the whole, and what the workers did with their time together."""
+
+    makespan: float
+    setup: float
+    painting: float
+    logging: float
+    idle: float
+    batches: int
+
+
+def simulate(
+    jobs: Sequence[Job], workers: int, most: int, costs: dict[str, Costs], server: Server
+) -> Outcome:
+    """Hand the planner's batches to workers as they become free, the longest first.
+
+    The server takes cells one after the other, each `1 / cells_a_second` after the one before at least.
+    """
+    batches = cut(jobs, workers, lambda configs: most)
+    batches.sort(key=lambda batch: -_seconds(batch, costs))
+    free = [0.0] * workers
+    setup = painting = logging = taken_until = 0.0
+    for batch in batches:
+        begun = heapq.heappop(free)
+        cost = costs[batch[0].config.optimizer.name.name]
+        setting_up = cost.setup(len(batch))
+        lasting = cost.iteration(len(batch)) * batch[0].config.iterations
+        painted = begun + setting_up + lasting
+        taken_until = max(taken_until, painted) + len(batch) / server.cells_a_second
+        ended = max(painted + len(batch) * server.seconds, taken_until)
+        setup, painting, logging = setup + setting_up, painting + lasting, logging + ended - painted
+        heapq.heappush(free, ended)
+    makespan = max(free)
+    busy = setup + painting + logging
+    return Outcome(makespan, setup, painting, logging, workers * makespan - busy, len(batches))
+
+
+def _seconds(batch: Sequence[Job], costs: dict[str, Costs]) -> float:
+    cost = costs[batch[0].config.optimizer.name.name]
+    return cost.setup(len(batch)) + cost.iteration(len(batch)) * batch[0].config.iterations
+
+
+def main() -> None:
+    """Measure, simulate, publish."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--iterations", type=int, default=10, help="of what is measured")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8], help="batch sizes to measure")
+    parser.add_argument("--most", type=int, default=64, help="rows of a batch at most")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--log-seconds", type=float, default=2.0, help="to log a cell, alone")
+    parser.add_argument("--log-rate", type=float, default=0.85, help="cells a second that the server takes")
+    options = parser.parse_args()
+    device = device_of(options.device)
+    costs = {
+        name: measure(name, options.size, options.rows, options.iterations, device) for name in OPTIMIZERS
+    }
+    server = Server(options.log_seconds, options.log_rate, requests=57, megabytes=2.153)
+    measured = Table("Measured, seconds", ["optimizer", "set-up", "iteration", "iteration of 8 / of 1"])
+    for name, cost in costs.items():
+        lines = [f"{line.base:.3g} + {line.slope:.3g} B" for line in (cost.setup, cost.iteration)]
+        measured.add(name, *lines, cost.iteration(8) / cost.iteration(1))
+    jobs = ten_thousand(options.size)
+    columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "logging", "idle"]
+    shares = Table(f"{len(jobs):,} cells of {options.size} px: hours, and the workers' time", columns)
+    asked = Table("What the tracking server must take", ["workers", "cells/s", "requests/s", "MB/s"])
+    alone: Any = None
+    for workers in options.workers:
+        outcome = simulate(jobs, workers, options.most, costs, server)
+        alone = alone or outcome.makespan
+        whole = workers * outcome.makespan
+        parts = (outcome.setup, outcome.painting, outcome.logging, outcome.idle)
+        hours = outcome.makespan / 3600
+        told = [f"{part / whole:.1%}" for part in parts]
+        shares.add(workers, outcome.batches, hours, alone / outcome.makespan, *told)
+        rate = len(jobs) / outcome.makespan
+        asked.add(workers, rate, rate * server.requests, rate * server.megabytes)
+    publish("Scaling, simulated", [measured, shares, asked], device, options.out)
+
+
+if __name__ == "__main__":
+    main()
