@@ -1,5 +1,6 @@
 """`hydra/launcher=batched_slurm` and `batched_ray`: the batches of a sweep painted by a cluster."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -81,9 +82,14 @@ class BatchedRayLauncher(BatchedLauncher):
     def crew(self) -> "Crew":
         """The cluster; raises NstError where Ray is not installed, or no cluster answers."""
         _needs("ray", "ray")
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        # Ray reads these when it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if address is None:  # a cluster of this machine alone listens on the loopback only
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         from nst.crew.ray import RayCrew
 
-        return RayCrew(self.address, self.cpus, self.gpus)
+        return RayCrew(address, self.cpus, self.gpus)
 
 
 def _needs(module: str, extra: str) -> None:

@@ -81,10 +81,10 @@ class PresetSweeper(Sweeper):
         folder = free_place(named)
         with open_dict(self.master):
             self.master.hydra.sweep.dir = str(folder)
-        grids = self._grids(arguments, [] if folder == named else [_at(folder)])
+        grids = self._grids(arguments, [] if folder == named else [at(folder)])
         overrides = [job for grid in grids for job in grid.jobs]
         composed = [self._compose(job, number) for number, job in enumerate(overrides)]
-        jobs = [job_of(*_parts(config)) for config in composed]
+        jobs = [job_of(*parts(config)) for config in composed]
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
         crew = batched.crew if batched else None  # before any folder is made
         if crew:
@@ -102,7 +102,7 @@ class PresetSweeper(Sweeper):
         if [grid.folder for grid in grids] != [folder]:
             [asked] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
             names = [grid.folder.relative_to(folder).as_posix() for grid in grids]
-            begin(folder, asked.partition("=")[2], None, names)
+            begin(folder, asked.partition("=")[2], None, grids=names)
         OmegaConf.save(self.master, folder / "multirun.yaml")
         launcher = self.launcher
         assert launcher is not None
@@ -136,7 +136,7 @@ class PresetSweeper(Sweeper):
         for preset, config in self._presets(swept, rest):
             inside = folder / preset
             jobs = self._product(config.hydra.sweeper.params, [f"{GROUP}={preset}", *rest])
-            jobs = [[*job, _at(inside), f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]
+            jobs = [[*job, at(inside), f"hydra.sweep.subdir='{number}'"] for number, job in enumerate(jobs)]
             grids.append(_Grid(inside, preset, _title(config), jobs))
         return grids
 
@@ -180,7 +180,7 @@ class PresetSweeper(Sweeper):
         return config
 
 
-def _parts(config: DictConfig) -> tuple[DictConfig, DictConfig, Path]:
+def parts(config: DictConfig) -> tuple[DictConfig, DictConfig, Path]:
     """A composed config as job and `hydra`, and the run directory."""
     hydra = config.hydra
     job = copy.deepcopy(config)
@@ -199,7 +199,7 @@ def _title(config: DictConfig) -> str | None:
     return None if title is None else str(title)
 
 
-def _at(folder: Path) -> str:
+def at(folder: Path) -> str:
     """The override that puts a sweep into a folder."""
     escaped = str(folder).replace("'", "\\'")
     return f"hydra.sweep.dir='{escaped}'"

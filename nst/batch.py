@@ -225,7 +225,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
     """How far each canvas is from its images; None, and one warning, where that cannot be told."""
     cells = [row.described.cell for row in rows]
     try:
-        found = _judge(device).score(
+        found = judge(device).score(
             [row.recorder.canvas for row in rows],
             [cell.content for cell in cells],
             [cell.style for cell in cells],
@@ -237,7 +237,8 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
 
 
 @cache
-def _judge(device: torch.device) -> Judge:
+def judge(device: torch.device) -> Judge:
+    """What scores canvases on a device; raises NstError where its weights are not to be had."""
     heads = pretrained.lpips_heads()  # first: VGG-16 comes with them, in a smaller file than elsewhere
     return Judge(pretrained.load("vgg16", "imagenet").tensors, heads, device)
 

@@ -56,6 +56,9 @@ def guarded(main: Callable[[], object]) -> int:
                 main()
         except _PastHydra as carrier:
             raise carrier.error from None
+    except KeyboardInterrupt:  # where nobody took the signal over
+        print("interrupted", file=sys.stderr)
+        return 130
     except Interrupted as stop:
         _leave(stop)
     except Exception as error:

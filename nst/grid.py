@@ -180,6 +180,9 @@ def grid(sweep_dir: Path) -> Grid:
         )
     keys = _unique(key for run in runs for key in run.overrides)
     varying = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+    per_row = read_json(sweep_dir / "sweep.json").get("per_row")
+    if isinstance(per_row, int) and per_row > 0:
+        return _in_order(sweep_dir, runs, varying, per_row)
     *row_keys, column_key = varying or [""]
 
     def place(run: Run) -> tuple[tuple[str, ...], str]:
@@ -209,6 +212,22 @@ def grid(sweep_dir: Path) -> Grid:
         column_axis=column_axis,
         column_labels=column_labels,
         runs=shown,
+    )
+
+
+def _in_order(sweep_dir: Path, runs: list[Run], varying: list[str], per_row: int) -> Grid:
+    """Runs that are no grid, because all that varies does so from each to the next: one after the other."""
+    padded = [*runs, *[None] * (-len(runs) % per_row)]
+    rows = [padded[start : start + per_row] for start in range(0, len(runs), per_row)]
+    firsts = [row[0].folder.name for row in rows if row[0]]
+    return Grid(
+        title=_title(sweep_dir),
+        subtitle=_shared_parameters(runs, varying),
+        row_axis="from trial",
+        row_labels=firsts,
+        column_axis="",
+        column_labels=[f"+ {place}" for place in range(per_row)],
+        runs=rows,
     )
 
 

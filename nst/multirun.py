@@ -5,7 +5,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,36 +27,26 @@ from nst.text import visible
 log = logging.getLogger(__name__)
 
 
-def begin(
-    folder: Path,
-    name: str | None,
-    title: str | None,
-    grids: Sequence[str] | None = None,
-    cells: int | None = None,
-) -> None:
-    """Make a sweep's folder, and say in its `sweep.json` what it is.
+def begin(folder: Path, name: str | None, title: str | None, **more: Any) -> None:
+    """Say in `sweep.json` of a sweep's folder what it is.
 
     Args:
         folder: a new one, or that of a sweep that was interrupted: it began when it did. It is claimed
             by this process.
         name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
         title: what it shows, in words.
-        grids: the folders of the sweeps in it, if it is a sweep of presets.
-        cells: how many run directories there will be, if that is known.
+        more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
+            directories there will be; `per_row`, how many to show in a row, if it is no grid.
     """
     known = read_json(folder / "sweep.json")
     sweep = {
         "name": name or "sweep",
         "title": title,
-        "command": _command(name if grids is None else None),
+        "command": _command(None if "grids" in more else name),
         "started": known.get("started") or now(),
         "ended": None,
     }
-    if grids is not None:
-        sweep["grids"] = list(grids)
-    if cells is not None:
-        sweep["cells"] = cells
-    write_json(folder / "sweep.json", sweep)
+    write_json(folder / "sweep.json", {**sweep, **more})
 
 
 class Multirun(Callback):
@@ -88,7 +78,7 @@ class Multirun(Callback):
         """
         with _told(2):
             book = logbook(tracking_of(config))
-            if config.hydra.runtime.choices["hydra/sweeper"] != "presets":
+            if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
                 folder = _claim_free(config, "sweep")
                 begin(folder, config.hydra.runtime.choices.get("experiment"), self.title)
             if book and not config.plan:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -31,6 +32,7 @@ console = Console(stderr=True)
 
 MOST_BARS = 16  # more would not fit a screen: then one bar for the batch
 SECONDS_A_LINE = 10.0
+MOST_LINES = 4  # at a time
 
 
 class ConsoleHandler(logging.Handler):
@@ -139,62 +141,93 @@ def gathered(reports: Mapping[Path, str]) -> Iterator[Callable[[], None]]:
         reports: the file in which each batch tells how far it is, while it is painted, and its name.
     """
     if console.is_terminal:
-        with _gathered_bars(reports) as look:
+        with _gathered_bars(_Gathered(reports)) as look:
             yield look
     else:
-        yield _gathered_lines(reports)
+        yield _gathered_lines(_Gathered(reports))
+
+
+class _Gathered:
+    """What batches that others paint have told so far.
+
+    Attributes:
+        names: of the batches, by their reports.
+        shares: how much of each batch that was begun is painted, 0 to 1; its report is removed at the end.
+    """
+
+    def __init__(self, names: Mapping[Path, str]) -> None:
+        self.names = names
+        self.shares: dict[Path, float] = {}
+
+    def read(self) -> dict[Path, dict[str, Any]]:
+        """The reports of the batches that are being painted."""
+        known = {path: found for path in self.names if (found := read_json(path))}
+        self.shares |= dict.fromkeys(self.shares, 1.0)
+        self.shares |= {path: found["iteration"] / found["iterations"] for path, found in known.items()}
+        return known
 
 
 @contextmanager
-def _gathered_bars(reports: Mapping[Path, str]) -> Iterator[Callable[[], None]]:
+def _gathered_bars(batches: _Gathered) -> Iterator[Callable[[], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[count]}", justify="right"),
+        TextColumn("{task.fields[rate]}", justify="right"),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[loss]}"),
     )
+    empty: dict[str, Any] = {"count": "", "rate": "", "loss": ""}
     with Bars(*columns, console=console, refresh_per_second=4) as bars:
-        batches = bars.add_task("batches begun", total=len(reports), rate="", loss="")
+        whole = bars.add_task(
+            _count(len(batches.names), "batch", "batches"), total=len(batches.names), **empty
+        )
         tasks: dict[Path, TaskID] = {}
 
         def look() -> None:
-            for path, name in reports.items():
-                known = read_json(path)
-                if known and path not in tasks:
-                    tasks[path] = bars.add_task(name, total=known["iterations"], rate="", loss="")
-                    bars.update(batches, completed=len(tasks))
-                elif path in tasks and not known:
-                    bars.update(tasks[path], visible=False)  # it is done, or will be told of again
-                if known:
-                    rate = bars.tasks[bars.task_ids.index(tasks[path])].speed or 0.0
-                    bars.update(
-                        tasks[path],
-                        completed=known["iteration"],
-                        visible=True,
-                        rate=f"{rate:6.1f} it/s",
-                        loss=f"loss {_range(known['losses'])}",
-                    )
+            known = batches.read()
+            painted = sum(batches.shares.values())
+            bars.update(whole, completed=painted, count=f"{painted / len(batches.names):.0%}")
+            for path in tasks.keys() - known.keys():
+                bars.remove_task(tasks.pop(path))
+            for path, report in known.items():
+                if path not in tasks:
+                    tasks[path] = bars.add_task(batches.names[path], total=report["iterations"], **empty)
+                speed = bars.tasks[bars.task_ids.index(tasks[path])].speed
+                bars.update(
+                    tasks[path],
+                    completed=report["iteration"],
+                    count=f"{report['iteration']}/{report['iterations']}",
+                    rate=f"{speed:.1f} it/s" if speed else "",
+                    loss=f"loss {_range(report['losses'])}",
+                )
 
         yield look
 
 
-def _gathered_lines(reports: Mapping[Path, str]) -> Callable[[], None]:
-    """A log line every ten seconds."""
+def _gathered_lines(batches: _Gathered) -> Callable[[], None]:
+    """Every ten seconds a log line for all, and one for each batch that is painted, if these are few."""
     last = time.monotonic()
 
     def look() -> None:
         nonlocal last
+        known = batches.read()
         if (instant := time.monotonic()) - last < SECONDS_A_LINE:
             return
         last = instant
-        for path, name in reports.items():
-            if known := read_json(path):
-                at = f"{known['iteration']}/{known['iterations']}"
-                log.info("%s: %s iterations, loss %s", name, at, _range(known["losses"]))
+        painted, of = sum(batches.shares.values()), len(batches.names)
+        log.info(
+            "%.0f%% of %s painted, %d at it", 100 * painted / of, _count(of, "batch", "batches"), len(known)
+        )
+        for path, report in known.items() if len(known) <= MOST_LINES else ():
+            at = f"{report['iteration']}/{report['iterations']}"
+            log.info("%s: %s iterations, loss %s", batches.names[path], at, _range(report["losses"]))
 
     return look
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _range(losses: Sequence[float] | None) -> str:

@@ -3,13 +3,14 @@
 import logging
 import os
 import signal
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import Any
 
 import torch
 
@@ -60,18 +61,18 @@ class Processes:
                     for worker in [worker for worker in busy if worker.pipe.poll()]:
                         unit, attempts = busy.pop(worker)
                         answer = worker.answer()
-                        if answer is None:
-                            idle.append(_Worker(worker.device))
-                            if attempts > 1:
-                                log.warning("%s; its batch is begun again", worker.obituary())
-                                waiting.appendleft((unit, attempts - 1))
-                                continue
-                            answer = lost(unit, f"{worker.obituary()}, {ATTEMPTS} times; see its nst.log")
-                        else:
+                        if answer is not None:
                             idle.append(worker)
-                        yield answer
+                            yield answer
+                        elif attempts > 1:
+                            log.warning("%s; its batch is begun again", worker.obituary())
+                            waiting.appendleft((unit, attempts - 1))
+                        else:
+                            yield lost(unit, f"{worker.obituary()}, {ATTEMPTS} times; see its nst.log")
+                        if answer is None and waiting:
+                            idle.append(_Worker(worker.device))
         except BaseException:
-            _stop(busy)
+            _stop(idle, busy)
             raise
         finally:
             for worker in [*idle, *busy]:
@@ -79,7 +80,7 @@ class Processes:
             tidy(every)
 
 
-def devices_of(wanted: str | Sequence[str]) -> list[str]:
+def devices_of(wanted: Any) -> list[str]:
     """The devices that `hydra.launcher.devices` means.
 
     Raises:
@@ -92,7 +93,7 @@ def devices_of(wanted: str | Sequence[str]) -> list[str]:
         if not there:
             raise NstError(f"{key}=all: this machine has no CUDA device; give [cpu,cpu] for two CPU workers")
         return there
-    if isinstance(wanted, str) or not wanted:
+    if isinstance(wanted, str) or not isinstance(wanted, Sequence) or not wanted:
         raise NstError(f"{key}={wanted}: give all, or a list such as [cuda:0,cuda:1] or [cpu,cpu]")
     for device in wanted:
         if device not in (*there, "cpu"):
@@ -132,28 +133,43 @@ def _serve(pipe: Connection) -> None:
     """What a worker process does until the pipe is closed, or a signal ends it."""
     os.setsid()  # Ctrl-C is for the process that launched it, which passes it on
     install()
+    Thread(target=_follow, name="follow", daemon=True).start()
     logging.getLogger().setLevel(logging.INFO)  # for the log of each run
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with caught():
-            while True:
-                unit: Unit = pipe.recv()
-                pipe.send(unit())
-    except (EOFError, OSError):
-        sys.exit(0)
+            while (unit := _next(pipe)) is not None:
+                results = unit()
+                with suppress(OSError):  # nobody wants them any more
+                    pipe.send(results)
     except Interrupted as stop:
         os._exit(128 + stop.number)
 
 
-def _stop(busy: Sequence[_Worker] | dict[_Worker, tuple[Unit, int]]) -> None:
+def _next(pipe: Connection) -> Unit | None:
+    try:
+        unit: Unit = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return unit
+
+
+def _follow() -> None:
+    """Stop as by a signal when the process that launched this one is gone, however it went."""
+    launcher = parent_process()
+    assert launcher is not None
+    launcher.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(idle: Sequence[_Worker], busy: Collection[_Worker]) -> None:
     """Let workers keep their batches and end; a signal meanwhile, or a minute, and they are killed."""
     try:
         for worker in busy:
-            if worker.process.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(worker.process.pid, signal.SIGTERM)
+            worker.process.terminate()
         for worker in busy:
             worker.process.join(SECONDS_TO_KEEP)
     finally:
-        for worker in busy:
+        for worker in [*idle, *busy]:
             worker.process.kill()
+            worker.process.join()

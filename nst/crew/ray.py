@@ -1,22 +1,27 @@
 """Ray: a task a batch; what a lost worker had is begun again on another."""
 
 import logging
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nst.batch import Result
-from nst.config import ROOT
 from nst.crew.unit import Unit, check_store, labels, lost, tidy, units
 from nst.errors import NstError
+from nst.interrupt import Interrupted, caught, install
 from nst.progress import gathered
 from nst.sweep import Job
+
+log = logging.getLogger(__name__)
 
 LAUNCHER = "hydra/launcher=batched_ray"
 SECONDS_A_LOOK = 0.5
 SECONDS_TO_CONNECT = 5.0
+SECONDS_TO_KEEP = 60  # that tasks get to keep their batches when they are told to stop
 ATTEMPTS = 4  # at a batch whose worker dies
 
 
@@ -53,9 +58,9 @@ class RayCrew:
         if len({node["NodeManagerAddress"] for node in alive}) > 1:
             check_store(jobs, LAUNCHER)
         paths = sorted({path for job in jobs for path in job.paths()})
-        for node in alive:
-            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            missing = ray.get(_missing.options(scheduling_strategy=here).remote(paths))
+        here = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
+        looked = ray.get([_missing.options(scheduling_strategy=node).remote(paths) for node in here])
+        for node, missing in zip(alive, looked, strict=True):
             if missing:
                 raise NstError(
                     f"{missing[0]}: not there on {node['NodeManagerHostname']}; {LAUNCHER} needs a file "
@@ -77,11 +82,23 @@ class RayCrew:
                     for reference in ready:
                         yield _results(reference, waiting.pop(reference))
         except BaseException:
-            for reference in waiting:
-                ray.cancel(reference, force=True)
+            self._stop(list(waiting))
             raise
         finally:
             tidy(every)
+
+    def _stop(self, tasks: list[Any]) -> None:
+        """Let tasks keep their batches and end; a signal meanwhile, or a minute, and they are killed."""
+        log.info("stopping when the canvases are kept; once more stops at once")
+        try:
+            for task in tasks:
+                ray.cancel(task)
+            ray.wait(tasks, num_returns=len(tasks), timeout=SECONDS_TO_KEEP)
+        finally:
+            for task in tasks:
+                ray.cancel(task, force=True)
+            if not self.address:
+                ray.shutdown()
 
     def _connect(self) -> None:
         if ray.is_initialized():
@@ -95,11 +112,10 @@ class RayCrew:
                 raise NstError(
                     f"{named}: no Ray cluster answers there ({error}); `ray start --head` starts one"
                 ) from error
-        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=self.address,
-                runtime_env=environment,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=None if self.address else False,
@@ -109,12 +125,19 @@ class RayCrew:
             raise NstError(
                 f"{named}: no Ray cluster answers ({said}); `ray start --head` starts one"
             ) from error
+        finally:
+            signal.signal(signal.SIGTERM, before)  # Ray has taken it
 
 
 @ray.remote
 def _paint(unit: Unit) -> list[Result]:
     logging.getLogger().setLevel(logging.INFO)  # for the log of each run
-    return unit()
+    install((signal.SIGINT,))  # which is how Ray cancels
+    try:
+        with caught():
+            return unit()
+    except Interrupted as stop:
+        raise KeyboardInterrupt from stop
 
 
 @ray.remote(num_cpus=0)

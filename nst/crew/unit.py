@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -78,21 +79,20 @@ class Unit:
             if (moment := time.monotonic()) - last >= SECONDS_A_REPORT:
                 last = moment
                 losses = [value for value in progress.losses if math.isfinite(value)]
-                write_json(
-                    self.report,
-                    {
-                        "iteration": progress.iteration,
-                        "iterations": progress.iterations,
-                        "cells": len(part),
-                        "losses": [min(losses), max(losses)] if losses else None,
-                    },
-                )
+                report = {
+                    "iteration": progress.iteration,
+                    "iterations": progress.iterations,
+                    "losses": [min(losses), max(losses)] if losses else None,
+                }
+                with suppress(OSError):  # a full disk is the cells' to tell of
+                    self.report.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(self.report, report)
 
-        self.report.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield watch
         finally:
-            self.report.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.report.unlink(missing_ok=True)
 
 
 def units(batches: Sequence[Sequence[Job]]) -> list[Unit]:
@@ -129,10 +129,7 @@ def check_store(jobs: Sequence[Job], launcher: str) -> None:
 
 def tidy(some: Sequence[Unit]) -> None:
     """Remove what the units left to tell how far they were."""
-    for unit in some:
-        unit.report.unlink(missing_ok=True)
-    with suppress(OSError):  # another process paints in the same folder
-        some[0].report.parent.rmdir()
+    shutil.rmtree(some[0].report.parent, ignore_errors=True)  # with what killed launchers left, too
 
 
 def finished(job: Job, since: str = "") -> Result | None:

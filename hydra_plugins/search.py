@@ -1,0 +1,178 @@
+"""`hydra/sweeper=search`: cells that Optuna asks for, some at a time, each lot painted as a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from hydra_plugins.presets import at, parts
+from nst.errors import NstError
+
+if TYPE_CHECKING:
+    from nst.search import Search
+
+
+@dataclass
+class SearchSweeperConf:
+    """Its settings; `params` as on the command line, with interval(a,b) and tag(log, interval(a,b))."""
+
+    _target_: str = "hydra_plugins.search.SearchSweeper"
+    trials: int = 24
+    at_once: int = 6
+    objectives: list[str] = field(default_factory=lambda: ["lpips_content", "style_distance"])
+    weights: list[float] | None = None  # of the objectives in one sum; none looks for their Pareto front
+    seed: int = 0
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="search", node=SearchSweeperConf, provider="nst")
+
+
+class SearchSweeper(Sweeper):
+    """Asks, paints, asks again; the same command in the same folder goes on where it was."""
+
+    def __init__(
+        self,
+        trials: int,
+        at_once: int,
+        objectives: Sequence[str],
+        weights: Sequence[float] | None,
+        seed: int,
+        params: dict[str, str] | None,
+    ) -> None:
+        self.trials, self.at_once, self.seed, self.params = trials, at_once, seed, params
+        self.objectives, self.weights = tuple(objectives), tuple(weights) if weights else None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives a sweeper."""
+        self.master, self.loader = config, hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.parser = OverridesParser.create(config_loader=self.loader)
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Search until there are as many trials as were asked for, and draw what was found.
+
+        Raises:
+            NstError: what is wrong with the search, before anything is painted.
+        """
+        from nst.claim import claim, free_place
+        from nst.front import draw_front
+        from nst.logbook import logbook
+        from nst.multirun import begin, break_off
+
+        search, fixed = self._prepared(free_place(Path(self.master.hydra.sweep.dir)), arguments)
+        folder = search.folder
+        job = self._checked(search, fixed)
+        if job.config.plan:
+            print(f"{folder}: {len(search.asked)} of {self.trials} trials, {self.at_once} at a time")
+            return []
+        if not claim(folder):
+            return self.sweep(arguments)  # another process was faster
+        with open_dict(self.master):
+            self.master.hydra.sweep.dir = str(folder)
+        name = self.master.hydra.runtime.choices.get("hparams_search")
+        begin(folder, f"search/{name}" if name else None, self._title(), per_row=self.at_once)
+        OmegaConf.save(self.master, folder / "multirun.yaml")
+        returns = []
+        try:
+            while numbers := self._next(search):
+                jobs = [self._overrides(search, fixed, number) for number in numbers]
+                assert self.launcher is not None
+                returns.append(self.launcher.launch(jobs, numbers[0]))
+                draw_front(search, self._title() or "search")
+        except BaseException:
+            break_off(folder.resolve(), logbook(job.config.tracking))
+            raise
+        return returns
+
+    def _next(self, search: "Search") -> list[int]:
+        """The trials to paint together next: those that were asked for and interrupted, then new ones."""
+        from optuna.trial import TrialState
+
+        left = [trial.number for trial in search.trials() if trial.state is TrialState.RUNNING]
+        new = min(self.at_once - len(left), self.trials - len(search.asked))
+        return [*left, *search.ask(new)] if new > 0 else left
+
+    def _prepared(self, folder: Path, arguments: list[str]) -> tuple["Search", list[str]]:
+        """The search, and the overrides that all its cells have."""
+        try:
+            from nst.search import Goal, Search
+        except ModuleNotFoundError as error:
+            raise NstError(
+                f"hydra/sweeper=search: {error.name} is not installed; pip install '.[search]' installs it"
+            ) from error
+        said = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        given = {part.get_key_element(): part for part in self.parser.parse_overrides([*said, *arguments])}
+        swept = {key: part for key, part in given.items() if part.is_sweep_override()}
+        if not swept:
+            raise NstError(
+                "hydra.sweeper.params={}: nothing to search over; give a range, as in "
+                "weights.style='interval(1e2,1e5)'"
+            )
+        space = {key: _distribution(key, part) for key, part in swept.items()}
+        fixed = [str(part.input_line) for key, part in given.items() if key not in swept]
+        search = Search(folder, space, Goal(self.objectives, self.weights), self.seed)
+        if search.goal.scored:
+            from nst.batch import judge
+            from nst.device import device_of
+
+            judge(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
+        return search, fixed
+
+    def _checked(self, search: "Search", fixed: list[str]) -> Any:
+        """One cell at each end of the space, composed and checked; returns the first."""
+        _, first = (
+            self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in search.space.items())])
+            for end in (-1, 0)
+        )
+        return first
+
+    def _job(self, overrides: list[str]) -> Any:
+        from nst.job import job_of
+
+        composed = self.loader.load_sweep_config(self.master, overrides)
+        with open_dict(composed):
+            composed.hydra.job.id = composed.hydra.job.num = 0
+        return job_of(*parts(composed))
+
+    def _overrides(self, search: "Search", fixed: list[str], number: int) -> list[str]:
+        params = [f"{key}={value}" for key, value in search.asked[number].items()]
+        return [*fixed, *params, at(search.folder), f"hydra.sweep.subdir='{number}'"]
+
+    def _title(self) -> str | None:
+        title = self.master.hydra.callbacks.sweep.title
+        return None if title is None else str(title)
+
+
+def _distribution(key: str, part: Override) -> Any:
+    """What Optuna draws from."""
+    from nst.search import choice, integers, interval
+
+    value: Any = part.value()
+    log = "log" in getattr(value, "tags", ())
+    try:
+        if isinstance(value, IntervalSweep):
+            return interval(float(value.start or 0), float(value.end or 0), log)
+        if isinstance(value, RangeSweep) and isinstance(value.step, int):
+            return integers(int(value.start or 0), int(value.stop or 0), value.step, log)
+        return choice(list(part.sweep_string_iterator()))
+    except ValueError as error:
+        raise NstError(
+            f"{part.input_line}: {str(error).rstrip('.')}; give a range with a start below its end"
+        ) from error
+
+
+def _end(distribution: Any, end: int) -> Any:
+    choices = getattr(distribution, "choices", None)
+    return choices[end] if choices else (distribution.low, distribution.high)[end]
