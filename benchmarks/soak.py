@@ -41,7 +41,7 @@ SIGNALS = {
     "SIGINT": (signal.SIGINT,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
-SHARE = 0.6  # of the time of an undisturbed sweep that one that is killed gets at most
+SHARE = 0.35  # of the time of an undisturbed sweep that one that is killed gets at most
 
 MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
 
@@ -188,7 +188,7 @@ def one(
             wrong.append(f"{kind}: exit code {code}; {(place / 'stderr').read_text()[-500:]}")
             break
         if "Traceback" in (said := (place / "stderr").read_text()):
-            wrong.append(f"{kind}: {said[-500:]}")
+            wrong.append(f"{kind}: {said[said.index('Traceback') - 200 :]}")
         now = finished(sweep)
         wrong += [f"cell {cell} was painted again" for cell in known if now.get(cell) != known[cell]]
         known = now

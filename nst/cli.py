@@ -54,6 +54,7 @@ def guarded(main: Callable[[], object]) -> int:
             _check_given(given)
             with caught():
                 main()
+                obey()
         except _PastHydra as carrier:
             raise carrier.error from None
     except KeyboardInterrupt:  # where nobody took the signal over

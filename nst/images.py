@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nst.errors import NstError
 from nst.files import write_whole
+from nst.interrupt import shielded
 from nst.text import visible
 
 # Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
@@ -161,13 +162,13 @@ class Video:
         h264 = "-c:v libx264 -preset veryfast -bf 0 -crf 12 -pix_fmt yuv420p -threads 1"
         options = f"-y -v error -filter_threads 1 {raw} -vf {colours} {h264} -movflags +faststart"
         try:
-            return subprocess.Popen(
-                [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(output)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                process_group=0,  # Ctrl-C is ours to answer: it must not end the video early.
-            )
+            with shielded():
+                return subprocess.Popen(
+                    [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(output)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._complaints,
+                )
         except (OSError, RuntimeError) as error:
             raise NstError(
                 f"{self._path}: cannot start ffmpeg to write it ({error}); "

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,6 +31,7 @@ def install(signals: Iterable[int] = SIGNALS) -> None:
     """Take signals over, in the main thread of a process that paints; until `caught` they end it."""
     for number in signals:
         signal.signal(number, _handle)
+    sys.unraisablehook = _unraised
 
 
 @contextmanager
@@ -49,6 +51,7 @@ def heeded() -> Iterator[None]:
     Raises:
         Interrupted: on leaving, if a signal came.
     """
+    obey()
     _State.heeding = True
     try:
         yield
@@ -63,9 +66,23 @@ def asked() -> bool:
 
 
 def obey() -> None:
-    """Raise `Interrupted` if a signal came."""
+    """Raise `Interrupted` if a signal came, and was raised in vain, as in a `__del__`."""
     if _State.asked is not None:
         raise Interrupted(_State.asked)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes that are started inside do not hear of signals that are ours to answer.
+
+    A terminal sends them to all processes of its group, and Slurm to all of a job.
+    """
+    ours = {*SIGNALS, signal.SIGUSR1, signal.SIGUSR2}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
@@ -77,3 +94,9 @@ def _handle(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
     # Past Python's buffers, which the interrupted code may be in the middle of.
     os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
+
+
+def _unraised(what: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of an `Interrupted` where nothing can be raised: `obey` raises it again."""
+    if not isinstance(what.exc_value, Interrupted):
+        sys.__unraisablehook__(what)

@@ -19,6 +19,7 @@ from nst.cli import one_line
 from nst.errors import NstError
 from nst.files import read_json, trouble, write_json
 from nst.gallery import rebuild, sweeps_in
+from nst.interrupt import obey
 from nst.logbook import Logbook, logbook, tracking_of
 from nst.progress import console, summarize
 from nst.recorder import now
@@ -102,6 +103,7 @@ class Multirun(Callback):
         """Complete a sweep; whether any of it failed. The book is the process's one, not kept here:
         launchers send this object to other processes.
         """
+        obey()
         sweeps = sweeps_in(folder)
         results = [result for sweep in sweeps for result in results_of(sweep)]
         failed = any(result.error for result in results)
@@ -115,6 +117,8 @@ class Multirun(Callback):
             log.error("%s", trouble(error, folder))
             failed = True
         where = [f"folder  {folder}", f"page    {folder / 'index.html'}"]
+        if (folder / "front.png").is_file():
+            where.append(f"front   {folder / 'front.png'}")
         if book:
             for sweep in sweeps:
                 book.end(sweep)

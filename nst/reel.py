@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nst.errors import NstError
 from nst.files import write_whole
 from nst.images import Video
+from nst.interrupt import shielded
 
 
 class Reel:
@@ -91,6 +92,7 @@ def _join(pieces: list[Path], path: Path) -> None:
         str(listed),
     ]
     command += ["-c", "copy", "-movflags", "+faststart", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    with shielded():
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise NstError(f"{path}: ffmpeg could not join its pieces: {' '.join(done.stderr.split())}")

@@ -51,8 +51,8 @@ class Running:
         self._err.seek(0)
         return self._err.read()
 
-    def ended(self) -> Ended:
-        code = self.process.wait(timeout=120)
+    def ended(self, seconds: float = 120) -> Ended:
+        code = self.process.wait(timeout=seconds)
         return Ended(code, "", self.said())
 
 

@@ -155,13 +155,14 @@ def vgg19_file(vgg19: Weights) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own, and nothing remembered from the test before."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of this test's own, and nothing remembered from the test before, or for the next."""
     for name, folder in (("NST_CACHE", "cache"), ("TORCH_HOME", "torch")):
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     forget()
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    forget()
 
 
 def forget() -> None:

@@ -389,7 +389,9 @@ def test_a_sweep_that_is_broken_off_is_killed_and_waits_for_nobody(
     parent, *cells = runs_of(server.uri, "off")
     assert parent.info.status == "KILLED"
     assert [run.info.status for run in cells] == ["FINISHED", "KILLED", "FAILED", "FINISHED"]
-    assert cells[2].data.tags["mlflow.note.content"].startswith("not finite from iteration 7 on\n\n![canvas")
+    assert (
+        cells[2].data.tags["mlflow.note.content"].startswith("`not finite from iteration 7 on`\n\n![canvas")
+    )
     rewrite(sweep / "sweep.json", interrupted=False)
     for cell in "12":
         rewrite(sweep / cell / "run.json", status="finished", error=None)

@@ -123,7 +123,7 @@ class Task:
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit queues again: the same, which takes what is finished as it is."""
-        return DelayedSubmission(self)
+        return DelayedSubmission(Task(self.unit.again()))
 
 
 class _Queue:

@@ -70,6 +70,11 @@ class Unit:
 
         return replace(self, jobs=tuple(map(moved, self.jobs)))
 
+    def again(self) -> "Unit":
+        """The same after it was interrupted: it goes on with what it kept, even where `resume=false`."""
+        jobs = (replace(job, config=replace(job.config, resume=True)) for job in self.jobs)
+        return replace(self, jobs=tuple(jobs))
+
     @contextmanager
     def _reporting(self, part: Sequence[Job], done: int) -> Iterator[Watch]:
         last = -math.inf
@@ -88,11 +93,9 @@ class Unit:
                     self.report.parent.mkdir(parents=True, exist_ok=True)
                     write_json(self.report, report)
 
-        try:
-            yield watch
-        finally:
-            with suppress(OSError):
-                self.report.unlink(missing_ok=True)
+        yield watch  # if it is interrupted its report stays, because it goes on
+        with suppress(OSError):
+            self.report.unlink(missing_ok=True)
 
 
 def units(batches: Sequence[Sequence[Job]]) -> list[Unit]:
