@@ -115,7 +115,7 @@ class RayCrew:
         before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
-                address=self.address,
+                address=self.address or "local",  # by itself it may take one for alive that is gone
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=None if self.address else False,
