@@ -79,7 +79,8 @@ def cells(draw) -> tuple[Cell, torch.Tensor, float]:
     )
     start = draw(st.sampled_from(["content", "style", "noise"]))
     noise = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
-    # A start at a minimum has only rounding for its gradient, and Adam's division makes that a step: never quite there.
+    # A start at a minimum has only rounding for its gradient, and Adam's division makes that
+    # a step: never quite there.
     canvas = noise if start == "noise" else getattr(cell, start) + 0.01 * noise
     return cell, canvas, draw(st.floats(0.5, 1.5))
 
