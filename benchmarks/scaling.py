@@ -1,7 +1,8 @@
 """10,000 cells on 1, 8 and 64 workers: a simulation of the planner, fed with costs measured here.
 
 Measured: setting a batch up, capturing its step (on CUDA), an iteration by batch size. Each worker is such
-a device as this runs on. What a cell costs the tracking server is given, from `benchmarks.tracking`.
+a device as this runs on, and, as a what-if, one whose iterations are `--faster` times as fast. What a cell
+costs the tracking server is given, from `benchmarks.tracking`.
 """
 
 import heapq
@@ -10,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.batch import run_batch
 from nst.config import ROOT, Config, from_composed, register
+from nst.files import read_json
 from nst.plan import cut
 from nst.sweep import Job
 
@@ -37,6 +38,10 @@ class Line:
     def fit(cls, sizes: Sequence[int], seconds: Sequence[float]) -> "Line":
         slope, base = np.polyfit(sizes, seconds, 1)
         return cls(max(float(base), 0.0), max(float(slope), 0.0))
+
+    def faster(self, times: float) -> "Line":
+        """The same, `times` as fast."""
+        return Line(self.base / times, self.slope / times)
 
     def __call__(self, size: int) -> float:
         return self.base + self.slope * size
@@ -89,8 +94,6 @@ def measure(optimizer: str, size: int, sizes: Sequence[int], few: int, device: t
 
 def timings_of(job: Job) -> dict[str, float]:
     """The timings in a run's `run.json`."""
-    from nst.files import read_json
-
     timings: dict[str, float] = read_json(job.folder / "run.json")["timings"]
     return timings
 
@@ -158,6 +161,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8], help="batch sizes to measure")
     parser.add_argument("--most", type=int, default=64, help="rows of a batch at most")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument(
+        "--faster", type=float, default=1.0, help="what if iterations were so many times as fast"
+    )
     parser.add_argument("--log-seconds", type=float, default=2.0, help="to log a cell, alone")
     parser.add_argument("--log-rate", type=float, default=0.85, help="cells a second that the server takes")
     options = parser.parse_args()
@@ -171,21 +177,27 @@ def main() -> None:
         lines = [f"{line.base:.3g} + {line.slope:.3g} B" for line in (cost.setup, cost.iteration)]
         measured.add(name, *lines, cost.iteration(8) / cost.iteration(1))
     jobs = ten_thousand(options.size)
-    columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "logging", "idle"]
-    shares = Table(f"{len(jobs):,} cells of {options.size} px: hours, and the workers' time", columns)
-    asked = Table("What the tracking server must take", ["workers", "cells/s", "requests/s", "MB/s"])
-    alone: Any = None
-    for workers in options.workers:
-        outcome = simulate(jobs, workers, options.most, costs, server)
-        alone = alone or outcome.makespan
-        whole = workers * outcome.makespan
-        parts = (outcome.setup, outcome.painting, outcome.logging, outcome.idle)
-        hours = outcome.makespan / 3600
-        told = [f"{part / whole:.1%}" for part in parts]
-        shares.add(workers, outcome.batches, hours, alone / outcome.makespan, *told)
-        rate = len(jobs) / outcome.makespan
-        asked.add(workers, rate, rate * server.requests, rate * server.megabytes)
-    publish("Scaling, simulated", [measured, shares, asked], device, options.out)
+    tables = [measured]
+    for faster in sorted({1.0, options.faster}):
+        sped = {name: replace(cost, iteration=cost.iteration.faster(faster)) for name, cost in costs.items()}
+        title = f"{len(jobs):,} cells of {options.size} px"
+        if faster > 1:
+            title += f", if iterations were {faster:g} times as fast (an assumption, not a measurement)"
+        columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "logging", "idle"]
+        shares = Table(title, [*columns, "cells/s", "requests/s", "MB/s"])
+        alone: float | None = None
+        for workers in options.workers:
+            outcome = simulate(jobs, workers, options.most, sped, server)
+            alone = alone or outcome.makespan
+            whole = workers * outcome.makespan
+            parts = (outcome.setup, outcome.painting, outcome.logging, outcome.idle)
+            told = [f"{part / whole:.1%}" for part in parts]
+            rate = len(jobs) / outcome.makespan
+            asked = (rate, rate * server.requests, rate * server.megabytes)
+            hours = outcome.makespan / 3600
+            shares.add(workers, outcome.batches, hours, alone / outcome.makespan, *told, *asked)
+        tables.append(shares)
+    publish("Scaling, simulated", tables, device, options.out)
 
 
 if __name__ == "__main__":

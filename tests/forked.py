@@ -1,0 +1,70 @@
+"""Commands in processes of their own that need not import torch again: forks of one that has."""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+PRELOADED = ["mlflow", "nst.cli", "nst.job", "nst.gallery", "nst.tracking", "nst.replay", "hydra.main"]
+
+
+def python(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], seconds: float
+) -> tuple[int, str, str]:
+    """What `python ARGUMENTS` in `folder` ends with, says and complains of; a script or `-m` comes first."""
+    CONTEXT.set_forkserver_preload(PRELOADED)
+    mine = dict(os.environ)
+    os.environ |= environment  # how many threads is decided by the imports
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(mine)
+    with tempfile.TemporaryDirectory() as temporary:
+        out, err = Path(temporary, "out"), Path(temporary, "err")
+        process = CONTEXT.Process(target=_python, args=(list(arguments), folder, environment, out, err))
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"{arguments} in {folder}, after {seconds:g} s: {err.read_text()}")
+        return process.exitcode, out.read_text(), err.read_text()
+
+
+def _python(arguments: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
+    """Become that command, as far as it can tell."""
+    for path, number in ((out, 1), (err, 2)):
+        with path.open("w") as file:
+            os.dup2(file.fileno(), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    multiprocessing.process._parent_process = None  # type: ignore[attr-defined]
+    try:
+        if arguments[0] == "-m":
+            sys.argv = ["-m", *arguments[2:]]
+            sys.path[0] = str(folder)
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = list(arguments)
+            sys.path[0] = str(Path(arguments[0]).parent)
+            runpy.run_path(arguments[0], run_name="__main__")
+        code: object = 0
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(code or 0))  # type: ignore[call-overload]
