@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -15,9 +16,23 @@ PRELOADED = ["mlflow", "nst.cli", "nst.job", "nst.gallery", "nst.tracking", "nst
 
 
 def python(
-    arguments: Sequence[str], folder: Path, environment: dict[str, str], seconds: float
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], seconds: float = 300
 ) -> tuple[int, str, str]:
     """What `python ARGUMENTS` in `folder` ends with, says and complains of; a script or `-m` comes first."""
+    with tempfile.TemporaryDirectory() as temporary:
+        out, err = Path(temporary, "out"), Path(temporary, "err")
+        process = start(arguments, folder, environment, out, err)
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"{arguments} in {folder}, after {seconds:g} s: {err.read_text()}")
+        return process.exitcode, out.read_text(), err.read_text()
+
+
+def start(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path
+) -> ForkServerProcess:
+    """Start `python ARGUMENTS` in `folder`, the first of a process group, and go on."""
     CONTEXT.set_forkserver_preload(PRELOADED)
     mine = dict(os.environ)
     os.environ |= environment  # how many threads is decided by the imports
@@ -26,19 +41,14 @@ def python(
     finally:
         os.environ.clear()
         os.environ.update(mine)
-    with tempfile.TemporaryDirectory() as temporary:
-        out, err = Path(temporary, "out"), Path(temporary, "err")
-        process = CONTEXT.Process(target=_python, args=(list(arguments), folder, environment, out, err))
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            raise TimeoutError(f"{arguments} in {folder}, after {seconds:g} s: {err.read_text()}")
-        return process.exitcode, out.read_text(), err.read_text()
+    process = CONTEXT.Process(target=_python, args=(list(arguments), folder, environment, out, err))
+    process.start()
+    return process
 
 
 def _python(arguments: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path) -> None:
     """Become that command, as far as it can tell."""
+    os.setsid()
     for path, number in ((out, 1), (err, 2)):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
@@ -50,6 +60,7 @@ def _python(arguments: list[str], folder: Path, environment: dict[str, str], out
         if arguments[0] == "-m":
             sys.argv = ["-m", *arguments[2:]]
             sys.path[0] = str(folder)
+            sys.modules.pop(arguments[1], None)  # it is run, not imported
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         else:
             sys.argv = list(arguments)

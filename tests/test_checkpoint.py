@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +16,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from forked import start
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -29,7 +28,7 @@ from nst.config import ROOT
 from nst.engine import Engine, save_points
 
 GRID = [
-    *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=400", "save_every=7"),
+    *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=150", "save_every=7"),
     *("tracking=none", "hardware.device=cpu", "hardware.checkpoint=0", "content_layers=conv1_1,conv3_1"),
 ]
 
@@ -267,22 +266,20 @@ def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str,
     known = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     known |= {"OMP_NUM_THREADS": "1"}
     for attempt in range(2):
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), *arguments, f"hydra.sweep.dir=outputs/{attempt}"],
-            cwd=tmp_path,
-            env=known,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        process = start(
+            [str(ROOT / "run.py"), *arguments, f"hydra.sweep.dir=outputs/{attempt}"],
+            *(tmp_path, known, Path(os.devnull), Path(os.devnull)),
         )
         kept = tmp_path / "outputs/.batches"
         before = {path: path.stat().st_mtime_ns for path in kept.glob("*/state.safetensors")}
-        while process.poll() is None:
+        while process.exitcode is None:
             states = list(kept.glob("*/state.safetensors"))
             if states and {path: path.stat().st_mtime_ns for path in states} != before:
                 break
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.exitcode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
         assert record(tmp_path / f"outputs/{attempt}/0")["status"] == "running"
     ended = command(tmp_path, *arguments, "hydra.sweep.dir=outputs/last")
     assert ended.code == 0, ended.err

@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> N
     seen: set[int] = set()
     while running.process.poll() is None:
         seen.update(workers(running))
+        time.sleep(0.05)
     ended = running.ended()
     assert (ended.code, ended.errors) == (0, []), ended.err
     assert len(seen) == 2

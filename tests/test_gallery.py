@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from forked import python
 from PIL import Image
 from rundirs import SEED_LAYERS, make_collection, make_run, make_sweep
+from test_cli import Ended
 
 from nst.errors import NstError
 from nst.film import MOST_FRAMES, WEBP_FRAMES, WEBP_HOLD, WEBP_WIDTH
@@ -381,24 +384,23 @@ def test_rebuild_makes_what_a_sweep_of_sweeps_shows_and_leaves_curves_as_they_ar
 
 
 def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
-    def gallery(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "nst.gallery", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def gallery(*arguments: str) -> Ended:
+        return Ended(*python(["-m", "nst.gallery", *arguments], Path.cwd(), dict(os.environ)))
 
     sweep = make_sweep(tmp_path / "sweep", "one", [["seed=0"]], iterations=1)
     done = gallery(str(sweep))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.err) == (0, "")
     names = ("0/losses.png", "sheet.png", "sheet.mp4", "sheet.webp", "index.html")
-    assert done.stdout.split() == [str(sweep / name) for name in names]
-    assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.stdout.split())
+    assert done.out.split() == [str(sweep / name) for name in names]
+    assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.out.split())
     (sweep / "0/losses.png").unlink()
     (sweep / "0/losses.csv").write_text("nothing")
     broken = (str(tmp_path / "nowhere"),), (str(tmp_path),), (), (str(sweep),), (str(sweep / "sheet.png"),)
     for arguments in broken:
         failed = gallery(*arguments)
-        assert failed.returncode == 2
-        assert failed.stdout == ""
-        assert len(failed.stderr.splitlines()) == 1
+        assert failed.code == 2
+        assert failed.out == ""
+        assert len(failed.err.splitlines()) == 1
 
 
 def test_gallery_needs_neither_hydra_nor_torch_nor_mlflow():

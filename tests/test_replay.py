@@ -3,29 +3,21 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import python
 from PIL import Image
-from test_cli import children, command, record
+from test_cli import Ended, children, command, record
 
 from nst.config import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=12", "hardware.device=cpu"]
 
 
-def replay(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "nst.replay", *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def replay(folder: Path, *arguments: str) -> Ended:
+    return Ended(*python(["-m", "nst.replay", *arguments], folder, {**os.environ, "OMP_NUM_THREADS": "1"}))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +41,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("cell", ["0", "1"])
 def test_a_folder_gives_the_same_pixels(painted: Path, cell: str) -> None:
     done = replay(painted, f"sweep/{cell}", "--into", f"again-{cell}")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "canvas  the same pixels"), done.stderr
+    assert (done.code, done.out.splitlines()[-1]) == (0, "canvas  the same pixels"), done.err
     now, before = painted / f"again-{cell}", painted / "sweep" / cell
     assert (np.asarray(Image.open(now / "canvas.png")) == np.asarray(Image.open(before / "canvas.png"))).all()
     assert record(now)["identity"] == record(before)["identity"]
@@ -59,7 +51,7 @@ def test_a_folder_gives_the_same_pixels(painted: Path, cell: str) -> None:
 def test_a_run_id_gives_the_same_pixels(painted: Path, tmp_path: Path) -> None:
     _, runs = children(painted / "mlflow.db")
     done = replay(tmp_path, runs[1].info.run_id, "--uri", f"sqlite:///{painted}/mlflow.db")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "canvas  the same pixels"), done.stderr
+    assert (done.code, done.out.splitlines()[-1]) == (0, "canvas  the same pixels"), done.err
     [folder] = (tmp_path / "outputs/replays").iterdir()
     assert record(folder)["name"] == "replay of optimizer=lbfgs"
 
@@ -79,7 +71,7 @@ def test_what_cannot_be_replayed_is_one_line(painted: Path, tmp_path: Path) -> N
         (["0" * 32, *store], f"error: {'0' * 32}: no such folder, and no such run in sqlite://"),
     ):
         done = replay(tmp_path, *arguments)
-        assert done.returncode == 2
-        [line] = [line for line in done.stderr.splitlines() if "model.weights=random" not in line]
+        assert done.code == 2
+        [line] = [line for line in done.err.splitlines() if "model.weights=random" not in line]
         assert line.startswith(says)
     assert not (tmp_path / "outputs").exists()

@@ -1,15 +1,16 @@
 """`python -m nst.tracking FOLDER`: whole folders of runs and sweeps, into a store that has lost them."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from forked import python
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from rundirs import make_collection, make_run, make_sweep
+from test_cli import Ended
 
 from nst.gallery import rebuild
 from nst.tracking import configured_store, end_sweep, log_run
@@ -17,9 +18,8 @@ from nst.tracking import configured_store, end_sweep, log_run
 JOBS = [["optimizer=adam", "content_layers=conv1_1"], ["optimizer=lbfgs", "content_layers=conv4_1"]]
 
 
-def tracking(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nst.tracking", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def tracking(*arguments: str | Path) -> Ended:
+    return Ended(*python(["-m", "nst.tracking", *map(str, arguments)], Path.cwd(), dict(os.environ)))
 
 
 def uri_in(folder: Path) -> str:
@@ -84,8 +84,8 @@ def test_a_store_that_was_deleted_is_given_back(tmp_path: Path) -> None:
 
     shutil.rmtree(store)
     done = tracking(outputs)
-    assert (done.returncode, done.stderr) == (0, "")
-    *folders, count, where = done.stdout.splitlines()
+    assert (done.code, done.err) == (0, "")
+    *folders, count, where = done.out.splitlines()
     assert folders == [
         f"{sweep}: 4 logged, 0 there already",
         f"{single}: 1 logged, 0 there already",
@@ -97,7 +97,7 @@ def test_a_store_that_was_deleted_is_given_back(tmp_path: Path) -> None:
     assert everything(store, tmp_path / "after") == before
 
     again = tracking(outputs)
-    assert "0 runs logged, 7 there already" in again.stdout.splitlines()
+    assert "0 runs logged, 7 there already" in again.out.splitlines()
     assert everything(store, tmp_path / "again") == before
 
 
@@ -185,14 +185,14 @@ def test_one_broken_folder_does_not_keep_the_others_out(tmp_path: Path) -> None:
     (outputs / "a/run.json").write_text(json.dumps(record | {"frames": [0, 5, 10, 19]}))
     (outputs / "again").symlink_to(outputs / "b")
     done = tracking(outputs)
-    assert done.returncode == 1
-    assert done.stderr == (f"{outputs}/a/canvas.mp4: 3 frames, where run.json names 4; paint the run again\n")
-    assert "2 runs logged, 0 there already" in done.stdout.splitlines()
+    assert done.code == 1
+    assert done.err == (f"{outputs}/a/canvas.mp4: 3 frames, where run.json names 4; paint the run again\n")
+    assert "2 runs logged, 0 there already" in done.out.splitlines()
 
 
 def test_nothing_to_log_is_one_line(tmp_path: Path) -> None:
     for folder, reason in ((tmp_path / "nowhere", "no such folder"), (tmp_path, "no runs in it")):
         done = tracking(folder)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"{folder}: {reason}; give ")
-        assert done.stderr.count("\n") == 1
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"{folder}: {reason}; give ")
+        assert done.err.count("\n") == 1

@@ -5,14 +5,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked import start
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from test_cli import Ended, children, command, record
@@ -142,23 +141,20 @@ def test_a_sweep_that_is_killed_again_and_again_is_finished_once(tmp_path: Path)
     for kill in range(KILLS):
         # Half of them in one folder, half in a new one each.
         place = tmp_path / "outputs" / ("one" if kill < KILLS / 2 else f"other-{kill}")
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), *arguments, f"hydra.sweep.dir={place}"],
-            cwd=tmp_path,
-            env=known,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        process = start(
+            [str(ROOT / "run.py"), *arguments, f"hydra.sweep.dir={place}"],
+            *(tmp_path, known, Path(os.devnull), Path(os.devnull)),
         )
         # Somewhere in its start, its painting, its logging or its end.
         fewest = len(painted(place)) + chance.randrange(3)
-        while process.poll() is None and not (
+        while process.exitcode is None and not (
             list(place.glob("*/run.json")) and len(painted(place)) >= fewest
         ):
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 1))
-        if process.poll() is None:
+        if process.exitcode is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
         now = painted(place)
         assert {cell: now.get(cell) for cell in began if place.name == "one"} == {
             cell: began[cell] for cell in began if place.name == "one"
