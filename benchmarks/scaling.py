@@ -112,13 +112,16 @@ def ten_thousand(size: int) -> list[Job]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds of the whole, and what the workers did with their time together."""
+    """Seconds of the whole, and of it those of all workers together.
+
+    `idle` is while others still paint, `logging` what is still to be logged when all is painted.
+    """
 
     makespan: float
     setup: float
     painting: float
-    logging: float
     idle: float
+    logging: float
     batches: int
 
 
@@ -127,25 +130,36 @@ def simulate(
 ) -> Outcome:
     """Hand the planner's batches to workers as they become free, the longest first.
 
-    The server takes cells one after the other, each `1 / cells_a_second` after the one before at least.
+    Each logs what it has painted beside what it paints next. The server takes cells in the order in which
+    they come, each `1 / cells_a_second` after the one before at least.
     """
     batches = cut(jobs, workers, lambda configs: most)
     batches.sort(key=lambda batch: -_seconds(batch, costs))
-    free = [0.0] * workers
-    setup = painting = logging = taken_until = 0.0
+    free = [(0.0, worker) for worker in range(workers)]
+    painted = list[tuple[float, int, int]]()
+    setup = painting = 0.0
     for batch in batches:
-        begun = heapq.heappop(free)
+        begun, worker = heapq.heappop(free)
         cost = costs[batch[0].config.optimizer.name.name]
-        setting_up = cost.setup(len(batch))
-        lasting = cost.iteration(len(batch)) * batch[0].config.iterations
-        painted = begun + setting_up + lasting
-        taken_until = max(taken_until, painted) + len(batch) / server.cells_a_second
-        ended = max(painted + len(batch) * server.seconds, taken_until)
-        setup, painting, logging = setup + setting_up, painting + lasting, logging + ended - painted
-        heapq.heappush(free, ended)
-    makespan = max(free)
-    busy = setup + painting + logging
-    return Outcome(makespan, setup, painting, logging, workers * makespan - busy, len(batches))
+        lasting = _seconds(batch, costs)
+        setup, painting = setup + cost.setup(len(batch)), painting + lasting - cost.setup(len(batch))
+        painted.append((begun + lasting, worker, len(batch)))
+        heapq.heappush(free, (begun + lasting, worker))
+    logged, taken = [0.0] * workers, 0.0
+    for ended, worker, cells in sorted(painted):
+        begun = max(ended, logged[worker])
+        taken = max(taken, begun) + cells / server.cells_a_second
+        logged[worker] = max(taken, begun + cells * server.seconds)
+    last = max(free)[0]
+    makespan = max(logged)
+    return Outcome(
+        makespan,
+        setup,
+        painting,
+        workers * last - setup - painting,
+        workers * (makespan - last),
+        len(batches),
+    )
 
 
 def _seconds(batch: Sequence[Job], costs: dict[str, Costs]) -> float:
@@ -183,14 +197,14 @@ def main() -> None:
         title = f"{len(jobs):,} cells of {options.size} px"
         if faster > 1:
             title += f", if iterations were {faster:g} times as fast (an assumption, not a measurement)"
-        columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "logging", "idle"]
+        columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "idle", "logging"]
         shares = Table(title, [*columns, "cells/s", "requests/s", "MB/s"])
         alone: float | None = None
         for workers in options.workers:
             outcome = simulate(jobs, workers, options.most, sped, server)
             alone = alone or outcome.makespan
             whole = workers * outcome.makespan
-            parts = (outcome.setup, outcome.painting, outcome.logging, outcome.idle)
+            parts = (outcome.setup, outcome.painting, outcome.idle, outcome.logging)
             told = [f"{part / whole:.1%}" for part in parts]
             rate = len(jobs) / outcome.makespan
             asked = (rate, rate * server.requests, rate * server.megabytes)

@@ -71,12 +71,11 @@ class Processes:
                             yield lost(unit, f"{worker.obituary()}, {ATTEMPTS} times; see its nst.log")
                         if answer is None and waiting:
                             idle.append(_Worker(worker.device))
+            _end(idle)
         except BaseException:
             _stop(idle, busy)
             raise
         finally:
-            for worker in [*idle, *busy]:
-                worker.pipe.close()  # which ends it
             tidy(every)
 
 
@@ -138,10 +137,14 @@ def _serve(pipe: Connection) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with caught():
-            while (unit := _next(pipe)) is not None:
-                results = unit()
+            unit = None
+            while (following := _next(pipe)) is not None:
+                unit = following
+                results = unit.paint()
                 with suppress(OSError):  # nobody wants them any more
                     pipe.send(results)
+            if unit is not None:
+                unit.wait()
     except Interrupted as stop:
         os._exit(128 + stop.number)
 
@@ -160,6 +163,14 @@ def _follow() -> None:
     assert launcher is not None
     launcher.join()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(idle: Sequence[_Worker]) -> None:
+    """Let workers that have nothing left to paint log what they painted, and end."""
+    for worker in idle:
+        worker.pipe.close()
+    for worker in idle:
+        worker.process.join()
 
 
 def _stop(idle: Sequence[_Worker], busy: Collection[_Worker]) -> None:

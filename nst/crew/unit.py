@@ -47,19 +47,28 @@ class Unit:
 
     def __call__(self) -> list[Result]:
         """Paint and log what of it is not finished yet: a worker may have begun with it and been lost."""
+        results = self.paint()
+        self.wait()
+        return results
+
+    def paint(self) -> list[Result]:
+        """The same, but what was painted is logged while the process goes on with something else."""
         os.chdir(self.here)
         if self.threads:
             torch.set_num_threads(self.threads)
         there = {job.folder: result for job in self.jobs if (result := finished(job, self.made))}
         left = [job for job in self.jobs if job.folder not in there]
-        book = logbook(self.jobs[0].config.tracking)
         if left:
             there |= {result.folder: result for result in paint_what_fits(left, self._reporting)}
-        if book:
+        if book := logbook(self.jobs[0].config.tracking):
             for job in self.jobs:
                 book.log(job.folder)
-            book.wait()
         return [there[job.folder] for job in self.jobs]
+
+    def wait(self) -> None:
+        """Return when all that this process has painted is logged, or given up."""
+        if book := logbook(self.jobs[0].config.tracking):
+            book.wait()
 
     def on(self, device: str) -> "Unit":
         """The same on a device."""
