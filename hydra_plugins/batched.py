@@ -9,7 +9,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
+
+from hydra_plugins.composing import Composer
 
 if TYPE_CHECKING:
     from nst.crew import Crew
@@ -43,8 +45,7 @@ class BatchedLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives a launcher."""
         self.hydra_context, self.config = hydra_context, config
-        # What the sweeper has composed already, by overrides: that is what takes time.
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.compose = Composer(hydra_context.config_loader, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Paint all jobs; each gets its directory, `.hydra`, log, MLflow run and return value."""
@@ -66,15 +67,10 @@ class BatchedLauncher(Launcher):
 
     def _set_up(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
         """Let Hydra make one job's directory and config, and `task` a result of them."""
-        config = self.composed.pop(tuple(overrides), None)  # once: Hydra locks what it has run
-        if config is None:
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
         return run_job(
             hydra_context=self.hydra_context,
             task_function=task,
-            config=config,
+            config=self.compose(overrides, number),
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )

@@ -18,6 +18,7 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.batched import BatchedLauncher
+from hydra_plugins.composing import Composer
 from nst.errors import NstError
 
 GROUP = "experiment"
@@ -83,8 +84,8 @@ class PresetSweeper(Sweeper):
             self.master.hydra.sweep.dir = str(folder)
         grids = self._grids(arguments, [] if folder == named else [at(folder)])
         overrides = [job for grid in grids for job in grid.jobs]
-        composed = [self._compose(job, number) for number, job in enumerate(overrides)]
-        jobs = [job_of(*parts(config)) for config in composed]
+        compose = Composer(self.loader, self.master)
+        jobs = [job_of(*parts(compose(job, number))) for number, job in enumerate(overrides)]
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
         crew = batched.crew if batched else None  # before any folder is made
         if crew:
@@ -107,7 +108,7 @@ class PresetSweeper(Sweeper):
         launcher = self.launcher
         assert launcher is not None
         if batched:
-            batched.composed = {tuple(job): config for job, config in zip(overrides, composed, strict=True)}
+            batched.compose = compose
         step = self.max_batch_size or len(jobs)
         starts = range(0, len(jobs), step)
         try:
@@ -172,12 +173,6 @@ class PresetSweeper(Sweeper):
         said = [f"{key}={value}" for key, value in (params or {}).items()]
         parsed = self.parser.parse_overrides([*said, *arguments])
         return BasicSweeper.split_arguments(parsed, None)[0]
-
-    def _compose(self, overrides: list[str], number: int) -> DictConfig:
-        config = self.loader.load_sweep_config(self.master, overrides)
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-        return config
 
 
 def parts(config: DictConfig) -> tuple[DictConfig, DictConfig, Path]:

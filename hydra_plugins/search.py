@@ -14,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.composing import Composer
 from hydra_plugins.presets import at, parts
 from nst.errors import NstError
 
@@ -141,10 +142,7 @@ class SearchSweeper(Sweeper):
     def _job(self, overrides: list[str]) -> Any:
         from nst.job import job_of
 
-        composed = self.loader.load_sweep_config(self.master, overrides)
-        with open_dict(composed):
-            composed.hydra.job.id = composed.hydra.job.num = 0
-        return job_of(*parts(composed))
+        return job_of(*parts(Composer(self.loader, self.master)(overrides, 0)))
 
     def _overrides(self, search: "Search", fixed: list[str], number: int) -> list[str]:
         params = [f"{key}={value}" for key, value in search.asked[number].items()]

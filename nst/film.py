@@ -1,7 +1,7 @@
 """A contact sheet that moves: its canvases in step by iteration, as a video and for a README."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -9,11 +9,13 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nst.grid import Run, read_run
+from nst.grid import Run
 from nst.lettering import GREY, NOTE, Text, line_height
 from nst.sheet import MARGIN, PAPER, Sheet, canvas, placeholder, resize
 
 MOST_FRAMES = 300
+# A decoder is a process: for more canvases than this the film is kept in so many bytes of memory instead.
+MOST_DECODERS, KEPT = 64, 1 << 30
 
 H264 = {
     "codec": "libx264",
@@ -36,12 +38,14 @@ def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
     """Write the film of a sheet that was laid out with a footer, to both files.
 
     The canvases are in step by iteration, and one that is done holds its final canvas. A film of
-    more than `MOST_FRAMES` is shown in longer steps; the WebP has `WEBP_FRAMES` of these at most,
-    among them the first and the last, and takes as long.
+    more than `MOST_FRAMES` is shown in longer steps, and of very many canvases in longer ones; the WebP
+    has `WEBP_FRAMES` of these at most, among them the first and the last, and takes as long.
     """
-    runs = {(x, y): read_run(folder) for x, y, folder in sheet.cells if folder}
-    painted = {at: run for at, run in runs.items() if run.finished}  # others keep a placeholder
-    times = _timeline([_iterations(run) for run in painted.values()])
+    # Others keep a placeholder.
+    painted = {(x, y): run for x, y, run in sheet.cells if run and run.finished}
+    many = len(painted) > MOST_DECODERS
+    most = min(MOST_FRAMES, KEPT // (len(painted) * 3 * sheet.side**2)) if many else MOST_FRAMES
+    times = _timeline([run.frames for run in painted.values()], max(1, most))
     rates = [run.value("fps") for run in painted.values()]
     fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
 
@@ -54,15 +58,17 @@ def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
         video = imageio_ffmpeg.write_frames(mp4, sheet.size, fps=fps, **H264)
         reels.enter_context(closing(video))
         video.send(None)
-        moving = {
-            at: reels.enter_context(closing(_playback(run, times, sheet.side))) for at, run in painted.items()
-        }
+        moving: dict[tuple[int, int], Iterator[Image.Image]] = {}
+        for at, run in painted.items():
+            moving[at] = played = reels.enter_context(closing(_playback(run, times, sheet.side)))
+            if many:
+                moving[at] = iter(list(played))
         for index, time in enumerate(times):
             page.paste(PAPER, (0, footer, width, height))
             count = f"iteration {time:,} of {times[-1]:,}"
             Text(count, NOTE, GREY, width - MARGIN, footer, "ra").draw(ImageDraw.Draw(page))
-            for at, reel in moving.items():
-                page.paste(next(reel), at)
+            for at, pictures in moving.items():
+                page.paste(next(pictures), at)
             video.send(page.tobytes())
             if index in chosen:
                 small.append(_reduced(page))
@@ -84,17 +90,14 @@ def _reduced(page: Image.Image) -> Image.Image:
     return page.resize((width, round(page.height * width / page.width)), Image.Resampling.LANCZOS)
 
 
-def _iterations(run: Run) -> list[int]:
-    """The iteration of each frame of a run's canvas.mp4."""
-    frames = run.record.get("frames")
-    return [at for at in frames if isinstance(at, int)] if isinstance(frames, list) else []
+def _timeline(frames: list[list[int]], most: int) -> list[int]:
+    """The iterations to show: 0 to the last of any cell, in steps of the cell with the smallest.
 
-
-def _timeline(frames: list[list[int]]) -> list[int]:
-    """The iterations to show: 0 to the last of any cell, in steps of the cell with the smallest."""
+    The steps are longer where these would be more than `most`.
+    """
     last = max((cell[-1] for cell in frames if cell), default=0)
     step = max(1, min((cell[1] - cell[0] for cell in frames if len(cell) > 1), default=1))
-    step *= max(1, math.ceil(last / (step * MOST_FRAMES)))
+    step *= max(1, math.ceil(last / (step * most)))
     return [*range(0, last, step), last]
 
 
@@ -102,7 +105,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
     """For each of `times` the canvas as it was then, `side` pixels; from its last frame on, the
     final canvas.
     """
-    iterations = _iterations(run)
+    iterations = run.frames
     final = canvas(run.folder, side)
     shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
     with closing(_decode(run.folder / "canvas.mp4")) as video:

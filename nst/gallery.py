@@ -19,29 +19,33 @@ from nst.sheet import lay_out
 __all__ = ["Grid", "animated_sheet", "contact_sheet", "grid", "rebuild", "sweeps_in"]
 
 
-def contact_sheet(sweep_dir: Path) -> Path:
+def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     """Write `sheet.png`, the final canvases of a sweep directory as a grid, and return its path.
+
+    Args:
+        sweep_dir: the sweep directory.
+        found: its grid, where that has been read before.
 
     Raises:
         NstError: `sweep_dir` does not exist or has no runs.
     """
     path = sweep_dir / "sheet.png"
-    page = lay_out(grid(sweep_dir)).draw()
+    page = lay_out(found or grid(sweep_dir)).draw()
     with write_whole(path) as temporary:
         page.save(temporary)
     return path
 
 
-def animated_sheet(sweep_dir: Path) -> Path:
+def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     """Write `sheet.mp4`, the same grid with its canvases in step by iteration; return its path.
 
-    Beside it goes `sheet.webp`, the same film as small as a README wants it.
+    Beside it goes `sheet.webp`, the same film as small as a README wants it. As `contact_sheet` else.
 
     Raises:
         NstError: `sweep_dir` does not exist or has no runs.
     """
     path = sweep_dir / "sheet.mp4"
-    sheet = lay_out(grid(sweep_dir), footer=True)
+    sheet = lay_out(found or grid(sweep_dir), footer=True)
     with write_whole(path) as mp4, write_whole(path.with_suffix(".webp")) as webp:
         film(sheet, mp4, webp)
     return path
@@ -62,13 +66,14 @@ def rebuild(folder: Path) -> list[Path]:
     Raises:
         NstError: `folder` does not exist or has no runs.
     """
-    sweeps = sweeps_in(folder)
+    sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
     made: list[Path] = []
     for sweep in [sweep for sweep in sweeps if any(sweep.glob("*/run.json"))] or [folder]:
         made += [losses_png(run) for run in sorted(sweep.iterdir()) if _lacks_curves(run)]
-        made += [contact_sheet(sweep), mp4 := animated_sheet(sweep), mp4.with_suffix(".webp")]
-        made.append(write_page(sweep))
-    return made if sweeps == [folder] else [*made, write_page(folder)]
+        grids[sweep] = found = grid(sweep)
+        made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
+        made.append(write_page(sweep, grids))
+    return made if sweeps == [folder] else [*made, write_page(folder, grids)]
 
 
 def _lacks_curves(run: Path) -> bool:

@@ -102,9 +102,9 @@ class Grid:
     runs: list[list[Run | None]]
 
     @property
-    def cells(self) -> list[list[Path | None]]:
-        """The directories of the runs."""
-        return [[run.folder if run else None for run in row] for row in self.runs]
+    def count(self) -> int:
+        """How many runs there are."""
+        return sum(run is not None for row in self.runs for run in row)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A contact sheet: a grid of canvases as a page, with its labels and the images it is about."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -10,6 +9,9 @@ from nst.grid import Grid, Inputs, Run, read_record
 from nst.lettering import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
+# So many canvases that they would be wider or higher than a film may be are shown smaller, and no more of
+# them than then fit.
+WIDEST, TINIEST = 4096, 36
 MARGIN, GAP, AIR = 40, 12, 8
 ROW_LABEL_WIDTH = 190
 NARROWEST = 620  # a sheet of one cell still has room for its title
@@ -21,15 +23,15 @@ PAPER, PLACEHOLDER = "white", "#ececec"
 class Sheet:
     """Where everything goes: the size of the page, and what lies at which (x, y) of it.
 
-    Cells and images are squares of `side` pixels. A cell is a run directory or None; an image is
-    the file of a content or style image.
+    Cells and images are squares of `side` pixels. A cell is a run or None; an image is the file of a
+    content or style image.
     """
 
     side: int
     size: tuple[int, int] = (0, 0)
     texts: list[Text] = field(default_factory=list)
     images: list[tuple[int, int, Path]] = field(default_factory=list)
-    cells: list[tuple[int, int, Path | None]] = field(default_factory=list)
+    cells: list[tuple[int, int, Run | None]] = field(default_factory=list)
 
     def draw(self) -> Image.Image:
         """The page with the final canvases."""
@@ -39,16 +41,17 @@ class Sheet:
             text.draw(pen)
         for x, y, path in self.images:
             page.paste(_picture(path, self.side) or placeholder("missing", "", self.side), (x, y))
-        for x, y, folder in self.cells:
-            page.paste(canvas(folder, self.side), (x, y))
+        for x, y, run in self.cells:
+            page.paste(canvas(run.folder if run else None, self.side), (x, y))
         return page
 
 
 def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     """Decide where everything on the sheet of a grid goes; `footer` leaves a line free below."""
+    grid = _cut(grid)
     runs = grid.runs
     inputs = Inputs.of(runs)
-    sheet = Sheet(_side(run for row in runs for run in row if run))
+    sheet = Sheet(_side(grid))
     side, step = sheet.side, sheet.side + GAP
     rows, columns = len(grid.row_labels), len(grid.column_labels)
 
@@ -85,8 +88,8 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     bottom = _place_beside(sheet, inputs, runs, top) if beside else 0
     for row, name in enumerate(names):
         _write_beside(sheet, name, labels_end, y)
-        for column, folder in enumerate(grid.cells[row]):
-            sheet.cells.append((left + column * step, y, folder))
+        for column, run in enumerate(runs[row]):
+            sheet.cells.append((left + column * step, y, run))
         y += step
 
     height = max(y - GAP, bottom) + MARGIN + (line_height(NOTE) + GAP if footer else 0)
@@ -144,9 +147,26 @@ def _columns_beside(inputs: Inputs, rows: int) -> int:
     return 1 if inputs.vary == "shared" and inputs.kinds else 0
 
 
-def _side(runs: Iterable[Run]) -> int:
+def _side(grid: Grid) -> int:
+    runs = (run for row in grid.runs for run in row if run)
     sizes = [size for run in runs if isinstance(size := run.value("size"), int)]
-    return min(max([SMALLEST, *sizes]), LARGEST)
+    fits = WIDEST // max(len(grid.row_labels), len(grid.column_labels)) - GAP
+    return min(max([SMALLEST, *sizes]), LARGEST, fits)
+
+
+def _cut(grid: Grid) -> Grid:
+    """As much of a grid as a sheet has room for, and how much that is."""
+    most, rows, columns = WIDEST // (TINIEST + GAP), len(grid.row_labels), len(grid.column_labels)
+    if max(rows, columns) <= most:
+        return grid
+    told = f"rows 1 to {min(rows, most)} of {rows}, columns 1 to {min(columns, most)} of {columns}"
+    return replace(
+        grid,
+        subtitle=f"{told}, all are in index.html · {grid.subtitle}",
+        row_labels=grid.row_labels[:most],
+        column_labels=grid.column_labels[:most],
+        runs=[row[:most] for row in grid.runs[:most]],
+    )
 
 
 def _label(label: str, width: int, most: int) -> Block:

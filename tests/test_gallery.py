@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -18,8 +19,8 @@ from test_cli import Ended
 
 from nst.errors import NstError
 from nst.film import MOST_FRAMES, WEBP_FRAMES, WEBP_HOLD, WEBP_WIDTH
-from nst.gallery import animated_sheet, contact_sheet, grid, rebuild
-from nst.sheet import LARGEST, SMALLEST, Sheet, lay_out, placeholder, resize
+from nst.gallery import Grid, animated_sheet, contact_sheet, grid, rebuild
+from nst.sheet import GAP, LARGEST, SMALLEST, TINIEST, WIDEST, Sheet, lay_out, placeholder, resize
 
 CONTENT_INIT = [
     [f"variant={variant}", f"content_layers={layer}"]
@@ -53,6 +54,10 @@ def squares(sheet: Sheet) -> list[tuple[int, int]]:
     return [(x, y) for x, y, _ in [*sheet.images, *sheet.cells]]
 
 
+def folders(found: Grid) -> list[list[Path | None]]:
+    return [[run.folder if run else None for run in row] for row in found.runs]
+
+
 @pytest.fixture(scope="module")
 def content_init(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweeps") / "content_init"
@@ -68,7 +73,7 @@ def test_grid_has_the_last_varying_override_across_and_the_one_before_it_down(co
     assert (found.row_axis, found.column_axis) == ("variant", "content layer")
     assert found.row_labels == ["adam", "lbfgs", "adam_second_pair"]
     assert found.column_labels == [f"{i} · {layer}" for i, layer in enumerate(SEED_LAYERS)]
-    numbers = [[int(cell.name) for cell in row if cell] for row in found.cells]
+    numbers = [[int(cell.name) for cell in row if cell] for row in folders(found)]
     assert numbers == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
 
 
@@ -118,7 +123,7 @@ def test_a_single_cell_is_labelled_with_the_layers_its_mode_uses(tmp_path, mode,
     found = grid(make_sweep(tmp_path / "sweep", "one", [job]))
     assert (found.column_axis, found.column_labels) == (axis, [label])
     assert (found.row_axis, found.row_labels) == ("", [""])
-    assert found.cells == [[tmp_path / "sweep" / "0"]]
+    assert folders(found) == [[tmp_path / "sweep" / "0"]]
 
 
 def test_rows_are_the_combinations_that_occur_and_a_cell_that_does_not_is_none(tmp_path):
@@ -130,7 +135,7 @@ def test_rows_are_the_combinations_that_occur_and_a_cell_that_does_not_is_none(t
     found = grid(make_sweep(tmp_path / "sweep", "uneven", jobs))
     assert found.row_axis == "optimizer, style weight"
     assert found.row_labels == ["adam · 1e4", "lbfgs · 1e5"]
-    assert found.cells[1] == [None, tmp_path / "sweep" / "2"]
+    assert folders(found)[1] == [None, tmp_path / "sweep" / "2"]
     contact_sheet(tmp_path / "sweep")
 
 
@@ -139,7 +144,7 @@ def test_of_runs_with_the_same_overrides_the_first_finished_one_is_shown(tmp_pat
     for number, status in enumerate(("failed", "finished", "finished")):
         make_run(sweep / str(number), overrides=["seed=3"], status=status)
     make_run(sweep / "3", overrides=["seed=4"])
-    assert grid(sweep).cells == [[sweep / "1", sweep / "3"]]
+    assert folders(grid(sweep)) == [[sweep / "1", sweep / "3"]]
 
 
 def test_a_folder_without_runs_is_an_error_that_names_it(tmp_path, content_init):
@@ -159,8 +164,8 @@ def test_each_canvas_and_image_is_on_the_page_enlarged(content_init):
     page = np.asarray(Image.open(contact_sheet(content_init)))
     sheet = lay_out(grid(content_init))
     assert sheet.side == SMALLEST
-    assert [int(folder.name) for _, _, folder in sheet.cells if folder] == list(range(15))
-    files = [(x, y, folder / "canvas.png") for x, y, folder in sheet.cells if folder]
+    assert [int(run.folder.name) for _, _, run in sheet.cells if run] == list(range(15))
+    files = [(x, y, run.folder / "canvas.png") for x, y, run in sheet.cells if run]
     for x, y, path in [*files, *sheet.images]:
         shown = np.asarray(resize(Image.open(path), SMALLEST))
         np.testing.assert_array_equal(block(page, x, y, SMALLEST), shown)
@@ -219,7 +224,7 @@ def test_what_was_not_painted_is_grey_and_says_why(tmp_path):
     }
     page = np.asarray(Image.open(contact_sheet(sweep)))
     sheet = lay_out(grid(sweep))
-    at = {int(folder.name): (x, y) for x, y, folder in sheet.cells if folder}
+    at = {int(run.folder.name): (x, y) for x, y, run in sheet.cells if run}
     for number, (word, reason) in why.items():
         tile = np.asarray(placeholder(word, reason, SMALLEST))
         assert len(np.unique(tile)) > 10  # it has writing on it
@@ -254,8 +259,8 @@ def test_film_has_a_frame_for_each_of_the_canvases_and_ends_with_the_final_ones(
     frames = frames_of(animated_sheet(content_init))
     assert len(frames) == len([0, 10, 19])
     assert frames[0].shape == (sheet.size[1], sheet.size[0], 3)
-    for x, y, folder in sheet.cells:
-        shown = np.asarray(resize(Image.open(folder / "canvas.png"), sheet.side))
+    for x, y, run in sheet.cells:
+        shown = np.asarray(resize(Image.open(run.folder / "canvas.png"), sheet.side))
         difference = np.abs(block(frames[-1], x, y, sheet.side) - shown)
         assert difference.mean() < 6  # H.264's loss
         earlier = np.abs(block(frames[0], x, y, sheet.side) - shown)
@@ -273,7 +278,7 @@ def test_cells_are_in_step_by_iteration_and_hold_when_done(tmp_path):
         imageio.mimwrite(run / "canvas.mp4", levels, fps=2, codec="libx264")
         Image.fromarray(levels[-1]).save(run / "canvas.png")
     sheet = lay_out(grid(sweep), footer=True)
-    (first, second) = [(x, y) for x, y, folder in sheet.cells if folder]
+    (first, second) = [(x, y) for x, y, run in sheet.cells if run]
     film = animated_sheet(sweep)
     frames = frames_of(film)
     assert imageio.get_reader(film).get_meta_data()["fps"] == 2
@@ -292,8 +297,8 @@ def test_a_long_film_is_shown_in_longer_steps_and_ends_with_the_last(tmp_path):
     )
     frames = frames_of(animated_sheet(sweep))
     assert MOST_FRAMES / 2 < len(frames) <= MOST_FRAMES + 1
-    x, y, folder = lay_out(grid(sweep)).cells[0]
-    shown = np.asarray(resize(Image.open(folder / "canvas.png"), SMALLEST))
+    x, y, run = lay_out(grid(sweep)).cells[0]
+    shown = np.asarray(resize(Image.open(run.folder / "canvas.png"), SMALLEST))
     assert np.abs(block(frames[-1], x, y, SMALLEST) - shown).mean() < 6
 
 
@@ -309,11 +314,43 @@ def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
     (tmp_path / "1/canvas.mp4").write_bytes(b"not a film")
     sheet = lay_out(grid(tmp_path), footer=True)
     frames = frames_of(animated_sheet(tmp_path))
-    x, y, folder = sheet.cells[1]
+    x, y, run = sheet.cells[1]
     grey = np.asarray(placeholder("missing", "1/canvas.mp4", sheet.side))
-    final = np.asarray(resize(Image.open(folder / "canvas.png"), sheet.side))
+    final = np.asarray(resize(Image.open(run.folder / "canvas.png"), sheet.side))
     for frame, shown in zip(frames, (grey, grey, final), strict=True):
         assert np.abs(block(frame, x, y, sheet.side) - shown).mean() < 6
+
+
+def test_more_canvases_than_can_be_decoded_at_once_are_the_same_film(tmp_path, monkeypatch):
+    sweep = make_sweep(tmp_path / "sweep", "many", [[f"seed={n}"] for n in range(3)], iterations=40)
+    expected = frames_of(animated_sheet(sweep))
+    monkeypatch.setattr("nst.film.MOST_DECODERS", 2)
+    np.testing.assert_array_equal(frames_of(animated_sheet(sweep)), expected)
+    monkeypatch.setattr("nst.film.KEPT", 2 * 3 * 3 * SMALLEST**2)  # memory for two frames
+    fewer = frames_of(animated_sheet(sweep))
+    assert len(expected) == len([0, 10, 20, 30, 39])
+    for frame, same in zip(fewer, expected[::2], strict=True):
+        assert np.abs(frame.astype(float) - same).mean() < 3
+
+
+def test_very_many_canvases_are_shown_smaller_and_then_cut(tmp_path):
+    runs = [[make_run(tmp_path / "0", overrides=["seed=0"], iterations=1)]]
+    found = grid(runs[0][0].parent)
+    for rows, columns, side, shown in (
+        (3, 10, SMALLEST, (3, 10)),
+        (40, 10, WIDEST // 40 - GAP, (40, 10)),
+        (2, 1000, TINIEST, (2, WIDEST // (TINIEST + GAP))),
+    ):
+        cells = [[found.runs[0][0]] * columns for _ in range(rows)]
+        large = replace(
+            found, runs=cells, row_labels=["r"] * rows, column_labels=[f"c{n}" for n in range(columns)]
+        )
+        sheet = lay_out(large, footer=True)
+        assert sheet.side >= side
+        assert len(sheet.cells) == shown[0] * shown[1]
+        assert max(sheet.size) < 1.2 * WIDEST
+        written = " ".join(text.line for text in sheet.texts).replace("\u00a0", " ")
+        assert ("columns 1 to 85 of 1000" in written) == (columns == 1000)
 
 
 # The film for a README.

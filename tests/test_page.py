@@ -175,6 +175,26 @@ def test_moments_are_dense_at_the_start_and_few() -> None:
 
 
 @in_browser
+def test_a_page_of_very_many_canvases_leaves_their_films_to_the_sheet(
+    open_page: Open, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sweep, tmp_path / "sweep")
+    monkeypatch.setattr("nst.page.MOST_FILMS", 5)
+    monkeypatch.setattr("nst.page.film.MOST_FILMS", 5)
+    monkeypatch.setattr("nst.page.pictures.SIDES", ((5, 512), (6, 16)))
+    page = open_page(write_page(tmp_path / "sweep"))
+    assert levels(page) == pytest.approx([_level(number, 100) for number in range(6)], abs=4)
+    sides = page.locator("button.canvas img").evaluate_all("all => all.map(one => one.naturalWidth)")
+    assert sides == [16] * 6
+    for button in page.locator(".play").all():
+        expect(button).to_be_disabled()
+    expect(page.get_by_text("films of more than 5 canvases would make this page too large")).to_be_visible()
+    page.locator("button.canvas").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.locator(".chart .curve")).to_have_count(6)
+
+
+@in_browser
 def test_cells_of_different_lengths_hold_their_last(open_page: Open, tmp_path: Path) -> None:
     for number, (iterations, every) in enumerate(((21, 5), (61, 10))):
         run = make_run(tmp_path / str(number), overrides=[f"iterations={iterations}", f"save_every={every}"])

@@ -1,10 +1,25 @@
 """Sweeps of presets: what they expand to, where it goes, and what is painted once."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
+from composing import register
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf, open_dict
 from test_cli import Ended, command, record
+
+from hydra_plugins.composing import Composer
+from nst.config import ROOT
+
+register()
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
 
@@ -105,3 +120,64 @@ def test_another_launcher_paints_presets_too(tmp_path: Path) -> None:
     for name in ("visualize_both", "visualize_style_all"):
         assert [record(run)["status"] for run in cells(folder / name)] == ["finished"]
         assert (folder / name / "sheet.png").is_file()
+
+
+KEYS = {
+    "optimizer": ("adam", "lbfgs"),
+    "content_layers": ("conv2_1", "[conv1_1,conv3_1]", "none"),
+    "experiment": ("readme/noise_adam", "quickstart"),
+    "variant": ("adam_cat_mosaic",),
+    "seed": ("3", "0"),
+    "weights.style": ("1e3", "7"),
+    "weights.style_layers": ("[1,2,3,4,5]",),
+    "images.content": ("'a=b, c.png'", "${images.style}"),
+    "hydra.sweep.subdir": ("'7'",),
+    "hydra.sweep.dir": ("'a b'",),
+    "hydra.job.name": ("mine",),
+    "+more": ("1",),
+    "hardware.max_batch": ("4", "auto"),
+}
+
+
+@given(
+    st.lists(
+        st.sampled_from([f"{key}={value}" for key, values in KEYS.items() for value in values]),
+        max_size=5,
+        unique_by=lambda override: override.partition("=")[0],
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_a_job_is_composed_as_hydra_does(overrides: list[str]) -> None:
+    loader, master, compose = composer()
+    expected = loader.load_sweep_config(master, list(overrides))
+    with open_dict(expected):
+        expected.hydra.job.id = expected.hydra.job.num = 5
+    for _ in range(2):  # the second time from what was known
+        found = compose(overrides, 5)
+        assert found == expected
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+
+
+@cache
+def composer() -> tuple[ConfigLoader, DictConfig, Composer]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", ["hydra.sweep.dir=sweep"], RunMode.MULTIRUN)
+        assert master.hydra.run.dir  # what time it is counts for all jobs of a sweep
+        return loader, master, Composer(loader, master)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["seed=none", "weights.nope=1", "~weights.tv", "optimizer=sgd", "size={a:1}"]
+)
+def test_what_cannot_be_composed_is_hydras_to_say(wrong: str) -> None:
+    loader, master, compose = composer()
+    said = []
+    for attempt in (
+        lambda: compose(["seed=1", wrong], 5),
+        lambda: loader.load_sweep_config(master, ["seed=1", wrong]),
+    ):
+        with pytest.raises(HydraException) as caught:
+            attempt()
+        said.append(str(caught.value))
+    assert said[0] == said[1]

@@ -8,6 +8,7 @@ script shows. The security policy admits that script and style by their hashes, 
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -15,9 +16,9 @@ from xml.etree.ElementTree import Element
 
 from nst.errors import NstError
 from nst.files import read_json, write_whole
-from nst.grid import grid
+from nst.grid import Grid, grid
 from nst.page.cell import RESULTS, SCORES, TERMS, mlflow
-from nst.page.film import Films
+from nst.page.film import MOST_FILMS, Films
 from nst.page.markup import element, render
 from nst.page.pictures import Pictures
 from nst.page.section import Section, code, reproduce, started
@@ -27,21 +28,29 @@ __all__ = ["write_page"]
 PARTS = Path(__file__).parent
 
 
-def write_page(sweep_dir: Path) -> Path:
+def write_page(sweep_dir: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
     """Write `index.html` of a sweep, or of a sweep of sweeps with all its grids; return its path.
 
     A grid that has not begun says so.
+
+    Args:
+        sweep_dir: the sweep directory.
+        grids: those that have been read before.
 
     Raises:
         NstError: `sweep_dir` does not exist, or has neither runs nor grids.
     """
     sweep = read_json(sweep_dir / "sweep.json")
     names = sweep.get("grids")
+    known = grids or {}
     if isinstance(names, list):
-        page = _collection(sweep_dir, [str(name) for name in names])
+        folders = {str(name): sweep_dir / str(name) for name in names}
+        found = {name: known.get(folder) or _begun(folder) for name, folder in folders.items()}
+        page = _collection(sweep_dir, found)
     else:
-        pictures = Pictures()
-        section = Section(sweep_dir, grid(sweep_dir), 0, 0, pictures)
+        only = known.get(sweep_dir) or grid(sweep_dir)
+        pictures = Pictures(only.count)
+        section = Section(sweep_dir, only, 0, 0, pictures)
         page = _page(section.heading[0], [section.html(level=1)], [section], pictures)
     path = sweep_dir / "index.html"
     with write_whole(path) as temporary:
@@ -50,15 +59,21 @@ def write_page(sweep_dir: Path) -> Path:
     return path
 
 
-def _collection(folder: Path, names: list[str]) -> str:
+def _begun(folder: Path) -> Grid | None:
+    """The grid of a sweep; None if it has not begun."""
+    try:
+        return grid(folder)
+    except NstError:
+        return None
+
+
+def _collection(folder: Path, grids: Mapping[str, Grid | None]) -> str:
     sections: list[Section] = []
-    pictures = Pictures()
+    pictures = Pictures(sum(found.count for found in grids.values() if found))
     parts: list[Element] = []
     contents: list[Element] = []
-    for index, name in enumerate(names):
-        try:
-            found = grid(folder / name)
-        except NstError:
+    for index, (name, found) in enumerate(grids.items()):
+        if found is None:
             parts.append(_nothing_yet(index, name))
             contents.append(_entry(index, name, "nothing yet"))
             continue
@@ -77,7 +92,7 @@ def _collection(folder: Path, names: list[str]) -> str:
             element("h1", title),
             element(
                 "p",
-                f"{len(names)} grids, {canvases} canvases{started(folder)}",
+                f"{len(grids)} grids, {canvases} canvases{started(folder)}",
                 class_="facts",
             ),
         ),
@@ -108,6 +123,9 @@ def _page(title: str, parts: list[Element], sections: list[Section], pictures: P
         element("p", element("strong", RESULTS[key][0]), f": {RESULTS[key][1]}", class_="note")
         for key in scores
     ]
+    if sum(len(section.cells) for section in sections) > MOST_FILMS:
+        told = f"The films of more than {MOST_FILMS} canvases would make this page too large: see sheet.mp4."
+        notes.append(element("p", told, class_="note"))
     if commands:
         notes.append(element("p", "The MLflow runs are in a database; this serves it:", class_="note"))
     if notes:
@@ -132,7 +150,7 @@ def _page(title: str, parts: list[Element], sections: list[Section], pictures: P
 
 def _data(sections: list[Section]) -> dict[str, Any]:
     """What the script reads: the moments, the films and the curves of the cells, what to say of them."""
-    films = Films(cell.run for section in sections for cell in section.cells.values() if cell.canvas)
+    films = Films([cell.run for section in sections for cell in section.cells.values() if cell.canvas])
     reels: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
     cells = []
     for section in sections:

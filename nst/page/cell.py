@@ -15,7 +15,6 @@ from nst.page.pictures import SMALL, Pictures
 from nst.store import Store
 from nst.tracking import run_url
 
-LARGEST = 512  # pixels a side of a final canvas; a larger one is reduced
 CURVE_POINTS = 150
 SCORES = ("lpips_content", "style_distance")
 TERMS = ("total", "content", "style", "tv")
@@ -62,7 +61,7 @@ class Cell:
     def canvas(self) -> str | None:
         """The address of the final canvas, or of the last finite one; None if it has none."""
         shown = self.run.record.get("status") in ("finished", "diverged")
-        return self.pictures.read(self.run.folder / "canvas.png", LARGEST) if shown else None
+        return self.pictures.read(self.run.folder / "canvas.png", self.pictures.side) if shown else None
 
     @cached_property
     def state(self) -> tuple[str, str]:

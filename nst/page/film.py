@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from nst.grid import Run
 from nst.page.pictures import webp
 
+MOST_FILMS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
 FRAME_SIDE = 160  # pixels
 FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
@@ -37,10 +38,13 @@ class Film:
 
 
 class Films:
-    """Films at the moments `times`; a video that several runs share is decoded once."""
+    """Films at the moments `times`; a video that several runs share is decoded once.
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        moments = {moment for run in runs for moment in run.frames}
+    There are no moments, and no films, where there are more than `MOST_FILMS` runs.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        moments = {moment for run in runs if len(runs) <= MOST_FILMS for moment in run.frames}
         self.times = spread(sorted(moments), MOST_FRAMES)
         self._known: dict[str, Film] = {}
 

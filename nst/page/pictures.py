@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -12,12 +13,19 @@ from PIL import Image
 from nst.page.markup import element
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
+# Pixels a side of a canvas at most, by how many canvases there are: a page of thousands is still one file.
+SIDES = ((400, 512), (2000, 160), (math.inf, SMALL))
 
 
 class Pictures:
-    """The pictures of a page, each in it once however often it is shown or named."""
+    """The pictures of a page, each in it once however often it is shown or named.
 
-    def __init__(self) -> None:
+    Args:
+        canvases: how many canvases the page has; the more, the smaller it keeps them.
+    """
+
+    def __init__(self, canvases: int) -> None:
+        self.side = next(side for most, side in SIDES if canvases <= most)
         self._read: dict[tuple[str, int], str | None] = {}
         self._ids: dict[str, str] = {}
         self._shown: set[str] = set()
