@@ -10,6 +10,10 @@ from nst.errors import NstError
 from nst.optimizers.lbfgs import HISTORY
 from nst.vgg import activation_bytes, flops
 
+# Rows of a batch at most, unless a number is given: the film of each is written by a process of its own,
+# and many systems let a program open 1024 files, of which a process takes three.
+MOST_FILMS = 128
+
 
 def device_of(config: Config) -> torch.device:
     """Where to paint; raises NstError where there is no such device."""
@@ -33,6 +37,8 @@ def device_name(device: torch.device) -> str:
 def most_rows(configs: Sequence[Config]) -> int:
     """How many rows a batch of such cells may have: `hardware.max_batch`, or what fits in memory.
 
+    What fits is at most `MOST_FILMS`.
+
     Raises:
         NstError: not even one fits.
     """
@@ -47,7 +53,7 @@ def most_rows(configs: Sequence[Config]) -> int:
             f"optimizer={config.optimizer.name.name}, and {free / 2**30:.1f} GiB are free on {device}; "
             "give a smaller size"
         )
-    fitting = max(1, int(0.8 * free / row))  # the estimate leaves out what the libraries take
+    fitting = min(max(1, int(0.8 * free / row)), MOST_FILMS)  # the estimate leaves out what libraries take
     wanted = config.hardware.max_batch
     return fitting if wanted == "auto" else int(wanted)
 

@@ -1,5 +1,6 @@
 """Images in and out: read and resize, write, initial canvases, videos."""
 
+import errno
 import stat
 import subprocess
 import warnings
@@ -170,10 +171,10 @@ class Video:
                     stderr=self._complaints,
                 )
         except (OSError, RuntimeError) as error:
-            raise NstError(
-                f"{self._path}: cannot start ffmpeg to write it ({error}); "
-                "install ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
-            ) from error
+            way_out = "install ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+                way_out = "give a smaller hardware.max_batch, or raise the limit (ulimit -n, ulimit -u)"
+            raise NstError(f"{self._path}: cannot start ffmpeg to write it ({error}); {way_out}") from error
 
     def _died(self) -> NstError:
         self._complaints.seek(0)

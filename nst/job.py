@@ -118,13 +118,19 @@ def named_by_what_varies(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         sweeps.setdefault(job.folder.parent, []).append(job)
 
+    everywhere = _common(jobs)
+    common = {sweep: _common(cells) if len(cells) > 1 else everywhere for sweep, cells in sweeps.items()}
+
     def named(job: Job) -> Job:
-        cells = sweeps[job.folder.parent]
-        common = set.intersection(*(set(other.overrides) for other in (cells if len(cells) > 1 else jobs)))
-        telling = tuple(part for part in job.overrides if part not in common)
+        telling = tuple(part for part in job.overrides if part not in common[job.folder.parent])
         return replace(job, overrides=telling or job.overrides)
 
     return [named(job) for job in jobs]
+
+
+def _common(jobs: Sequence[Job]) -> set[str]:
+    """The overrides that all have."""
+    return set.intersection(*(set(job.overrides) for job in jobs))
 
 
 def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Result]:

@@ -33,6 +33,7 @@ console = Console(stderr=True)
 MOST_BARS = 16  # more would not fit a screen: then one bar for the batch
 SECONDS_A_LINE = 10.0
 MOST_LINES = 4  # at a time
+MOST_ROWS = 100
 
 
 class ConsoleHandler(logging.Handler):
@@ -238,11 +239,16 @@ def _range(losses: Sequence[float] | None) -> str:
 
 
 def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -> None:
-    """A table of what was painted, and `where` to look at it, a line each."""
+    """A table of what was painted, and `where` to look at it, a line each.
+
+    Of more cells than a person would read through, it has those that are not finished.
+    """
     table = Table(box=None, header_style="bold", title_justify="left")
     for heading, justify in (("cell", "right"), ("", "left"), ("loss", "right"), ("", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row, result in enumerate(results):
+        if len(results) > MOST_ROWS and result.error is None:
+            continue
         status = Text("finished", "green")
         if result.taken_from is not None:
             status = Text(f"taken from {_short(result.taken_from)}", "cyan")
@@ -250,7 +256,8 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
             status = Text(f"{result.status}: {result.error}", "red")
         loss = f"{result.loss:.5g}" if result.error is None else ""
         table.add_row(str(row), Text(result.name), loss, status)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     finished = sum(result.error is None for result in results)
     taken = sum(result.taken_from is not None for result in results)
     told = f", {taken} of them taken from where they were painted" if taken else ""

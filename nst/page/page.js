@@ -50,7 +50,7 @@ function paint(place, cell) {
 function show(moment) {
   position = moment;
   slider.value = moment;
-  const text = `iteration ${grouped(times[moment] ?? 0)} of ${grouped(last)}`;
+  const text = times.length ? `iteration ${grouped(times[moment])} of ${grouped(last)}` : "no films";
   slider.setAttribute("aria-valuetext", text);
   $("moment").textContent = text;
   for (const index of inView) paint(buttons[index], cells[index]);
