@@ -41,7 +41,7 @@ SIGNALS = {
     "SIGINT": (signal.SIGINT,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
-SHARE = 0.6  # of the time of an undisturbed sweep that one that is killed gets at most
+SHARE = 0.35  # of the time of an undisturbed sweep that one that is killed gets at most
 
 MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
 
