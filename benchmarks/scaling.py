@@ -1,13 +1,17 @@
 """10,000 cells on 1, 8 and 64 workers: a simulation of the planner, fed with costs measured here.
 
-Measured: setting a batch up, capturing its step (on CUDA), an iteration by batch size. Each worker is such
-a device as this runs on, and, as a what-if, one whose iterations are `--faster` times as fast. What a cell
-costs the tracking server is given, from `benchmarks.tracking`.
+Measured: setting a batch up, capturing its step (on CUDA), an iteration by batch size, and what the launcher
+does alone for each cell: planning it before anything is painted, its place in sheet and page afterwards.
+Each worker is such a device as this runs on, and, as a what-if, one whose iterations are `--faster` times as
+fast. What a cell costs the tracking server is given, from `benchmarks.tracking`.
 """
 
 import heapq
 import itertools
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from benchmarks.common import Table, arguments, device_of, publish
 from nst.batch import run_batch
 from nst.config import ROOT, Config, from_composed, register
 from nst.files import read_json
+from nst.gallery import rebuild
 from nst.plan import cut
 from nst.sweep import Job
 
@@ -98,6 +103,32 @@ def timings_of(job: Job) -> dict[str, float]:
     return timings
 
 
+def launching(few: int, many: int) -> tuple[float, float]:
+    """Seconds a cell that the launcher plans, and that it draws, by sweeps of so many cells."""
+    arguments = ["model=vgg16", "model.weights=random", "size=16", "iterations=1", "tracking=none"]
+    arguments += ["hardware.device=cpu", "optimizer=adam", "hydra.sweep.dir=sweep"]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def seconds(cells: int, *more: str) -> float:
+            command = [
+                sys.executable,
+                str(ROOT / "run.py"),
+                "-m",
+                f"seed=range(0,{cells})",
+                *arguments,
+                *more,
+            ]
+            began = time.perf_counter()
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            return time.perf_counter() - began
+
+        planning = (seconds(many, "plan=true") - seconds(few, "plan=true")) / (many - few)
+        seconds(many)
+        began = time.perf_counter()
+        rebuild(Path(folder, "sweep"))
+        return planning, (time.perf_counter() - began) / many
+
+
 def ten_thousand(size: int) -> list[Job]:
     """Layers x optimizers x style weights x seeds."""
     jobs: list[Job] = []
@@ -114,10 +145,12 @@ def ten_thousand(size: int) -> list[Job]:
 class Outcome:
     """Seconds of the whole, and of it those of all workers together.
 
-    `idle` is while others still paint, `logging` what is still to be logged when all is painted.
+    `launching` is while there is nothing to paint yet, and when all is drawn; `idle` while others still
+    paint; `logging` while the rest is logged when all is painted.
     """
 
     makespan: float
+    launching: float
     setup: float
     painting: float
     idle: float
@@ -126,7 +159,12 @@ class Outcome:
 
 
 def simulate(
-    jobs: Sequence[Job], workers: int, most: int, costs: dict[str, Costs], server: Server
+    jobs: Sequence[Job],
+    workers: int,
+    most: int,
+    costs: dict[str, Costs],
+    server: Server,
+    launching: float,
 ) -> Outcome:
     """Hand the planner's batches to workers as they become free, the longest first.
 
@@ -151,13 +189,14 @@ def simulate(
         taken = max(taken, begun) + cells / server.cells_a_second
         logged[worker] = max(taken, begun + cells * server.seconds)
     last = max(free)[0]
-    makespan = max(logged)
+    ended, alone = max(logged), launching * len(jobs)
     return Outcome(
-        makespan,
+        ended + alone,
+        workers * alone,
         setup,
         painting,
         workers * last - setup - painting,
-        workers * (makespan - last),
+        workers * (ended - last),
         len(batches),
     )
 
@@ -186,30 +225,43 @@ def main() -> None:
         name: measure(name, options.size, options.rows, options.iterations, device) for name in OPTIMIZERS
     }
     server = Server(options.log_seconds, options.log_rate, requests=57, megabytes=2.153)
+    planning, drawing = launching(20, 220)
+    alone = Table("The launcher alone, measured", ["planning, ms a cell", "drawing, ms a cell"])
+    alone.add(1000 * planning, 1000 * drawing)
     measured = Table("Measured, seconds", ["optimizer", "set-up", "iteration", "iteration of 8 / of 1"])
     for name, cost in costs.items():
         lines = [f"{line.base:.3g} + {line.slope:.3g} B" for line in (cost.setup, cost.iteration)]
         measured.add(name, *lines, cost.iteration(8) / cost.iteration(1))
     jobs = ten_thousand(options.size)
-    tables = [measured]
+    tables = [measured, alone]
     for faster in sorted({1.0, options.faster}):
         sped = {name: replace(cost, iteration=cost.iteration.faster(faster)) for name, cost in costs.items()}
         title = f"{len(jobs):,} cells of {options.size} px"
         if faster > 1:
             title += f", if iterations were {faster:g} times as fast (an assumption, not a measurement)"
-        columns = ["workers", "batches", "hours", "speed-up", "set-up", "painting", "idle", "logging"]
+        columns = [
+            "workers",
+            "batches",
+            "hours",
+            "speed-up",
+            "launching",
+            "set-up",
+            "painting",
+            "idle",
+            "logging",
+        ]
         shares = Table(title, [*columns, "cells/s", "requests/s", "MB/s"])
-        alone: float | None = None
+        first: float | None = None
         for workers in options.workers:
-            outcome = simulate(jobs, workers, options.most, sped, server)
-            alone = alone or outcome.makespan
+            outcome = simulate(jobs, workers, options.most, sped, server, planning + drawing)
+            first = first or outcome.makespan
             whole = workers * outcome.makespan
-            parts = (outcome.setup, outcome.painting, outcome.idle, outcome.logging)
+            parts = (outcome.launching, outcome.setup, outcome.painting, outcome.idle, outcome.logging)
             told = [f"{part / whole:.1%}" for part in parts]
             rate = len(jobs) / outcome.makespan
             asked = (rate, rate * server.requests, rate * server.megabytes)
             hours = outcome.makespan / 3600
-            shares.add(workers, outcome.batches, hours, alone / outcome.makespan, *told, *asked)
+            shares.add(workers, outcome.batches, hours, first / outcome.makespan, *told, *asked)
         tables.append(shares)
     publish("Scaling, simulated", tables, device, options.out)
 

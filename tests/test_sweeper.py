@@ -24,6 +24,9 @@ register()
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
 
 
+README = (ROOT / "README.md").read_text()
+
+
 def sweep(folder: Path, *arguments: str) -> Ended:
     return command(folder, "-m", *SMALL, "tracking=none", "hydra.sweep.dir=outputs/sweep", *arguments)
 
@@ -89,6 +92,36 @@ def test_a_glob_takes_what_it_matches_in_the_order_of_the_presets(tmp_path: Path
         *("visualize_style", "visualize_style_groups", "visualize_style_all", "visualize_style_patience"),
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_whole_readme_is_twelve_sheets_and_one_page_and_painted_once(tmp_path: Path) -> None:
+    small = ["size=32", "iterations=4", "model=vgg16", "model.weights=random", "hardware.device=cpu"]
+    whole = ["-m", "experiment=glob(readme/*)", *small, "tracking=none"]
+    planned = command(tmp_path, *whole, "plan=true")
+    assert (planned.code, planned.errors) == (0, []), planned.err
+    told = "61 cells: 0 painted before, 5 the same as another, 56 to paint in "
+    assert any(line.startswith(told) for line in planned.out.splitlines())
+    assert list(tmp_path.iterdir()) == []
+    ended = command(tmp_path, *whole, "hydra.sweep.dir=outputs/first")
+    assert (ended.code, ended.errors) == (0, []), ended.err
+    first = tmp_path / "outputs/first"
+    order = [line.split("`")[1] for line in README.splitlines() if line.startswith("| `readme/")]
+    assert described(first)["grids"] == order
+    assert len(order) == 12
+    assert sum(len(cells(first / name)) for name in order) == 61
+    shown = {"sheet.png", "sheet.mp4", "sheet.webp", "index.html"}
+    for name in order:
+        assert shown <= {path.name for path in (first / name).iterdir()}
+    page = (first / "index.html").read_text()
+    assert page.count('<section id="grid-') == 12
+    assert page.count("data-cell=") >= 61
+    again = command(tmp_path, *whole, "hydra.sweep.dir=outputs/second")
+    assert (again.code, again.errors) == (0, []), again.err
+    assert "61 of 61 cells were painted before, " in again.err
+    assert "nothing is left to paint" in again.err
+    assert (tmp_path / "outputs/second/readme/visualize_both/0/canvas.png").samefile(
+        first / "readme/visualize_both/0/canvas.png"
+    )
 
 
 def test_a_glob_that_matches_nothing_is_refused(tmp_path: Path) -> None:
