@@ -19,12 +19,14 @@ from typing import Any
 
 import hydra
 import imageio.v2 as imageio
+import mlflow.tracking  # as all that is imported here, before the processes that are killed are forked
 import numpy as np
 from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.cli import guarded, past_hydra
 from nst.config import ROOT, register
+from nst.gallery import rebuild
 from nst.interrupt import install
 from nst.job import paint
 
@@ -41,7 +43,9 @@ SIGNALS = {
     "SIGINT": (signal.SIGINT,),
     "SIGINT twice": (signal.SIGINT, signal.SIGINT),
 }
-SHARE = 0.35  # of the time of an undisturbed sweep that one that is killed gets at most
+# Of the time of an undisturbed sweep, what the first attempt at one gets at most, and each further one of
+# what the one before got: so that kills fall everywhere, and it ends.
+SHARE, MORE = 0.35, 1.15
 
 MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
 
@@ -115,8 +119,6 @@ def broken(sweep: Path) -> list[str]:
 
 def compare(sweep: Path, pure: Path, database: Path) -> list[str]:
     """What is wrong with a sweep that came to its end."""
-    from mlflow.tracking import MlflowClient
-
     wrong = []
     for cell in map(str, range(CELLS)):
         mine, theirs = (np.asarray(Image.open(folder / cell / "canvas.png")) for folder in (sweep, pure))
@@ -125,12 +127,13 @@ def compare(sweep: Path, pure: Path, database: Path) -> list[str]:
         rows = (sweep / cell / "losses.csv").read_text().splitlines()
         if len(rows) != ITERATIONS + 1:
             wrong.append(f"cell {cell}: {len(rows) - 1} rows of losses")
-    runs = MlflowClient(f"sqlite:///{database}").search_runs(["1"])
+    runs = mlflow.tracking.MlflowClient(f"sqlite:///{database}").search_runs(["1"])
     if len(runs) != CELLS + 1 or {entry.info.status for entry in runs} != {"FINISHED"}:
         states = Counter(entry.info.status for entry in runs)
         wrong.append(f"MLflow has {len(runs)} runs: {dict(states)}")
     if not all((sweep / name).is_file() for name in ("sheet.png", "sheet.mp4", "index.html")):
         wrong.append("a sheet or the page is missing")
+    rebuild(sweep)  # or it raises what cannot be read
     return wrong
 
 
@@ -187,6 +190,7 @@ def one(
         if code is not None and code not in expected:
             wrong.append(f"{kind}: exit code {code}; {(place / 'stderr').read_text()[-500:]}")
             break
+        latest *= MORE
         if "Traceback" in (said := (place / "stderr").read_text()):
             wrong.append(f"{kind}: {said[said.index('Traceback') - 200 :]}")
         now = finished(sweep)
