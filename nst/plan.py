@@ -34,7 +34,7 @@ class Plan:
             config = batch[0].config
             device = device_name(device_of(config))
             speed, runs = self.archive.speed(device, config.hardware.precision.name)
-            total += gflop(_network(config), [job.config for job in batch]) * config.iterations / speed
+            total += gflop(network(config), [job.config for job in batch]) * config.iterations / speed
             fewest = min(fewest or runs, runs)
         return total, fewest
 
@@ -100,7 +100,7 @@ def _identity(config: Config) -> str | None:
         return None
 
 
-def _network(config: Config) -> str:
+def network(config: Config) -> str:
     """What it is painted with, which may be the fallback of what was asked for."""
     try:
         return describe(config).weights.name

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from nst.batch import Progress, Result
 from nst.files import read_json
-from nst.plan import Plan
+from nst.plan import Plan, network
 from nst.sweep import Job
 
 log = logging.getLogger(__name__)
@@ -284,7 +284,7 @@ def show_plan(planned: Plan) -> None:
     for index, batch in enumerate(planned.batches, 1):
         config = batch[0].config
         out.print(
-            f"batch {index}: {len(batch)} cells, {config.model.name.name}, {config.optimizer.name.name}, "
+            f"batch {index}: {len(batch)} cells, {network(config)}, {config.optimizer.name.name}, "
             f"{config.size} px, {config.iterations} iterations, {config.hardware.precision.name}"
         )
     left = sum(map(len, planned.batches))

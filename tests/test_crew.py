@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from composing import config
-from test_cli import command, pixels, record
+from test_cli import children, command, pixels, record
 from test_faults import Running
 
 from nst.crew.processes import devices_of
@@ -62,6 +62,17 @@ def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> N
         mine, theirs = (tmp_path / sweep / cell for sweep in ("sweep", "alone"))
         assert np.abs(pixels(mine).astype(int) - pixels(theirs)).max() <= 1
         assert (mine / "nst.log").is_file()
+
+
+def test_workers_log_what_they_painted_beside_what_they_paint_next(tmp_path: Path) -> None:
+    grid = ["-m", *SMALL[:-1], "optimizer=adam", "seed=range(0,6)", "iterations=3", "hardware.max_batch=1"]
+    grid += ["hydra.sweep.dir=sweep", TWO, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    ended = command(tmp_path, *grid)
+    assert (ended.code, ended.errors) == (0, []), ended.err
+    parent, cells = children(tmp_path / "mlflow.db")
+    assert parent.info.status == "FINISHED"
+    assert sorted(cell.data.params["seed"] for cell in cells) == list("012345")
+    assert {cell.info.status for cell in cells} == {"FINISHED"}
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
