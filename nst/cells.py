@@ -14,6 +14,7 @@ from torch import Tensor
 from nst import pretrained
 from nst.config import Config, check_layers, content_layers, style_layers
 from nst.device import most_rows
+from nst.errors import NstError
 from nst.images import noise, read
 from nst.objective import Cell
 
@@ -40,8 +41,7 @@ def describe(config: Config) -> Described:
     most_rows([config])  # before the images: they are as large as the canvas
     content = _image(config.images.content, config.size, "images.content")
     style = _image(config.images.style, config.size, "images.style")
-    fallback = config.model.fallback.name if config.model.fallback else None
-    weights = pretrained.load(config.model.name.name, config.model.weights, fallback=fallback)
+    weights = _weights(config)
     check_layers(config, weights.name)
     cell = Cell(
         content,
@@ -56,6 +56,14 @@ def describe(config: Config) -> Described:
     return Described(cell, weights, _identity(config, content, style, weights.sha256))
 
 
+def network(config: Config) -> str | None:
+    """What a cell is painted with, or its fallback; None if neither is to be had."""
+    try:
+        return _weights(config).name
+    except NstError:
+        return None
+
+
 def initial_canvas(config: Config, cell: Cell) -> Tensor:
     """What the canvas is before the first iteration, `[3, size, size]`."""
     match config.init_image.name.name:
@@ -65,6 +73,11 @@ def initial_canvas(config: Config, cell: Cell) -> Tensor:
             return cell.style
         case _:
             return noise(config.size, config.seed)
+
+
+def _weights(config: Config) -> pretrained.Weights:
+    fallback = config.model.fallback.name if config.model.fallback else None
+    return pretrained.load(config.model.name.name, config.model.weights, fallback=fallback)
 
 
 def _identity(config: Config, content: Tensor, style: Tensor, weights: str) -> str:

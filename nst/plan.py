@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nst.archive import Archive
-from nst.cells import describe
+from nst.cells import describe, network
 from nst.checkpoint import kept_batches
 from nst.config import Config
 from nst.device import device_name, device_of, gflop, most_rows, work
@@ -34,7 +34,8 @@ class Plan:
             config = batch[0].config
             device = device_name(device_of(config))
             speed, runs = self.archive.speed(device, config.hardware.precision.name)
-            total += gflop(network(config), [job.config for job in batch]) * config.iterations / speed
+            model = network(config) or config.model.name.name
+            total += gflop(model, [job.config for job in batch]) * config.iterations / speed
             fewest = min(fewest or runs, runs)
         return total, fewest
 
@@ -98,14 +99,6 @@ def _identity(config: Config) -> str | None:
         return describe(config).identity
     except NstError:
         return None
-
-
-def network(config: Config) -> str:
-    """What it is painted with, which may be the fallback of what was asked for."""
-    try:
-        return describe(config).weights.name
-    except NstError:
-        return config.model.name.name
 
 
 def _places(job: Job) -> list[Path]:

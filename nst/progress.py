@@ -23,8 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nst.batch import Progress, Result
+from nst.cells import network
 from nst.files import read_json
-from nst.plan import Plan, network
+from nst.plan import Plan
 from nst.sweep import Job
 
 log = logging.getLogger(__name__)
@@ -284,8 +285,9 @@ def show_plan(planned: Plan) -> None:
     for index, batch in enumerate(planned.batches, 1):
         config = batch[0].config
         out.print(
-            f"batch {index}: {len(batch)} cells, {network(config)}, {config.optimizer.name.name}, "
-            f"{config.size} px, {config.iterations} iterations, {config.hardware.precision.name}"
+            f"batch {index}: {len(batch)} cells, {network(config) or config.model.name.name}, "
+            f"{config.optimizer.name.name}, {config.size} px, {config.iterations} iterations, "
+            f"{config.hardware.precision.name}"
         )
     left = sum(map(len, planned.batches))
     iterations = sum(len(batch) * batch[0].config.iterations for batch in planned.batches)

@@ -26,9 +26,11 @@ class Job:
         return visible(" ".join(self.overrides)) or "defaults"
 
     def paths(self) -> list[str]:
-        """Where on the file system it needs something: its images, and its own folder's place."""
-        images = [self.config.images.content, self.config.images.style]
-        found = [path.expanduser().resolve() for path in map(Path, images)]
+        """Where on the file system it needs something: its images, its weights, its own folder's place."""
+        files = [self.config.images.content, self.config.images.style]
+        if self.config.model.weights not in ("imagenet", "random"):
+            files.append(self.config.model.weights)
+        found = [path.expanduser().resolve() for path in map(Path, files)]
         place = next(parent for parent in self.folder.parents if parent.is_dir())
         return [str(path) for path in (*found, place)]
 

@@ -123,6 +123,27 @@ def test_a_unit_is_picklable_and_paints_only_what_is_missing(tmp_path: Path) -> 
     assert record(tmp_path / "1")["error"] == "its worker died"
 
 
+def test_a_worker_with_another_network_than_the_launcher_does_not_paint(tmp_path: Path) -> None:
+    [unit] = units([[job(tmp_path, "iterations=2")]])
+    assert unit.network == "vgg16"
+    here = Path.cwd()
+    try:
+        [result] = replace(unit, network="vgg19")()
+    finally:
+        os.chdir(here)
+    assert result.error == record(tmp_path / "run")["error"]
+    assert str(result.error).startswith(
+        "model=vgg16: this worker has the weights of vgg16 only, and the sweep"
+    )
+    assert not (tmp_path / "run/canvas.png").exists()
+
+
+def test_what_workers_need_to_see_is_named(tmp_path: Path) -> None:
+    paths = job(tmp_path, "images.content=c.png", f"model.weights={tmp_path}/w.safetensors").paths()
+    assert paths[0] == str(Path("c.png").resolve())
+    assert paths[2:] == [str(tmp_path / "w.safetensors"), str(tmp_path)]
+
+
 def test_batches_let_all_workers_end_together(tmp_path: Path) -> None:
     jobs = [job(tmp_path, f"seed={seed}", "optimizer=adam") for seed in range(15)]
     jobs += [job(tmp_path, f"seed={seed}", "optimizer=lbfgs") for seed in range(3)]

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,20 @@ def test_what_cannot_be_submitted_is_one_line_and_ctrl_c_cancels(cluster: None, 
         assert ended.code == 2
         assert says in ended.errors[0]
         assert queue() == []
+    # An image in a mount that only the launcher has.
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    mount = f'mount -t tmpfs tmpfs {hidden} && cp {ROOT}/data/cat.png {hidden} && exec "$@"'
+    alone = ["unshare", "--mount", "bash", "-c", mount, "alone", sys.executable, str(ROOT / "run.py"), *few]
+    done = subprocess.run(
+        [*alone, "tracking=none", f"images.content={hidden}/cat.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"error: {hidden}/cat.png: not there on a node of the cluster;" in done.stderr
+    assert queue() == []
     running = Running(tmp_path, *few, "tracking=none")
     running.until((tmp_path / "sweep/0/content.png").is_file)
     running.send(signal.SIGINT)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LAUNCHER = "hydra/launcher=batched_slurm"
 SECONDS_A_LOOK = 2.0
+SECONDS_TO_LOOK = 10  # for a node that is free to see whether it has the images
 SECONDS_A_QUESTION = 15.0  # between two calls of squeue
 MISSED = 4  # of these in a row, without the job in any, until it is taken for lost
 
@@ -50,7 +51,8 @@ class SlurmCrew:
         """Refuse what cannot be submitted.
 
         Raises:
-            NstError: there is no Slurm, or no such partition, or workers cannot reach the store.
+            NstError: there is no Slurm, or no such partition, or workers cannot reach the store or see
+                the images.
         """
         if self.executor not in ("slurm", "local"):
             raise NstError(f"hydra.launcher.executor={self.executor}: allowed are slurm, local")
@@ -71,6 +73,30 @@ class SlurmCrew:
                 f"hydra.launcher.partition={partition}: no such partition; allowed are {', '.join(known)}"
             )
         check_store(jobs, LAUNCHER)
+        if missing := self._missing(sorted({path for job in jobs for path in job.paths()})):
+            raise NstError(
+                f"{missing[0]}: not there on a node of the cluster; {LAUNCHER} needs a file system that all "
+                "nodes see, at the same place"
+            )
+
+    def _missing(self, paths: list[str]) -> list[str]:
+        """What of `paths` a node does not see; nothing if none is free to look right now."""
+        asked = ["srun", "--quiet", f"--immediate={SECONDS_TO_LOOK}", "--ntasks=1", "--time=1", "--chdir=/"]
+        if partition := self.parameters.get("slurm_partition"):
+            asked.append(f"--partition={partition}")
+        extra = self.parameters.get("slurm_additional_parameters", {})
+        asked += [f"--{key}={value}" for key, value in extra.items() if key != "requeue"]
+        look = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
+        try:
+            looked = subprocess.run(
+                [*asked, "bash", "-c", look, "look", *paths],
+                capture_output=True,
+                text=True,
+                timeout=3 * SECONDS_TO_LOOK,
+            )
+        except subprocess.TimeoutExpired:
+            return []
+        return looked.stdout.split("\0")[:-1] if looked.returncode == 0 else []
 
     def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
         """Yield the results of each batch as it ends."""

@@ -13,7 +13,7 @@ from uuid import uuid4
 import torch
 
 from nst.batch import Progress, Result
-from nst.cells import describe
+from nst.cells import describe, network
 from nst.config import TrackingName
 from nst.crew import Watch, paint_what_fits
 from nst.device import work
@@ -36,6 +36,8 @@ class Unit:
         report: a file that tells how far it is, while it is painted.
         here: the working directory, from which relative paths count.
         made: when; a run that was begun later was painted by this unit.
+        network: what the sweep is painted with, which may be the fallback of what was asked for; a worker
+            that has another must not paint. None if that is not known.
         threads: of PyTorch on the CPU; None leaves them as they are.
     """
 
@@ -43,6 +45,7 @@ class Unit:
     report: Path
     here: Path
     made: str
+    network: str | None
     threads: int | None = None
 
     def __call__(self) -> list[Result]:
@@ -58,12 +61,25 @@ class Unit:
             torch.set_num_threads(self.threads)
         there = {job.folder: result for job in self.jobs if (result := finished(job, self.made))}
         left = [job for job in self.jobs if job.folder not in there]
+        if reason := self._refuses():
+            return lost(self, reason)
         if left:
             there |= {result.folder: result for result in paint_what_fits(left, self._reporting)}
         if book := logbook(self.jobs[0].config.tracking):
             for job in self.jobs:
                 book.log(job.folder)
         return [there[job.folder] for job in self.jobs]
+
+    def _refuses(self) -> str | None:
+        """Why this process must not paint it: a sweep never mixes two networks."""
+        model = self.jobs[0].config.model.name.name
+        mine = network(self.jobs[0].config)
+        if mine is None or self.network in (None, mine):
+            return None
+        return (
+            f"model={model}: this worker has the weights of {mine} only, and the sweep is painted with "
+            f"{self.network}; let all workers see one NST_CACHE, or give model={mine}"
+        )
 
     def wait(self) -> None:
         """Return when all that this process has painted is logged, or given up."""
@@ -112,7 +128,10 @@ def units(batches: Sequence[Sequence[Job]]) -> list[Unit]:
     ordered = sorted(batches, key=lambda batch: -sum(work(job.config) for job in batch))
     made, here = now(), Path.cwd()
     reports = batches[0][0].folder.parent / REPORTS
-    return [Unit(tuple(batch), reports / f"{uuid4().hex}.json", here, made) for batch in ordered]
+    return [
+        Unit(tuple(batch), reports / f"{uuid4().hex}.json", here, made, network(batch[0].config))
+        for batch in ordered
+    ]
 
 
 def labels(some: Sequence[Unit]) -> dict[Path, str]:
