@@ -209,23 +209,23 @@ def test_a_run_directory_that_is_removed_fails_alone(undisturbed: Path, tmp_path
 
 
 def test_cells_that_may_not_open_another_file_fail_alone_and_say_what_to_do(tmp_path: Path) -> None:
-    grid = ["-m", *SMALL, "optimizer=adam", "seed=range(0,40)", "hydra.sweep.dir=sweep", "iterations=2"]
-    limited = ["bash", "-c", 'ulimit -n 90; exec "$0" "$@"', sys.executable, str(ROOT / "run.py"), *grid]
-    limited += ["tracking=none", "hardware.max_batch=40"]
+    grid = ["-m", *SMALL, "optimizer=adam", "seed=range(0,20)", "hydra.sweep.dir=sweep", "iterations=2"]
+    limited = ["bash", "-c", 'ulimit -n 60; exec "$0" "$@"', sys.executable, str(ROOT / "run.py"), *grid]
+    limited += ["tracking=none", "hardware.max_batch=20"]
     known = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
     done = subprocess.run(limited, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    found = [record(tmp_path / "sweep" / str(number)) for number in range(40)]
+    found = [record(tmp_path / "sweep" / str(number)) for number in range(20)]
     failed = [run["error"] for run in found if run["status"] == "failed"]
-    assert 0 < len(failed) < 40
+    assert 0 < len(failed) < 20
     assert {run["status"] for run in found} == {"finished", "failed"}
     assert all(
         "give a smaller hardware.max_batch, or raise the limit (ulimit -n" in error for error in failed
     )
     again = command(tmp_path, *grid, "tracking=none")
     assert again.code == 0, again.err
-    assert f"{40 - len(failed)} of 40 cells were painted before" in again.err
+    assert f"{20 - len(failed)} of 20 cells were painted before" in again.err
 
 
 IN_LITTLE_MEMORY = """
