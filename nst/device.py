@@ -12,7 +12,7 @@ from nst.vgg import activation_bytes, flops
 
 # Rows of a batch at most, unless a number is given: the film of each is written by a process of its own,
 # and many systems let a program open 1024 files, of which a process takes three.
-MOST_FILMS = 128
+MOST_ROWS = 128
 
 
 def device_of(config: Config) -> torch.device:
@@ -37,7 +37,7 @@ def device_name(device: torch.device) -> str:
 def most_rows(configs: Sequence[Config]) -> int:
     """How many rows a batch of such cells may have: `hardware.max_batch`, or what fits in memory.
 
-    What fits is at most `MOST_FILMS`.
+    What fits is at most `MOST_ROWS`.
 
     Raises:
         NstError: not even one fits.
@@ -53,7 +53,7 @@ def most_rows(configs: Sequence[Config]) -> int:
             f"optimizer={config.optimizer.name.name}, and {free / 2**30:.1f} GiB are free on {device}; "
             "give a smaller size"
         )
-    fitting = min(max(1, int(0.8 * free / row)), MOST_FILMS)  # the estimate leaves out what libraries take
+    fitting = min(max(1, int(0.8 * free / row)), MOST_ROWS)  # the estimate leaves out what libraries take
     wanted = config.hardware.max_batch
     return fitting if wanted == "auto" else int(wanted)
 

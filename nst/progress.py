@@ -34,7 +34,7 @@ console = Console(stderr=True)
 MOST_BARS = 16  # more would not fit a screen: then one bar for the batch
 SECONDS_A_LINE = 10.0
 MOST_LINES = 4  # at a time
-MOST_ROWS = 100
+MOST_ROWS = 100  # of a summary: of more, only those that need a look
 
 
 class ConsoleHandler(logging.Handler):

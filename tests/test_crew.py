@@ -64,7 +64,7 @@ def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> N
         assert (mine / "nst.log").is_file()
 
 
-def test_workers_log_what_they_painted_beside_what_they_paint_next(tmp_path: Path) -> None:
+def test_workers_log_all_that_they_painted_once(tmp_path: Path) -> None:
     grid = ["-m", *SMALL[:-1], "optimizer=adam", "seed=range(0,4)", "iterations=3", "hardware.max_batch=1"]
     grid += ["hydra.sweep.dir=sweep", TWO, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
     ended = command(tmp_path, *grid)

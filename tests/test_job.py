@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from nst import crew
 from nst.batch import Result
 from nst.config import ROOT, from_composed, register
-from nst.device import MOST_FILMS, most_rows
+from nst.device import MOST_ROWS, most_rows
 from nst.errors import NstError
 from nst.job import paint_together
 from nst.sweep import Job, batches
@@ -42,9 +42,9 @@ def test_no_batch_is_larger_than_what_fits():
 
 def test_max_batch_is_obeyed_and_a_canvas_that_cannot_fit_is_refused():
     assert most_rows([job(0, "hardware.max_batch=2").config]) == 2
-    assert 10 < most_rows([job(0, "size=32").config]) <= MOST_FILMS
+    assert 10 < most_rows([job(0, "size=32").config]) <= MOST_ROWS
     tiny = job(0, "size=2", "content_layers=conv1_1", "style_layers=conv1_1").config
-    assert most_rows([tiny]) == MOST_FILMS
+    assert most_rows([tiny]) == MOST_ROWS
     with pytest.raises(NstError, match=r"size=100000: one canvas needs about .* GiB"):
         most_rows([job(0, "size=100000").config])
 
