@@ -4,6 +4,7 @@ Everything is derived after the fact from the run directories, so that an old sw
 or half of one can be shown as well as a new one.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -278,7 +279,19 @@ def _layer_names(value: str) -> list[str]:
 def _label(key: str, value: str) -> str:
     if key.endswith("_layers"):
         return layers_label(_layer_names(value))
-    return " ".join(value.split())
+    return _number_label(value) or " ".join(value.split())
+
+
+def _number_label(value: str) -> str | None:
+    """A large or small number as people write it: 1e6 for Hydra's 1000000.0; None for anything else."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    if number == 0 or 1e-3 <= abs(number) < 1e5 or not math.isfinite(number):
+        return None
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:

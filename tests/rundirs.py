@@ -43,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "hardware": {"device": "auto", "precision": "fp32"},
     "mode": "reconstruct",
-    "activation": "conv",
+    "activation": "relu",
     "size": 128,
     "iterations": 2500,
     "save_every": 10,

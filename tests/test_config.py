@@ -48,7 +48,7 @@ def test_defaults_are_the_seeds() -> None:
             "checkpoint": 60.0,
         },
         "mode": "reconstruct",
-        "activation": "conv",
+        "activation": "relu",
         "size": 128,
         "iterations": 2500,
         "save_every": 10,
@@ -128,7 +128,7 @@ def test_a_mode_uses_its_layers_only(
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
-        ("activation=relu", "activation", "relu"),
+        ("activation=conv", "activation", "conv"),
         ("size=64", "size", 64),
         ("iterations=1", "iterations", 1),
         ("save_every=1", "save_every", 1),

@@ -83,7 +83,7 @@ def test_subtitle_says_what_all_cells_share_and_nothing_else(content_init):
         "reconstruct",
         "style layers {0,1,2,3,4}",
         "initial canvas noise",
-        "activation conv",
+        "activation relu",
         "20 iterations",
         "32 px",
         "model vgg16 (vgg19 asked for)",

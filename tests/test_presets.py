@@ -37,7 +37,7 @@ class Grid:
     pairs: tuple[tuple[str, str], ...] = (DEFAULT_PAIR,)  # with `optimizers`, one a row
     init: str = "noise"
     mode: str = "reconstruct"
-    activations: tuple[str, ...] = ("conv",)
+    activations: tuple[str, ...] = ("relu",)
     content: tuple[tuple[str, ...], ...] = (("conv1_1",),)
     style: tuple[tuple[str, ...], ...] = (SEED_LAYERS,)
     iterations: int = 2500

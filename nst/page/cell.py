@@ -34,6 +34,11 @@ RESULTS = {
     "content": ("content loss", "The final content loss, unweighted."),
     "style": ("style loss", "The final style loss, unweighted."),
     "tv": ("total variation", "The final total variation, unweighted."),
+    "to_common_loss": (
+        "to the common loss",
+        "Evaluations until the total loss was for the first time as low as it is, in the end, in every cell "
+        "of this grid with the same objective (images, layers, weights, size).",
+    ),
     "painting_seconds": ("painting, s", "Seconds of painting; cells of one batch were painted together."),
     "iterations_per_second": ("iterations/s", "Iterations a second."),
 }
@@ -51,11 +56,15 @@ class Tracked:
 
 @dataclass(frozen=True)
 class Cell:
-    """A run directory as the page shows it; `label` says which of the grid's it is."""
+    """A run directory as the page shows it; `label` says which of the grid's it is.
+
+    `to_common_loss` is its place among the runs with its objective, as `nst.same_loss` has it.
+    """
 
     run: Run
     label: str
     pictures: Pictures
+    to_common_loss: int | None = None
 
     @cached_property
     def canvas(self) -> str | None:
@@ -91,6 +100,8 @@ class Cell:
         for part in ("final", "scores", "timings"):
             values = self.run.record.get(part)
             found |= values if isinstance(values, dict) else {}
+        if self.to_common_loss is not None:
+            found["to_common_loss"] = self.to_common_loss
         return {key: float(found[key]) for key in RESULTS if isinstance(found.get(key), int | float)}
 
     def curve(self) -> dict[str, list[float | None]] | None:

@@ -12,6 +12,7 @@ from nst.lettering import NO_BREAK_SPACE
 from nst.page.cell import RESULTS, Cell, mlflow, moment, number
 from nst.page.markup import element
 from nst.page.pictures import Pictures
+from nst.same_loss import to_common_loss
 
 FEW = 3  # columns: so few canvases are shown larger
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
@@ -29,8 +30,9 @@ class Section:
     cells: dict[tuple[int, int], Cell] = field(init=False)
 
     def __post_init__(self) -> None:
+        reached = to_common_loss([run for runs in self.grid.runs for run in runs if run])
         self.cells = {
-            (row, column): Cell(run, self._label(row, column), self.pictures)
+            (row, column): Cell(run, self._label(row, column), self.pictures, reached.get(run.folder))
             for row, runs in enumerate(self.grid.runs)
             for column, run in enumerate(runs)
             if run
