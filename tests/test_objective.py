@@ -137,3 +137,19 @@ def test_total_variation_alone_needs_no_network():
     objective = Objective(network("vgg16", [cell]), [cell])
     losses, _ = objective(image(3).double().unsqueeze(0))
     torch.testing.assert_close(losses[0, 0], 1.5 * losses[0, 3])
+
+
+def test_what_the_readmes_code_collects_is_what_comes_after_the_relu() -> None:
+    """It collects each convolution's output, which the ReLU behind it, in place, then overwrites."""
+    wanted = [Tap(layer, "relu") for layer in SEED]
+    weights = load("vgg16", "imagenet").tensors
+    ours = VGG("vgg16", weights, wanted, dtype=torch.float64).forward(image(0).double()[None]).features
+    collected, x = {}, image(0).double()[None]
+    for layer in LAYERS["vgg16"][: LAYERS["vgg16"].index("conv5_1") + 1]:
+        if layer.endswith("_1") and layer != "conv1_1":
+            x = torch.nn.functional.max_pool2d(x, 2)
+        weight, bias = weights[f"{layer}.weight"].double(), weights[f"{layer}.bias"].double()
+        x = collected[layer] = torch.nn.functional.conv2d(x, weight, bias, padding=1)
+        x = torch.nn.ReLU(inplace=True)(x)
+    for tap in wanted:
+        torch.testing.assert_close(collected[tap.layer], ours[tap], rtol=1e-12, atol=1e-12)

@@ -183,7 +183,10 @@ PRESETS = sorted((ROOT / "conf/experiment").rglob("*.yaml"))
 def test_a_preset_opens_with_its_command(path: Path) -> None:
     name = path.relative_to(ROOT / "conf/experiment").with_suffix("").as_posix()
     lines = path.read_text().splitlines()
-    assert lines[:2] == ["# @package _global_", f"# python run.py -m experiment={name}"]
+    assert lines[0] == "# @package _global_"
+    command = lines[1].replace("run.py -m ", "run.py ")
+    assert command.startswith(f"# python run.py experiment={name}")
+    assert "sweeper" not in path.read_text() or "run.py -m " in lines[1]
 
 
 def test_a_preset_says_what_it_asks_and_where_it_stands() -> None:
@@ -200,14 +203,18 @@ def test_a_preset_says_what_it_asks_and_where_it_stands() -> None:
 def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
     defaults = composed(hydra=True)
     preset: Any = OmegaConf.to_container(OmegaConf.load(path))
-    for override in preset.pop("defaults", []):
+    overrides = preset.pop("defaults", [])
+    for base in [entry for entry in overrides if isinstance(entry, str)]:
+        defaults = composed([f"experiment={base}"], hydra=True)
+    for override in [entry for entry in overrides if not isinstance(entry, str)]:
         [(key, option)] = override.items()
         group = key.removeprefix("override /")
-        if isinstance(option, list):  # of layers
-            assert set(option) != {str(layer.name) for layer in defaults[group]}
+        if group.endswith("_layers"):
+            chosen = {option} if isinstance(option, str) else set(option)
+            assert chosen != {str(layer.name) for layer in defaults[group]}
         else:
             assert option != defaults.hydra.runtime.choices[group]
-    hydra = preset.pop("hydra")
+    hydra = preset.pop("hydra", {})
     assert set(hydra) <= {"callbacks", "sweeper"}
     for values in hydra.get("sweeper", {"params": {}})["params"].values():
         assert "," in values
@@ -219,7 +226,7 @@ def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
 def test_quickstart_is_six_small_cells() -> None:
     found = [config(*overrides) for overrides in jobs("quickstart")]
     assert len(found) == 6
-    assert all(cell.size < 128 and cell.iterations < 500 for cell in found)
+    assert all(cell.size <= 128 and cell.iterations <= 100 for cell in found)
 
 
 @pytest.mark.parametrize("name", TABLE)
