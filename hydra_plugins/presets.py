@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -20,9 +20,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from hydra_plugins.batched import BatchedLauncher
 from hydra_plugins.composing import Composer
 from nst.errors import NstError
-
-if TYPE_CHECKING:
-    from nst.sweep import Job
 
 GROUP = "experiment"
 
@@ -55,7 +52,7 @@ class _Asked:
 
     grids: list[_Grid]
     overrides: list[list[str]]
-    jobs: "list[Job]"
+    jobs: list[Any]  # of nst.sweep.Job, which is not imported here, as below
     compose: Composer
 
 
@@ -135,7 +132,7 @@ class PresetSweeper(Sweeper):
             break_off(folder.resolve(), logbook(asked.jobs[0].config.tracking))
             raise
 
-    def _asked(self, arguments: list[str], folder: Path, elsewhere: list[str]) -> "_Asked":
+    def _asked(self, arguments: list[str], folder: Path, elsewhere: list[str]) -> _Asked:
         """What is asked for, composed and checked, to be painted in a folder.
 
         Args:

@@ -252,9 +252,7 @@ def _read(path: Path) -> Saved:
     losses = tensors.pop("losses")
     diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
     names = ("done", "seconds", "pieces", "frames", "columns")
-    return Saved(
-        **{name: known[name] for name in names}, tensors=tensors, losses=losses, diverged=diverged
-    )
+    return Saved(**{name: known[name] for name in names}, tensors=tensors, losses=losses, diverged=diverged)
 
 
 def _are_identities(cells: list[object]) -> bool:

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP: while a batch is painted the first is a wish, that it be kept; the next an order."""
+"""SIGINT, SIGTERM, SIGHUP: while a batch is painted the first is a wish, to keep it; the next is an order."""
 
 import os
 import signal
