@@ -1,13 +1,13 @@
 """Kill sweeps again and again, and count what was lost.
 
 First one of 30 cells, at random moments. Each attempt is a process forked from one that has imported all, so
-that the kills fall into composing, painting, writing, logging and ending, and not into the seconds that Python
-takes to start. Some attempts ask for other cells in the same folder: in another order, fewer, or with a value
-inserted. When the sweep is finished it is compared with one that nobody disturbed, and another is begun, until
-there were enough kills.
+that the kills fall into composing, painting, writing, logging and ending, and not into the seconds that
+Python takes to start. Some attempts ask for other cells in the same folder: in another order, fewer, or with
+a value inserted. When the sweep is finished it is compared with one that nobody disturbed, and another is
+begun, until there were enough kills.
 
-Then one of 3 cells, before each file operation from the end of its painting on, and each time finished by the
-same command.
+Then one of 3 cells, before each file operation from the end of its painting on, and each time finished by
+the same command.
 """
 
 import csv

@@ -79,9 +79,12 @@ class Multirun(Callback):
             book = logbook(tracking_of(config))
             if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
                 # Which cells there will be is not known yet, so none in the folder can be among them.
-                folder = settle(_folder(config), lambda place: objection_to(place, {}))
-                _name(config, "sweep", folder)
-                begin(folder, config.hydra.runtime.choices.get("experiment"), self.title)
+                _name(
+                    config,
+                    "sweep",
+                    settle(Path(config.hydra.sweep.dir), lambda place: objection_to(place, {})),
+                )
+                begin(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
             if book and not config.plan:
                 book.close(Path(config.outputs))
 

@@ -6,7 +6,6 @@ each run directory in it is that of the cell asked for at its place.
 
 import logging
 import os
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -163,7 +162,7 @@ def _names(place: Path, cells: Mapping[Path, Job], else_known: Collection[str]) 
 
 def _is_file(path: Path) -> bool:
     """Whether it is a file of its own: no link, no pipe."""
-    return stat.S_ISREG(path.lstat().st_mode)
+    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def _is_passing(name: str) -> bool:
@@ -184,7 +183,9 @@ def _objection_to_run(folder: Path, place: Path, job: Job, names: Sequence[str])
     if "identity" in record:
         same = record["identity"] == identity_of(job.config)
     else:
-        same = _recorded_config(folder / place) == _what(job.config)
+        recorded = _recorded_config(folder / place)
+        # Hydra may have been killed while it wrote the config; then nothing was begun.
+        same = recorded == _what(job.config) or (recorded is None and not record)
     return None if same else f"{cell} another than what is asked for"
 
 
