@@ -8,6 +8,7 @@ losses, checkpoints), without the start of Python.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ CELLS = {
 def seconds(code: Path, folder: Path, cell: list[str]) -> float:
     """What the painting takes with the code in a folder."""
     sweep = folder / "sweep"
+    shutil.rmtree(sweep, ignore_errors=True)  # a folder that holds other cells is not painted in
     command = [sys.executable, str(code / "run.py"), "-m", "model.weights=random", "tracking=none"]
     command += [*cell, f"hydra.sweep.dir={sweep}", "resume=false", f"outputs={folder}/outputs"]
     known = {**os.environ, "PYTHONPATH": str(code), "HYDRA_FULL_ERROR": "1"}

@@ -106,11 +106,11 @@ def timings_of(job: Job) -> dict[str, float]:
 def launching(few: int, many: int) -> tuple[float, float, float]:
     """Seconds a cell by sweeps of so many tiny ones: to plan it, to draw it, and all from command to page."""
     arguments = ["model=vgg16", "model.weights=random", "size=16", "iterations=1", "tracking=none"]
-    arguments += ["hardware.device=cpu", "optimizer=adam", "hydra.sweep.dir=sweep"]
+    arguments += ["hardware.device=cpu", "optimizer=adam"]
     with tempfile.TemporaryDirectory() as folder:
 
         def seconds(cells: int, *more: str) -> float:
-            grid = ["-m", f"seed=range(0,{cells})", *arguments, *more]
+            grid = ["-m", f"seed=range(0,{cells})", f"hydra.sweep.dir={cells}", *arguments, *more]
             began = time.perf_counter()
             subprocess.run(
                 [sys.executable, str(ROOT / "run.py"), *grid], cwd=folder, check=True, capture_output=True
@@ -121,7 +121,7 @@ def launching(few: int, many: int) -> tuple[float, float, float]:
         whole = -seconds(few, "resume=false")
         whole = (whole + seconds(many, "resume=false")) / (many - few)
         began = time.perf_counter()
-        rebuild(Path(folder, "sweep"))
+        rebuild(Path(folder, str(many)))
         return planning, (time.perf_counter() - began) / many, whole
 
 

@@ -1,14 +1,22 @@
-"""Kill a 30-cell sweep again and again, at random moments, and count what was lost.
+"""Kill sweeps again and again, and count what was lost.
 
-Each attempt is a process forked from one that has imported everything, so that the kills fall into composing,
-painting, writing, logging and ending, and not into the seconds that Python takes to start. When a sweep is
-finished it is compared with one that nobody disturbed, and another is begun, until there were enough kills.
+First one of 30 cells, at random moments. Each attempt is a process forked from one that has imported all, so
+that the kills fall into composing, painting, writing, logging and ending, and not into the seconds that
+Python takes to start. Some attempts ask for other cells in the same folder: in another order, fewer, or with
+a value inserted. When the sweep is finished it is compared with one that nobody disturbed, and another is
+begun, until there were enough kills.
+
+Then one of 3 cells, before each file operation from the end of its painting on, and each time finished by
+the same command.
 """
 
 import csv
+import itertools
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +32,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
+from benchmarks.killed import kill_before
 from nst.cli import guarded, past_hydra
 from nst.config import ROOT, register
 from nst.gallery import rebuild
@@ -35,8 +44,13 @@ ITERATIONS, CELLS = 12, 30
 GRID = [
     *("-m", "model=vgg16", "model.weights=random", "size=16", f"iterations={ITERATIONS}", "save_every=4"),
     *("hardware.device=cpu", "hardware.precision=fp64", "hardware.max_batch=5", "hardware.checkpoint=0.1"),
-    *("optimizer=adam,lbfgs", "seed=range(0,5)", "content_layers=conv1_1,conv2_1,conv3_1"),
+    *("optimizer=adam,lbfgs", "content_layers=conv1_1,conv2_1,conv3_1"),
 ]
+SEEDS = "seed=0,1,2,3,4"
+# What some of the attempts ask for in the same folder instead.
+OTHERS = ("seed=4,3,2,1,0", "seed=0,1", "seed=0,7,1,2,3,4", "seed=1,2,3,4", "seed=8")
+SHORT = [*GRID, "optimizer=adam", "content_layers=conv1_1", "seed=0,1,2", "tracking=none"]
+SHORT += ["hydra.sweep.dir=outputs/sweep"]
 SIGNALS = {
     "SIGKILL": (signal.SIGKILL,),
     "SIGTERM": (signal.SIGTERM,),
@@ -46,12 +60,16 @@ SIGNALS = {
 # Of the time of an undisturbed sweep, what the first attempt at one gets at most, and each further one of
 # what the one before got: so that kills fall everywhere, and it ends.
 SHARE, MORE = 0.35, 1.15
+OTHER = 0.2  # of the attempts ask for other cells
 
 MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
 
 
-def attempt(place: Path, arguments: list[str]) -> int:
-    """Start the sweep in `place`, in a process group of its own; its process id."""
+def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
+    """Start the sweep in `place`, in a process group of its own; its process id.
+
+    With `when` it kills itself before the file operation of that number after its painting.
+    """
     child = os.fork()
     if child:
         return child
@@ -61,6 +79,8 @@ def attempt(place: Path, arguments: list[str]) -> int:
         os.dup2(said.fileno(), 1)
     os.chdir(place)
     sys.argv = ["run.py", *arguments]
+    if when is not None:
+        kill_before(when)
     try:
         os._exit(guarded(MAIN))
     finally:
@@ -90,17 +110,21 @@ def disturbed(
     return kind, None if code == -signal.SIGKILL else code
 
 
-def finished(sweep: Path) -> dict[str, str]:
-    """When each finished cell of a sweep was begun to be painted."""
-    records = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/run.json")}
-    return {name: record["started"] for name, record in records.items() if record["status"] == "finished"}
+def finished(place: Path) -> dict[str, set[str]]:
+    """When the finished cells of all sweeps in `place` were begun to be painted, by their identities."""
+    found: dict[str, set[str]] = {}
+    for path in place.rglob("run.json"):
+        record = json.loads(path.read_text())
+        if record["status"] == "finished":
+            found.setdefault(record["identity"], set()).add(record["started"])
+    return found
 
 
 def broken(sweep: Path) -> list[str]:
     """The files of a sweep that cannot be read, temporary ones left aside."""
     found = []
     for path in sweep.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or ".batches" in path.parts or not path.is_file():
             continue
         try:
             if path.suffix == ".json":
@@ -117,23 +141,40 @@ def broken(sweep: Path) -> list[str]:
     return found
 
 
-def compare(sweep: Path, pure: Path, database: Path) -> list[str]:
+def compare(sweep: Path, pure: Path, cells: int) -> list[str]:
     """What is wrong with a sweep that came to its end."""
     wrong = []
-    for cell in map(str, range(CELLS)):
+    for cell in map(str, range(cells)):
         mine, theirs = (np.asarray(Image.open(folder / cell / "canvas.png")) for folder in (sweep, pure))
         if not np.array_equal(mine, theirs):
             wrong.append(f"cell {cell}: {(mine != theirs).mean():.2%} of its pixels differ")
         rows = (sweep / cell / "losses.csv").read_text().splitlines()
         if len(rows) != ITERATIONS + 1:
             wrong.append(f"cell {cell}: {len(rows) - 1} rows of losses")
-    runs = mlflow.tracking.MlflowClient(f"sqlite:///{database}").search_runs(["1"])
-    if len(runs) != CELLS + 1 or {entry.info.status for entry in runs} != {"FINISHED"}:
-        states = Counter(entry.info.status for entry in runs)
-        wrong.append(f"MLflow has {len(runs)} runs: {dict(states)}")
+        identities = [
+            json.loads((folder / cell / "run.json").read_text())["identity"] for folder in (sweep, pure)
+        ]
+        if identities[0] != identities[1]:
+            wrong.append(f"cell {cell}: is another cell")
+    there = {path.name for path in sweep.iterdir() if path.is_dir()}
+    if there != set(map(str, range(cells))):
+        wrong.append(f"the sweep has {sorted(there)}")
+    if (left := sweep.parent / ".batches").exists():
+        wrong.append(f"{left}: {[path.name for path in left.iterdir()]} is left")
     if not all((sweep / name).is_file() for name in ("sheet.png", "sheet.mp4", "index.html")):
         wrong.append("a sheet or the page is missing")
     rebuild(sweep)  # or it raises what cannot be read
+    return wrong
+
+
+def logged(sweep: Path, database: Path) -> list[str]:
+    """What is wrong with the runs in MLflow of a sweep that came to its end."""
+    runs = mlflow.tracking.MlflowClient(f"sqlite:///{database}").search_runs(["1"])
+    places = Counter(entry.data.tags["nst.run_dir"] for entry in runs)
+    wrong = [f"MLflow has {count} runs of {place}" for place, count in places.items() if count > 1]
+    mine = [entry for entry in runs if Path(entry.data.tags["nst.run_dir"]).is_relative_to(sweep)]
+    if len(mine) != CELLS + 1 or {entry.info.status for entry in mine} != {"FINISHED"}:
+        wrong.append(f"MLflow has {len(mine)} runs: {dict(Counter(entry.info.status for entry in mine))}")
     return wrong
 
 
@@ -149,16 +190,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary)
         pure = top / "pure"
-        pure.mkdir()
         began = time.monotonic()
-        child = attempt(pure, [*GRID, "tracking=none", "hydra.sweep.dir=sweep"])
-        if os.waitpid(child, 0)[1]:
-            raise SystemExit((pure / "stderr").read_text())
+        undisturbed(pure, [*GRID, SEEDS, "tracking=none", "hydra.sweep.dir=outputs/sweep"])
         latest = SHARE * (time.monotonic() - began)
         while sum(ends.values()) < options.kills and not wrong:
             place = top / str(counts["sweeps"])
             place.mkdir()
-            wrong += one(place, pure / "sweep", chance, latest, ends, counts)
+            wrong += one(place, pure / "outputs/sweep", chance, latest, ends, counts)
+        wrong += ended(top, counts)
     table = Table(f"{sum(ends.values())} kills of a sweep of {CELLS} cells", ["what", "count"])
     rows: dict[str, Any] = {f"killed by {kind}": ends[kind] for kind in SIGNALS}
     rows |= counts
@@ -170,6 +209,33 @@ def main() -> None:
     raise SystemExit(bool(wrong))
 
 
+def undisturbed(place: Path, arguments: list[str]) -> None:
+    """Let a sweep come to its end."""
+    place.mkdir(exist_ok=True)
+    if os.waitpid(attempt(place, arguments), 0)[1]:
+        raise SystemExit((place / "stderr").read_text())
+
+
+def ended(top: Path, counts: Counter[str]) -> list[str]:
+    """Kill a short sweep before each file operation of its end; returns what is wrong."""
+    undisturbed(top / "short", SHORT)
+    wrong: list[str] = []
+    for when in itertools.count():
+        place = top / f"short-{when}"
+        place.mkdir()
+        if os.waitpid(attempt(place, SHORT, when), 0)[1] == 0:
+            return wrong
+        counts["killed before a file operation of the end"] += 1
+        known = finished(place)
+        undisturbed(place, SHORT)
+        now = finished(place)
+        wrong += [f"operation {when}: a cell was painted again" for cell in known if now[cell] != known[cell]]
+        same = compare(place / "outputs/sweep", top / "short/outputs/sweep", 3)
+        wrong += [f"operation {when}: {what}" for what in (*broken(place), *same)]
+        shutil.rmtree(place)
+    raise AssertionError
+
+
 def one(
     place: Path,
     pure: Path,
@@ -179,11 +245,13 @@ def one(
     counts: Counter[str],
 ) -> list[str]:
     """Kill one sweep until it is finished; returns what is wrong with it."""
-    sweep, database, known = place / "sweep", place / "mlflow.db", dict[str, str]()
-    arguments = [*GRID, f"tracking.uri=sqlite:///{database}", "hydra.sweep.dir=sweep"]
-    wrong, code = [], None
-    while code != 0:
-        kind, code = disturbed(place, arguments, chance, latest)
+    database, known = place / "mlflow.db", dict[str, set[str]]()
+    arguments = [*GRID, f"tracking.uri=sqlite:///{database}", "hydra.sweep.dir=outputs/sweep"]
+    wrong, code, seeds = [], None, ""
+    while (code, seeds) != (0, SEEDS):
+        seeds = chance.choice(OTHERS) if chance.random() < OTHER else SEEDS
+        counts["attempts at other cells in the same folder"] += seeds != SEEDS
+        kind, code = disturbed(place, [*arguments, seeds], chance, latest)
         if kind != "nothing":
             ends[kind] += 1
         expected = {0, 143 if kind == "SIGTERM" else 130} if kind != "nothing" else {0}
@@ -193,13 +261,22 @@ def one(
         latest *= MORE
         if "Traceback" in (said := (place / "stderr").read_text()):
             wrong.append(f"{kind}: {said[said.index('Traceback') - 200 :]}")
-        now = finished(sweep)
-        wrong += [f"cell {cell} was painted again" for cell in known if now.get(cell) != known[cell]]
+        now = finished(place)
+        wrong += [
+            f"cell {cell[:8]} is gone, or painted again" for cell in known if now.get(cell) != known[cell]
+        ]
+        wrong += [
+            f"cell {cell[:8]} was painted {len(began)} times" for cell, began in now.items() if len(began) > 1
+        ]
         known = now
-        wrong += broken(sweep)
+        wrong += broken(place / "outputs")
     counts["sweeps"] += 1
     counts["cells finished once"] += len(known)
-    return wrong or compare(sweep, pure, database)
+    if wrong:
+        return wrong
+    told = re.search(r"; painting in (\S+)", (place / "stderr").read_text())
+    sweep = place / (told[1] if told else "outputs/sweep")
+    return [*compare(sweep, pure, CELLS), *logged(sweep, database)]
 
 
 if __name__ == "__main__":

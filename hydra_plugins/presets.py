@@ -46,6 +46,16 @@ class _Grid:
     jobs: list[list[str]]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """All that a sweep is to paint: its grids, and of all their cells the overrides and the jobs."""
+
+    grids: list[_Grid]
+    overrides: list[list[str]]
+    jobs: list[Any]  # of nst.sweep.Job, which is not imported here, as below
+    compose: Composer
+
+
 class PresetSweeper(Sweeper):
     """The product of all that is swept over, as Hydra's own sweeper makes it; of presets, the sum.
 
@@ -71,60 +81,75 @@ class PresetSweeper(Sweeper):
             NstError: what is wrong with any of the configs. No folder was made then.
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
-        from nst.claim import claim, free_place
-        from nst.job import job_of, named_by_what_varies
+        from nst.claim import claim
+        from nst.job import named_by_what_varies
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
+        from nst.place import cells_of, free_place, objection_to, settle
         from nst.plan import plan
         from nst.progress import show_plan
 
         named = Path(self.master.hydra.sweep.dir)
-        folder = free_place(named)
-        with open_dict(self.master):
-            self.master.hydra.sweep.dir = str(folder)
-        grids = self._grids(arguments, [] if folder == named else [at(folder)])
-        overrides = [job for grid in grids for job in grid.jobs]
-        compose = Composer(self.loader, self.master)
-        jobs = [job_of(*parts(compose(job, number))) for number, job in enumerate(overrides)]
+        asked = self._asked(arguments, named, [])
+        cells = cells_of(named, asked.jobs)
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
         crew = batched.crew if batched else None  # before any folder is made
         if crew:
-            crew.check(jobs)
-        if any(job.config.plan for job in jobs):
-            show_plan(plan(named_by_what_varies(jobs), crew.workers if crew else 1))
+            crew.check(asked.jobs)
+        planned = any(job.config.plan for job in asked.jobs)
+
+        def objection(place: Path) -> str | None:
+            return objection_to(place, cells)
+
+        folder = free_place(named, objection)[0] if planned else settle(named, objection)
+        if folder != named:
+            asked = self._asked(arguments, folder, [at(folder)])
+        if planned:
+            show_plan(plan(named_by_what_varies(asked.jobs), crew.workers if crew else 1))
             return []
-        if not claim(folder):
-            return self.sweep(arguments)  # another process was faster
-        for grid in grids:
+        with open_dict(self.master):
+            self.master.hydra.sweep.dir = str(folder)
+        for grid in asked.grids:
             if not claim(grid.folder):
                 raise NstError(f"{grid.folder}: another process paints in it; give another hydra.sweep.dir")
-        for grid in grids:
+        for grid in asked.grids:
             begin(grid.folder, grid.preset, grid.title, cells=len(grid.jobs))
-        if [grid.folder for grid in grids] != [folder]:
-            [asked] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
-            names = [grid.folder.relative_to(folder).as_posix() for grid in grids]
-            begin(folder, asked.partition("=")[2], None, grids=names)
+        if [grid.folder for grid in asked.grids] != [folder]:
+            [presets] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
+            names = [grid.folder.relative_to(folder).as_posix() for grid in asked.grids]
+            begin(folder, presets.partition("=")[2], None, grids=names)
         OmegaConf.save(self.master, folder / "multirun.yaml")
         launcher = self.launcher
         assert launcher is not None
         if batched:
-            batched.compose = compose
-        step = self.max_batch_size or len(jobs)
-        starts = range(0, len(jobs), step)
+            batched.compose = asked.compose
+        overrides = asked.overrides
+        step = self.max_batch_size or len(overrides)
+        starts = range(0, len(overrides), step)
         try:
             return [launcher.launch(overrides[start : start + step], start) for start in starts]
         except BaseException:
-            break_off(folder.resolve(), logbook(jobs[0].config.tracking))
+            break_off(folder.resolve(), logbook(asked.jobs[0].config.tracking))
             raise
 
-    def _grids(self, arguments: list[str], elsewhere: list[str]) -> list[_Grid]:
-        """What to sweep over: what the command line and the preset say, or each of several presets.
+    def _asked(self, arguments: list[str], folder: Path, elsewhere: list[str]) -> _Asked:
+        """What is asked for, composed and checked, to be painted in a folder.
 
         Args:
             arguments: of the command line.
-            elsewhere: an override that names the sweep's folder, where that is not the configured one.
+            folder: of the whole sweep.
+            elsewhere: an override that names it, where it is not the configured one.
         """
-        folder = Path(self.master.hydra.sweep.dir)
+        from nst.job import job_of
+
+        grids = self._grids(arguments, folder, elsewhere)
+        overrides = [job for grid in grids for job in grid.jobs]
+        compose = Composer(self.loader, self.master)
+        jobs = [job_of(*parts(compose(job, number))) for number, job in enumerate(overrides)]
+        return _Asked(grids, overrides, jobs, compose)
+
+    def _grids(self, arguments: list[str], folder: Path, elsewhere: list[str]) -> list[_Grid]:
+        """What to sweep over: what the command line and the preset say, or each of several presets."""
         given = self.parser.parse_overrides(arguments)
         swept = next(
             (part for part in given if part.key_or_group == GROUP and part.is_sweep_override()), None

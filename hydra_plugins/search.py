@@ -1,7 +1,8 @@
 """`hydra/sweeper=search`: cells that Optuna asks for, some at a time, each lot painted as a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from nst.errors import NstError
 
 if TYPE_CHECKING:
     from nst.search import Search
+    from nst.sweep import Job
 
 
 @dataclass
@@ -60,6 +62,7 @@ class SearchSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
         self.parser = OverridesParser.create(config_loader=self.loader)
+        self.compose = Composer(self.loader, config)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Search until there are as many trials as were asked for, and draw what was found.
@@ -67,27 +70,38 @@ class SearchSweeper(Sweeper):
         Raises:
             NstError: what is wrong with the search, before anything is painted.
         """
-        from nst.claim import claim, free_place
         from nst.front import draw_front
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
+        from nst.place import free_place, settle
 
-        search, fixed = self._prepared(free_place(Path(self.master.hydra.sweep.dir)), arguments)
-        folder = search.folder
-        job = self._checked(search, fixed)
+        search_in, fixed, job = self._prepared(arguments)
+
+        def objection(place: Path) -> str | None:
+            return self._objection(place, search_in, fixed)
+
+        named = Path(self.master.hydra.sweep.dir)
         if job.config.plan:
-            print(f"{folder}: {len(search.asked)} of {self.trials} trials, {self.at_once} at a time")
+            folder, _ = free_place(named, objection)
+            asked = len(search_in(folder).asked)
+            print(f"{folder}: {asked} of {self.trials} trials, {self.at_once} at a time")
             return []
-        if not claim(folder):
-            return self.sweep(arguments)  # another process was faster
+        folder = settle(named, objection)
+        search = search_in(folder)
         with open_dict(self.master):
             self.master.hydra.sweep.dir = str(folder)
         name = self.master.hydra.runtime.choices.get("hparams_search")
-        begin(folder, f"search/{name}" if name else None, self._title(), per_row=self.at_once)
+
+        def begun() -> None:
+            preset = f"search/{name}" if name else None
+            begin(folder, preset, self._title(), cells=len(search.asked), per_row=self.at_once)
+
+        begun()
         OmegaConf.save(self.master, folder / "multirun.yaml")
         returns = []
         try:
             while numbers := self._next(search):
+                begun()
                 jobs = [self._overrides(search, fixed, number) for number in numbers]
                 assert self.launcher is not None
                 returns.append(self.launcher.launch(jobs, numbers[0]))
@@ -97,6 +111,18 @@ class SearchSweeper(Sweeper):
             raise
         return returns
 
+    def _objection(self, place: Path, search_in: "Callable[[Path], Search]", fixed: list[str]) -> str | None:
+        """Why this search may not be in a folder."""
+        from nst.place import SEARCH, objection_to
+
+        try:
+            search = search_in(place)
+        except NstError:
+            return "holds another search"
+        numbers = range(len(search.asked))
+        cells = {Path(str(number)): self._job(self._overrides(search, fixed, number)) for number in numbers}
+        return objection_to(place, cells, SEARCH)
+
     def _next(self, search: "Search") -> list[int]:
         """The trials to paint together next: those that were asked for and interrupted, then new ones."""
         from optuna.trial import TrialState
@@ -105,8 +131,10 @@ class SearchSweeper(Sweeper):
         new = min(self.at_once - len(left), self.trials - len(search.asked))
         return [*left, *search.ask(new)] if new > 0 else left
 
-    def _prepared(self, folder: Path, arguments: list[str]) -> tuple["Search", list[str]]:
-        """The search, and the overrides that all its cells have."""
+    def _prepared(self, arguments: list[str]) -> "tuple[Callable[[Path], Search], list[str], Job]":
+        """The search in a folder, the overrides that all its cells have, and one of these."""
+        from nst.cells import identity_of
+
         try:
             from nst.search import Goal, Search
         except ModuleNotFoundError as error:
@@ -123,26 +151,23 @@ class SearchSweeper(Sweeper):
             )
         space = {key: _distribution(key, part) for key, part in swept.items()}
         fixed = [str(part.input_line) for key, part in given.items() if key not in swept]
-        search = Search(folder, space, Goal(self.objectives, self.weights), self.seed)
-        if search.goal.scored:
+        goal = Goal(self.objectives, self.weights)
+        if goal.scored:
             from nst.batch import judge
             from nst.device import device_of
 
             judge(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
-        return search, fixed
-
-    def _checked(self, search: "Search", fixed: list[str]) -> Any:
-        """One cell at each end of the space, composed and checked; returns the first."""
-        _, first = (
-            self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in search.space.items())])
-            for end in (-1, 0)
+        first, last = (
+            self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in space.items())])
+            for end in (0, -1)
         )
-        return first
+        ends = [identity_of(job.config) for job in (first, last)]
+        return partial(Search, space=space, goal=goal, seed=self.seed, ends=ends), fixed, first
 
-    def _job(self, overrides: list[str]) -> Any:
+    def _job(self, overrides: list[str]) -> "Job":
         from nst.job import job_of
 
-        return job_of(*parts(Composer(self.loader, self.master)(overrides, 0)))
+        return job_of(*parts(self.compose(overrides, 0)))
 
     def _overrides(self, search: "Search", fixed: list[str], number: int) -> list[str]:
         params = [f"{key}={value}" for key, value in search.asked[number].items()]

@@ -56,6 +56,14 @@ def describe(config: Config) -> Described:
     return Described(cell, weights, _identity(config, content, style, weights.sha256))
 
 
+def identity_of(config: Config) -> str | None:
+    """The identity of the cell that a config describes; None where it cannot be described."""
+    try:
+        return describe(config).identity
+    except NstError:
+        return None
+
+
 def network(config: Config) -> str | None:
     """What a cell is painted with, or its fallback; None if neither is to be had."""
     try:

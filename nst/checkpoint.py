@@ -6,9 +6,9 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,14 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
-from nst.files import read_json, write_json, write_whole
+from nst.files import link_or_copy, read_json, write_json, write_whole
 from nst.recorder import Recorder, Scribe, charged_to
 from nst.reel import piece_path
 from nst.text import visible
 
 log = logging.getLogger(__name__)
 
-STATE, CELLS = "state.safetensors", "cells.json"
+BATCHES, STATE, CELLS = ".batches", "state.safetensors", "cells.json"
 LAST = "last."  # and a row's number: a tensor that is not the engine's
 SHARE = 0.01  # of the time, at most, goes into checkpoints
 
@@ -42,6 +42,21 @@ class Saved:
     tensors: dict[str, Tensor]  # of the engine
     losses: Tensor  # [done, B, K]
     diverged: dict[int, Tensor]  # the last finite canvas of each row that has diverged
+    columns: list[str]  # of the losses
+
+    def of(self, rows: Sequence[int], columns: Sequence[str]) -> "Saved":
+        """The same of some rows alone, with some columns."""
+        kept = [self.columns.index(name) for name in columns]
+        return replace(
+            self,
+            pieces=[self.pieces[row] for row in rows],
+            frames=[self.frames[row] for row in rows],
+            # A tensor without dimensions is one for all rows.
+            tensors={name: part[rows] if part.ndim else part for name, part in self.tensors.items()},
+            losses=self.losses[:, rows][:, :, kept],
+            diverged={new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
+            columns=list(columns),
+        )
 
 
 class Workbench:
@@ -54,7 +69,7 @@ class Workbench:
 
     def __init__(self, outputs: Path, identities: Sequence[str]) -> None:
         self.identities = list(identities)
-        self.folder = outputs / ".batches" / hashlib.sha256("".join(identities).encode()).hexdigest()[:32]
+        self.folder = outputs / BATCHES / hashlib.sha256("".join(identities).encode()).hexdigest()[:32]
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -63,25 +78,22 @@ class Workbench:
         Where another process is at the same batch, this one gets a folder of its own.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.folder}.lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
-            lock = FileLock(f"{self.folder}.lock")
-            lock.acquire()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            yield
-            (self.folder / STATE).unlink(missing_ok=True)
+            with ExitStack() as stack:
+                if not stack.enter_context(_locked(self.folder)):
+                    self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
+                    stack.enter_context(_locked(self.folder))
+                stack.callback(self._leave)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                yield
+                (self.folder / STATE).unlink(missing_ok=True)
         finally:
-            if not (self.folder / STATE).exists():
-                shutil.rmtree(self.folder)
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-            with suppress(OSError):  # where others are kept, or other outputs are
-                self.folder.parent.rmdir()
-                self.folder.parent.parent.rmdir()
+            _remove_if_empty(self.folder.parent)
+
+    def _leave(self) -> None:
+        """Remove the folder where nothing is kept in it."""
+        if not (self.folder / STATE).exists():
+            shutil.rmtree(self.folder)
 
     def clear(self) -> None:
         """Forget what was kept, and begin anew."""
@@ -98,9 +110,11 @@ class Workbench:
         """
         path = self.folder / STATE
         if not path.exists():
+            self._adopt(engine.objective.columns)
+        if not path.exists():
             return None
         try:
-            saved = self._read(path)
+            saved = _read(path)
             self._check(saved, engine, iterations)
         except Exception as error:  # a damaged file raises whatever its bytes lead to
             said = visible(" ".join(str(error).split())) or type(error).__name__
@@ -108,15 +122,34 @@ class Workbench:
             return None
         return saved
 
-    def _read(self, path: Path) -> Saved:
-        with safe_open(path, framework="pt") as file:
-            known = json.loads(file.metadata()["nst"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        losses = tensors.pop("losses")
-        diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
-        return Saved(
-            known["done"], known["seconds"], known["pieces"], known["frames"], tensors, losses, diverged
-        )
+    def _adopt(self, columns: Sequence[str]) -> None:
+        """Take these cells over from a batch that was kept with others, of which some are finished since."""
+        kept = {
+            folder: _identities(folder) for folder in _folders(self.folder.parent) if folder != self.folder
+        }
+        for folder, identities in sorted(kept.items(), key=lambda entry: len(entry[1])):
+            if not set(self.identities) <= set(identities) or not (folder / STATE).exists():
+                continue
+            with _locked(folder) as mine:
+                try:
+                    if mine:
+                        self._take_over(folder, [identities.index(cell) for cell in self.identities], columns)
+                        return
+                except Exception as error:  # as below
+                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, visible(str(error)))
+
+    def _take_over(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
+        """Keep some rows of the batch in `folder` as a batch of their own."""
+        self.clear()
+        saved = _read(folder / STATE).of(rows, columns)
+        for new, (row, pieces) in enumerate(zip(rows, saved.pieces, strict=True)):
+            for number in range(pieces):
+                # A piece that is whole is never written again.
+                piece, mine = (
+                    piece_path(place, str(n), number) for place, n in ((folder, row), (self.folder, new))
+                )
+                link_or_copy(piece, mine)
+        self.save(saved)
 
     def _check(self, saved: Saved, engine: Engine, iterations: int) -> None:
         """Raise ValueError where going on from `saved` would fail, or paint something else."""
@@ -134,7 +167,8 @@ class Workbench:
         for name, tensor in saved.tensors.items():
             like = wanted[name]
             _require(tensor.shape == like.shape and tensor.dtype == like.dtype, name)
-        losses = (saved.done, rows, len(engine.objective.columns))
+        _require(saved.columns == list(engine.objective.columns), "columns")
+        losses = (saved.done, rows, len(saved.columns))
         _require(saved.losses.shape == losses and saved.losses.dtype == engine.canvas.dtype, "losses")
         for row, canvas in saved.diverged.items():
             _require(0 <= row < rows and canvas.shape == engine.canvas.shape[1:], f"{LAST}{row}")
@@ -145,7 +179,7 @@ class Workbench:
 
     def save(self, saved: Saved) -> None:
         """Keep a batch, in place of what was kept before."""
-        known = {name: getattr(saved, name) for name in ("done", "seconds", "pieces", "frames")}
+        known = {name: getattr(saved, name) for name in ("done", "seconds", "pieces", "frames", "columns")}
         tensors = {**saved.tensors, "losses": saved.losses}
         tensors |= {f"{LAST}{row}": canvas for row, canvas in saved.diverged.items()}
         tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
@@ -155,9 +189,70 @@ class Workbench:
 
 def kept_batches(outputs: Path) -> list[list[str]]:
     """The identities of each batch that was begun below `outputs`, and kept."""
-    folders = sorted(path.parent for path in (outputs / ".batches").glob(f"*/{STATE}"))
-    found = [read_json(folder / CELLS).get("identities") for folder in folders]
-    return [cells for cells in found if isinstance(cells, list) and _are_identities(cells)]
+    kept = [folder for folder in _folders(outputs / BATCHES) if (folder / STATE).exists()]
+    return [cells for cells in map(_identities, kept) if cells]
+
+
+def forget_batches(outputs: Path, finished: Collection[str]) -> None:
+    """Remove what nobody can go on with below `outputs`, but for what another process is at.
+
+    That is what belongs to cells that are all `finished`, and what was left without a checkpoint.
+    """
+    place = outputs / BATCHES
+    with suppress(OSError):  # what cannot be removed does no harm
+        for folder in _folders(place):
+            with _locked(folder) as mine:
+                cells = _identities(folder) if (folder / STATE).exists() else []
+                if mine and folder.is_dir() and set(cells) <= set(finished):
+                    shutil.rmtree(folder)
+    _remove_if_empty(place)
+
+
+def _folders(place: Path) -> list[Path]:
+    """The folders of batches, those of which only the lock is left included."""
+    return sorted(
+        {path.with_suffix("") for path in place.glob("*") if path.is_dir() or path.suffix == ".lock"}
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes out of a batch's folder; False if one is in it."""
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not folder.exists():
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _remove_if_empty(place: Path) -> None:
+    """Remove the folder of batches, and that of outputs, where nothing else is kept."""
+    with suppress(OSError):
+        place.rmdir()
+        place.parent.rmdir()
+
+
+def _identities(folder: Path) -> list[str]:
+    """The identities of the cells of a batch; none if they are not known."""
+    cells = read_json(folder / CELLS).get("identities")
+    return cells if isinstance(cells, list) and _are_identities(cells) else []
+
+
+def _read(path: Path) -> Saved:
+    with safe_open(path, framework="pt") as file:
+        known = json.loads(file.metadata()["nst"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    losses = tensors.pop("losses")
+    diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
+    names = ("done", "seconds", "pieces", "frames", "columns")
+    return Saved(**{name: known[name] for name in names}, tensors=tensors, losses=losses, diverged=diverged)
 
 
 def _are_identities(cells: list[object]) -> bool:
@@ -242,6 +337,7 @@ class Keeper:
                     for row, recorder in enumerate(self._recorders)
                     if recorder.status == "diverged"
                 },
+                list(self._engine.objective.columns),
             )
             self._workbench.save(saved)
         except OSError as error:

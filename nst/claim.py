@@ -1,6 +1,5 @@
 """Folders that a process paints in, kept from others for as long as it lives."""
 
-from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,11 +30,11 @@ def release(folder: Path) -> None:
         lock.release()
 
 
-def claimed(folder: Path) -> bool:
-    """Whether any process has it, this one included."""
+def claimed(folder: Path, other: bool = False) -> bool:
+    """Whether any process has it, or, with `other`, any but this one."""
     folder = folder.resolve()
     if folder in _held:
-        return True
+        return not other
     if not (folder / LOCK).is_file():
         return False
     lock = FileLock(folder / LOCK)
@@ -45,12 +44,3 @@ def claimed(folder: Path) -> bool:
         return True
     lock.release()
     return False
-
-
-def free_place(folder: Path) -> Path:
-    """`folder`, or the first of FOLDER-1, FOLDER-2, ... that no other process has."""
-    for number in count():
-        place = folder.with_name(f"{folder.name}-{number}") if number else folder
-        if place.resolve() in _held or not claimed(place):
-            return place
-    raise AssertionError

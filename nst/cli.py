@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import NoReturn, TypeVar
 
@@ -44,7 +45,7 @@ def guarded(main: Callable[[], object]) -> int:
 
     Returns:
         0; 1 where something unforeseen happened; 2 where a config cannot be painted. A process that was
-        interrupted does not return: its exit code is 130 after SIGINT and 143 after SIGTERM.
+        interrupted does not return: its exit code is 130 after SIGINT, 143 after SIGTERM, 129 after SIGHUP.
     """
     wanted = os.environ.get(FULL) == "1"
     os.environ[FULL] = "1"
@@ -83,7 +84,8 @@ def guarded(main: Callable[[], object]) -> int:
 
 def _leave(stop: Interrupted) -> NoReturn:
     """End the process without waiting for threads, which may wait for a server."""
-    print("interrupted", file=sys.stderr, flush=True)
+    with suppress(OSError):  # after a SIGHUP there may be no terminal
+        print("interrupted", file=sys.stderr, flush=True)
     os._exit(128 + stop.number)
 
 

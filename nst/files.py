@@ -3,9 +3,10 @@
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,22 @@ def check_room(folder: Path, size: int) -> None:
         ) from error
 
 
-def discard_temporaries(folder: Path) -> None:
-    """Remove what `write_whole` left in a folder where its process was killed."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target`, which is not there yet, a second name of a file, or a copy where there are no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def becomes(name: str) -> str:
+    """The name that a file is to have, of which `write_whole` has left a temporary one; else `name`."""
+    found = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}(\.[^.]+)?", name)
+    return name if found is None else found[1] + (found[2] or "")
+
+
+def discard_temporaries(folder: Path, names: Collection[str]) -> None:
+    """Remove what `write_whole` left of files of these names where its process was killed."""
     for path in folder.glob(".*-*"):
-        if path.is_file():
+        if path.name != becomes(path.name) in names and path.is_file():
             path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from nst.curves import losses_png
 from nst.errors import NstError
 from nst.files import read_json, write_whole
 from nst.film import film
-from nst.grid import Grid, grid
+from nst.grid import Grid, grid, run_folders
 from nst.page import write_page
 from nst.sheet import lay_out
 
@@ -69,7 +69,7 @@ def rebuild(folder: Path) -> list[Path]:
     sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
     made: list[Path] = []
     for sweep in [sweep for sweep in sweeps if any(sweep.glob("*/run.json"))] or [folder]:
-        made += [losses_png(run) for run in sorted(sweep.iterdir()) if _lacks_curves(run)]
+        made += [losses_png(run) for run in run_folders(sweep) if _lacks_curves(run)]
         grids[sweep] = found = grid(sweep)
         made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
         made.append(write_page(sweep, grids))

@@ -158,6 +158,18 @@ def read_run(folder: Path) -> Run:
     return Run(folder, overrides, config, read_record(folder))
 
 
+def run_folders(sweep_dir: Path) -> list[Path]:
+    """The run directories that a sweep has, in order, whether they are there yet or not.
+
+    Their number is in `sweep.json`; of a sweep that does not say it, all that are there.
+    """
+    cells = read_json(sweep_dir / "sweep.json").get("cells")
+    if isinstance(cells, int):
+        return [sweep_dir / str(number) for number in range(cells)]
+    numbered = [path for path in sweep_dir.glob("*") if path.name.isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name))
+
+
 def grid(sweep_dir: Path) -> Grid:
     """Lay the runs of a sweep directory out as a grid.
 
@@ -171,8 +183,7 @@ def grid(sweep_dir: Path) -> Grid:
     """
     if not sweep_dir.is_dir():
         raise NstError(f"{sweep_dir}: no such folder; give the folder of a sweep")
-    numbered = [path for path in sweep_dir.iterdir() if path.name.isdecimal()]
-    runs = [read_run(path) for path in sorted(numbered, key=lambda path: int(path.name))]
+    runs = [read_run(path) for path in run_folders(sweep_dir)]
     runs = [run for run in runs if run.overrides or run.record]
     if not runs:
         raise NstError(

@@ -1,13 +1,13 @@
-"""SIGINT and SIGTERM: while a batch is painted the first is a wish, that it be kept; the next is an order."""
+"""SIGINT, SIGTERM, SIGHUP: while a batch is painted the first is a wish, to keep it; the next is an order."""
 
 import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
@@ -28,9 +28,13 @@ class _State:
 
 
 def install(signals: Iterable[int] = SIGNALS) -> None:
-    """Take signals over, in the main thread of a process that paints; until `caught` they end it."""
+    """Take signals over, in the main thread of a process that paints; until `caught` they end it.
+
+    A SIGHUP that is ignored stays so: that is what `nohup` is for.
+    """
     for number in signals:
-        signal.signal(number, _handle)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
     sys.unraisablehook = _unraised
 
 
@@ -93,7 +97,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if not _State.heeding or not first:
         raise Interrupted(number)
     # Past Python's buffers, which the interrupted code may be in the middle of.
-    os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
+    with suppress(OSError):  # after a SIGHUP there may be no terminal
+        os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from nst.archive import take
 from nst.batch import Result
+from nst.checkpoint import forget_batches
 from nst.config import Config, from_composed
 from nst.crew import Crew, Here
 from nst.engine import save_points
@@ -139,12 +140,15 @@ def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Re
     A job that another one paints as well follows that one.
     """
     jobs = {job.folder: job for job in planned.jobs}
+    finished = {planned.identities[folder] for folder in planned.done}
     if planned.done:
         log.info("%s", _painted_before(planned))
     for folder, source in planned.done.items():
         yield _take(source, jobs[folder])
     for results in crew.paint(planned.batches, first + len(planned.done), of):
         for result in results:
+            if result.error is None and result.folder in planned.identities:
+                finished.add(planned.identities[result.folder])
             yield result
             for folder, painter in planned.shared.items():
                 if painter == result.folder:
@@ -153,6 +157,7 @@ def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Re
             # Where the disk is what failed, so will all that follow.
             folder = results[0].folder
             check_room(folder.parent, _room(jobs[folder].config))
+    forget_batches(Path(planned.jobs[0].config.outputs), finished)
 
 
 def _painted_before(planned: Plan) -> str:
@@ -179,6 +184,8 @@ def _room(config: Config) -> int:
 
 def _take(source: Path, job: Job) -> Result:
     """The result of a job whose canvas is that of the finished run `source`."""
+    if source != job.folder:
+        Recorder(job.folder, {"name": job.name}).begin()  # so that what is taken is known for a run's
     record = take(source, job.folder, job.name)
     taken = record.get("taken_from")
     return Result(job.folder, job.name, record["final"]["total"], None, Path(taken) if taken else None)

@@ -1,5 +1,6 @@
 """A sweep as one thing: opened before its first cell, and given its sheet after its last."""
 
+import copy
 import logging
 import math
 import shlex
@@ -14,13 +15,16 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
 from nst.batch import Result
-from nst.claim import claim, free_place, release
-from nst.cli import one_line
+from nst.claim import release
+from nst.cli import one_line, past_hydra
 from nst.errors import NstError
 from nst.files import read_json, trouble, write_json
 from nst.gallery import rebuild, sweeps_in
+from nst.grid import run_folders
 from nst.interrupt import obey
+from nst.job import job_of
 from nst.logbook import Logbook, logbook, tracking_of
+from nst.place import objection_to, settle
 from nst.progress import console, summarize
 from nst.recorder import now
 from nst.text import visible
@@ -62,14 +66,8 @@ class Multirun(Callback):
         self.began = time.monotonic()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give a run a folder that no other process paints in.
-
-        Raises:
-            SystemExit: 2, if there can be none.
-        """
-        if not config.plan:
-            with _told(2):
-                _claim_free(config, "run")
+        """Give a run a folder that is new, empty or its own, before anything is written into it."""
+        past_hydra(_settle_run)(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
@@ -80,8 +78,13 @@ class Multirun(Callback):
         with _told(2):
             book = logbook(tracking_of(config))
             if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
-                folder = _claim_free(config, "sweep")
-                begin(folder, config.hydra.runtime.choices.get("experiment"), self.title)
+                # Which cells there will be is not known yet, so none in the folder can be among them.
+                _name(
+                    config,
+                    "sweep",
+                    settle(Path(config.hydra.sweep.dir), lambda place: objection_to(place, {})),
+                )
+                begin(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
             if book and not config.plan:
                 book.close(Path(config.outputs))
 
@@ -138,13 +141,21 @@ def _told(code: int) -> Iterator[None]:
         raise SystemExit(code) from error
 
 
-def _claim_free(config: DictConfig, kind: str) -> Path:
-    """Claim the folder that a config names, or one beside it that no other process has, and name that."""
-    while not claim(place := free_place(Path(config.hydra[kind].dir))):
-        pass  # another process was faster
+def _settle_run(config: DictConfig) -> None:
+    """Claim the folder of a single run."""
+    named = Path(config.hydra.run.dir)
+    composed = copy.deepcopy(config)
+    with open_dict(composed):
+        del composed["hydra"]
+    job = job_of(composed, config.hydra, named)
+    if not job.config.plan:
+        _name(config, "run", settle(named, lambda place: objection_to(place, {Path(): job})))
+
+
+def _name(config: DictConfig, kind: str, folder: Path) -> None:
+    """Let Hydra write there."""
     with open_dict(config):
-        config.hydra[kind].dir = str(place)
-    return place.resolve()
+        config.hydra[kind].dir = str(folder)
 
 
 def break_off(folder: Path, book: Logbook | None) -> None:
@@ -169,10 +180,8 @@ def end(folder: Path, interrupted: bool = False) -> None:
 
 def results_of(sweep: Path) -> list[Result]:
     """What `run.json` says of each run of a sweep, in order."""
-    folders = {folder for folder in sweep.glob("*") if folder.name.isdecimal()}
-    folders |= {sweep / str(number) for number in range(read_json(sweep / "sweep.json").get("cells", 0))}
     results = []
-    for folder in sorted(folders, key=lambda folder: int(folder.name)):
+    for folder in run_folders(sweep):
         record = read_json(folder / "run.json")
         finished, taken = record.get("status") == "finished", record.get("taken_from")
         loss = record["final"]["total"] if finished else math.nan

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nst.archive import Archive
-from nst.cells import describe, network
+from nst.cells import identity_of, network
 from nst.checkpoint import kept_batches
 from nst.config import Config
 from nst.device import device_name, device_of, gflop, most_rows, work
-from nst.errors import NstError
+from nst.place import passed_over
 from nst.sweep import Job, batches
 
 
@@ -22,6 +22,7 @@ class Plan:
     batches: list[list[Job]]  # to be painted
     done: dict[Path, Path]  # painted before: the run directory it was painted in
     shared: dict[Path, Path]  # painted as another of these jobs: the folder of that one
+    identities: dict[Path, str]  # of the jobs that can be described
     archive: Archive
 
     def seconds(self) -> tuple[float, int]:
@@ -52,10 +53,11 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     """
     archive = Archive(folder for job in jobs for folder in _places(job))
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
-    left, begun = list[Job](), dict[str, Job]()
+    left, begun, identities = list[Job](), dict[str, Job](), dict[Path, str]()
     for job in jobs:
-        identity = _identity(job.config)
+        identity = identity_of(job.config)
         if identity is not None:
+            identities[job.folder] = identity
             source = archive.find(identity, job.folder) if job.config.resume else None
             if source is not None:
                 done[job.folder] = source
@@ -70,7 +72,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     going_on = _begun(Path(jobs[0].config.outputs), begun)
     known = {job.folder for batch in going_on for job in batch}
     new = [job for job in left if job.folder not in known]
-    return Plan(jobs, [*going_on, *cut(new, workers, most_rows)], done, shared, archive)
+    return Plan(jobs, [*going_on, *cut(new, workers, most_rows)], done, shared, identities, archive)
 
 
 def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]], int]) -> list[list[Job]]:
@@ -86,21 +88,19 @@ def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]
 
 
 def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:
-    """The batches that another process has left half painted, of which all `jobs` are still wanted."""
-    found = []
-    for identities in kept_batches(outputs):
-        if identities and all(identity in jobs for identity in identities):
-            found.append([jobs.pop(identity) for identity in identities])
-    return found
+    """The batches that another process has left half painted, as far as they are still wanted.
 
-
-def _identity(config: Config) -> str | None:
-    try:
-        return describe(config).identity
-    except NstError:
-        return None
+    The fullest come first, because a cell may be in several.
+    """
+    kept = [[identity for identity in cells if identity in jobs] for cells in kept_batches(outputs)]
+    batches = []
+    for wanted in sorted(kept, key=len, reverse=True):
+        if batch := [jobs.pop(identity) for identity in wanted if identity in jobs]:
+            batches.append(batch)
+    return batches
 
 
 def _places(job: Job) -> list[Path]:
     sweep = job.folder.parent
-    return [Path(job.config.outputs), sweep if (sweep / "sweep.json").is_file() else job.folder]
+    own = sweep if (sweep / "sweep.json").is_file() else job.folder
+    return [Path(job.config.outputs), own, *passed_over(job.folder)]

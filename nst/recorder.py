@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nst.engine import Snapshot
 from nst.errors import NstError
-from nst.files import discard_temporaries, trouble, write_json, write_whole
+from nst.files import discard_temporaries, read_json, trouble, write_json, write_whole
 from nst.images import to_uint8, write_png
 from nst.objective import Cell
 from nst.reel import Reel
@@ -60,12 +60,14 @@ class Recorder:
         return str(self.record["status"])
 
     def begin(self) -> None:
-        """Make the folder, or clear it of what was painted in it another time."""
+        """Make the folder, or clear it of what an earlier attempt has written in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        discard_temporaries(self.folder)
+        attempted = bool(read_json(self.folder / "run.json"))
         self._update(status="running", error=None, started=now(), ended=None)
-        for name in PAINTED:
-            (self.folder / name).unlink(missing_ok=True)
+        if attempted:
+            discard_temporaries(self.folder, (*PAINTED, "run.json"))
+            for name in PAINTED:
+                (self.folder / name).unlink(missing_ok=True)
 
     def start(self, cell: Cell, columns: Sequence[str], reel: Reel) -> None:
         """Write what is known before painting, and open what grows while it goes on.

@@ -4,6 +4,7 @@
 each time, so there is no store of its own that could be lost or disagree.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -90,19 +91,31 @@ class Trial:
 class Search:
     """The search whose cells are in a folder.
 
+    Args:
+        folder: of the search, whether it was begun or not.
+        space: what is searched over.
+        goal: what is to be small.
+        seed: of the sampler.
+        ends: the identities of cells at the ends of the space, which stand for all that is not searched
+            over; None of those that cannot be described.
+
     Raises:
         NstError: another search is in the folder.
     """
 
-    def __init__(self, folder: Path, space: Mapping[str, BaseDistribution], goal: Goal, seed: int) -> None:
-        self.folder, self.space, self.goal, self.seed = folder, dict(space), goal, seed
+    def __init__(
+        self,
+        folder: Path,
+        space: Mapping[str, BaseDistribution],
+        goal: Goal,
+        seed: int,
+        ends: Sequence[str | None] = (),
+    ) -> None:
+        self.folder, self.space, self.goal, self.seed, self.ends = folder, dict(space), goal, seed, list(ends)
         known = read_json(folder / FILE)
         self.asked: list[Params] = known.get("trials", [])
-        if known and known.get("space") != self._told()["space"]:
-            raise NstError(
-                f"{folder}: holds a search over another space; give the same ranges, or another "
-                "hydra.sweep.dir"
-            )
+        if known and known.get("identity") != self._told()["identity"]:
+            raise NstError(f"{folder}: holds another search; give another hydra.sweep.dir")
 
     def trials(self) -> list[Trial]:
         """What was asked so far, with what came of it."""
@@ -152,7 +165,9 @@ class Search:
 
     def _told(self) -> dict[str, Any]:
         space = {key: json.loads(distribution_to_json(value)) for key, value in self.space.items()}
-        return {"space": space, "objectives": list(self.goal.names), "trials": self.asked}
+        search = {"space": space, "objectives": list(self.goal.names), "seed": self.seed, "ends": self.ends}
+        identity = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()
+        return {**search, "identity": identity, "trials": self.asked}
 
 
 def interval(low: float, high: float, log: bool) -> FloatDistribution:

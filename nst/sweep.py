@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,12 +28,16 @@ class Job:
 
     def paths(self) -> list[str]:
         """Where on the file system it needs something: its images, its weights, its own folder's place."""
+        place = next(parent for parent in self.folder.parents if parent.is_dir())
+        return [str(path) for path in (*self.inputs(), place)]
+
+    def inputs(self) -> list[Path]:
+        """The files that it reads: its images, its weights."""
         files = [self.config.images.content, self.config.images.style]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
-        found = [path.expanduser().resolve() for path in map(Path, files)]
-        place = next(parent for parent in self.folder.parents if parent.is_dir())
-        return [str(path) for path in (*found, place)]
+        # os.path's: of these none raises where a user is unknown.
+        return [Path(os.path.realpath(os.path.expanduser(path))) for path in files]
 
 
 def batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:

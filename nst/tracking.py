@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from nst.claim import claimed
 from nst.errors import NstError
 from nst.files import read_json, trouble, write_json
-from nst.grid import read_run
+from nst.grid import read_run, run_folders
 from nst.run_view import Point, RunView, millis, require_json, table
 from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
 from nst.text import markdown, markdown_code
@@ -333,8 +333,8 @@ def configured_store(folder: Path, **chosen: Any) -> Store:
 
 
 def _cells(sweep_dir: Path) -> list[Path]:
-    cells = [path.parent for path in sweep_dir.glob("*/run.json")]
-    return sorted(cells, key=lambda cell: (len(cell.name), cell.name))  # 2 before 10
+    """The run directories of a sweep that have a record."""
+    return [cell for cell in run_folders(sweep_dir) if (cell / "run.json").is_file()]
 
 
 def _log(folder: Path, store: Store) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from test_cli import command, here, record
 from test_engine import engine, readme_cell
 
-from nst.checkpoint import CELLS, STATE, Saved, Workbench, kept_batches
+from nst.checkpoint import CELLS, STATE, Saved, Workbench, forget_batches, kept_batches
 from nst.config import ROOT
 from nst.engine import Engine, save_points
 
@@ -35,6 +35,11 @@ GRID = [
 
 def pixels(run: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.asarray(Image.open(run / "canvas.png"))
+
+
+def kept_at(engine: Engine, pieces: list[int], frames: list[list[int]], losses: list[torch.Tensor]) -> Saved:
+    columns = list(engine.objective.columns)
+    return Saved(engine.done, 1.5, pieces, frames, engine.tensors(), torch.cat(losses), {}, columns)
 
 
 # L-BFGS: at a time when it has begun to forget.
@@ -59,8 +64,7 @@ def test_an_engine_goes_on_bit_for_bit(
                 for piece in ("0-0", "0-1", "1-0"):
                     (bench.folder / f"{piece}.mp4").touch()
                 frames = [list(range(0, at + 1, 5))] * 2
-                saved = Saved(before.done, 1.5, [2, 1], frames, before.tensors(), torch.cat(losses), {})
-                bench.save(saved)
+                bench.save(kept_at(before, [2, 1], frames, losses))
                 raise KeyboardInterrupt
     assert kept_batches(tmp_path) == [["a", "b"]]
     after = engine(cells, starts, kind, dtype=dtype)
@@ -77,6 +81,62 @@ def test_an_engine_goes_on_bit_for_bit(
         assert torch.equal(mine.canvas, theirs.canvas)
         assert torch.equal(mine.losses, theirs.losses)
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
+@pytest.mark.parametrize("rows", [[1], [2, 0]], ids=str)
+def test_some_rows_of_a_kept_batch_go_on_without_the_others(
+    rows: list[int], kind: str, tmp_path: Path
+) -> None:
+    """As after a kill when the first of its cells said that they are finished."""
+    cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
+    starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    whole = list(engine(cells, starts, kind).paint(20, 5))
+    before, losses, bench = engine(cells, starts, kind), [], Workbench(tmp_path, ["a", "b", "c"])
+    with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
+        bench.clear()
+        for snapshot in before.paint(20, 5):
+            losses.append(snapshot.losses)
+            if snapshot.iteration == 10:
+                break
+        for row in range(3):
+            (bench.folder / f"{row}-0.mp4").write_text(str(row))
+        bench.save(kept_at(before, [1] * 3, [[0, 5, 10]] * 3, losses))
+        raise KeyboardInterrupt
+    some = Workbench(tmp_path, ["abc"[row] for row in rows])
+    after = engine([cells[row] for row in rows], [starts[row] for row in rows], kind)
+    with some.held():
+        assert some.folder != bench.folder
+        saved = some.load(after, 20)
+        assert saved is not None
+        pieces = [(some.folder / f"{new}-0.mp4").read_text() for new in range(len(rows))]
+        assert pieces == [str(row) for row in rows]
+        after.restore(saved.tensors, saved.done)
+        rest = list(after.paint(20, 5))
+    for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
+        assert torch.allclose(mine.canvas, theirs.canvas[rows], atol=1e-6)
+    columns = [before.objective.columns.index(name) for name in after.objective.columns]
+    assert torch.equal(saved.losses, torch.cat(losses)[:, rows][:, :, columns])
+    # The rest may still be wanted; when all are finished nothing is left.
+    forget_batches(tmp_path, {"a", "b"})
+    assert kept_batches(tmp_path) == [["a", "b", "c"]]
+    with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
+        forget_batches(tmp_path, {"a", "b", "c"})
+        assert kept_batches(tmp_path) == [["a", "b", "c"]]
+        raise KeyboardInterrupt
+    forget_batches(tmp_path, {"a", "b", "c"})
+    assert not tmp_path.exists()
+
+
+def test_what_nobody_can_go_on_with_is_removed(tmp_path: Path) -> None:
+    place = tmp_path / "outputs/.batches"
+    for name, files in {"begun": ["cells.json", "0-0.mp4"], "unknown": [STATE], "empty": []}.items():
+        (place / name).mkdir(parents=True)
+        for file in files:
+            (place / name / file).touch()
+    (place / "gone.lock").touch()
+    forget_batches(tmp_path / "outputs", set())
+    assert list(tmp_path.iterdir()) == []
 
 
 @cache
@@ -174,7 +234,7 @@ def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 break
         for row in range(2):
             (bench.folder / f"{row}-0.mp4").touch()
-        bench.save(Saved(7, 1.5, [1, 1], [[0, 6]] * 2, begun.tensors(), torch.cat(losses), {}))
+        bench.save(kept_at(begun, [1, 1], [[0, 6]] * 2, losses))
         raise KeyboardInterrupt
     return outputs
 

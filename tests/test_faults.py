@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from test_cli import Ended, command, here, pixels, record
 
 from nst.config import ROOT
+from nst.interrupt import install
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
@@ -63,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "sweep"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 def test_a_signal_keeps_the_batch_and_the_same_command_goes_on(
     number: signal.Signals, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -88,6 +89,15 @@ def test_a_signal_keeps_the_batch_and_the_same_command_goes_on(
         mine, theirs = tmp_path / "sweep" / cell, undisturbed / cell
         assert (pixels(mine) == pixels(theirs)).all()
         assert (mine / "losses.csv").read_bytes() == (theirs / "losses.csv").read_bytes()
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        install((signal.SIGHUP,))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

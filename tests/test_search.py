@@ -5,6 +5,7 @@ import json
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -107,8 +108,15 @@ def test_a_search_is_known_by_its_folder(tmp_path: Path) -> None:
     assert again.asked == before.asked
     assert again.ask(2) == [8, 9]
     assert len({str(params) for params in again.asked}) == 10
-    with pytest.raises(NstError, match="holds a search over another space"):
-        Search(tmp_path, {"weights.tv": interval(0, 1, log=False)}, goal, seed=3)
+    others: list[dict[str, Any]] = [
+        {"space": {"weights.tv": interval(0, 1, log=False)}},
+        {"goal": Goal(("total",))},
+        {"seed": 4},
+        {"ends": ["of another size"]},
+    ]
+    for other in others:
+        with pytest.raises(NstError, match="holds another search"):
+            Search(tmp_path, **{"space": before.space, "goal": goal, "seed": 3} | other)
 
 
 @pytest.mark.parametrize(

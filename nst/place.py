@@ -1,0 +1,234 @@
+"""Where a run or a sweep may write: into a folder that is new, empty or its own, else into one beside it.
+
+Its own is a folder of which everything was written by this program for exactly the cells that are asked for:
+each run directory in it is that of the cell asked for at its place.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst.cells import identity_of
+from nst.claim import LOCK, claim, claimed, release
+from nst.config import Config, TrackingConfig, TrackingName
+from nst.errors import NstError
+from nst.files import becomes, read_json
+from nst.recorder import PAINTED
+from nst.sweep import Job
+
+log = logging.getLogger(__name__)
+
+RUN = frozenset({*PAINTED, "run.json", "nst.log", "mlflow.json"})
+HYDRA = frozenset({"config.yaml", "hydra.yaml", "overrides.yaml"})
+SWEEP = frozenset(
+    {"sweep.json", "multirun.yaml", "sheet.png", "sheet.mp4", "sheet.webp", "index.html", "mlflow.json"}
+)
+SEARCH = SWEEP | {"search.json", "front.png"}
+# Folders for the time of painting, and of what jobs of a cluster print.
+PASSING = frozenset({".batches", ".painting", ".slurm"})
+# Files that say nothing of a folder: our locks and trials of the disk, and what desktops and NFS leave.
+NOTHING = frozenset({LOCK, ".mlflow.lock", ".DS_Store", "Thumbs.db", "desktop.ini"})
+NOTHING_BEGINS = (".room-", ".nfs")
+
+Objection = Callable[[Path], str | None]
+
+_passed_over: dict[Path, list[Path]] = {}
+
+
+def free_place(named: Path, objection: Objection) -> tuple[Path, str | None]:
+    """`named`, or the first of NAMED-1, NAMED-2, ... that no other process has and nothing speaks against.
+
+    Returns:
+        The folder, and why it is not `named`, where it is not.
+
+    Raises:
+        NstError: there can be none.
+    """
+    passed_over, why = list[Path](), None
+    for number in count():
+        folder = _beside(named, number)
+        reason = "another process paints in it" if claimed(folder, other=True) else objection(folder)
+        if reason is None:
+            _passed_over[folder.resolve()] = [place.resolve() for place in passed_over]
+            return folder, why
+        passed_over.append(folder)
+        why = why or reason
+    raise AssertionError
+
+
+def settle(named: Path, objection: Objection) -> Path:
+    """Claim such a folder, and say so where it is not the one that was named.
+
+    Args:
+        named: the folder that was asked for.
+        objection: why a folder may not be written into; None if it may.
+
+    Raises:
+        NstError: there can be none.
+    """
+    while True:
+        folder, why = free_place(named, objection)
+        if claim(folder):
+            if objection(folder) is None:
+                break
+            release(folder)  # another process was faster, and is gone
+    if why:
+        log.warning("%s: %s; painting in %s", named, why, folder)
+    return folder
+
+
+def passed_over(folder: Path) -> list[Path]:
+    """The runs and sweeps in whose stead this process writes into `folder`, or into one above it."""
+    found = next((_passed_over[above] for above in (folder, *folder.parents) if above in _passed_over), [])
+    return [place for place in found if (place / "run.json").is_file() or (place / "sweep.json").is_file()]
+
+
+def cells_of(folder: Path, jobs: Sequence[Job]) -> dict[Path, Job]:
+    """The jobs of a run or a sweep by their places in its folder.
+
+    Raises:
+        NstError: two have the same place, or one is not in the folder.
+    """
+    cells: dict[Path, Job] = {}
+    for job in jobs:
+        if not job.folder.is_relative_to(folder.resolve()):
+            raise NstError(f"hydra.sweep.subdir: {job.folder} is not in {folder}; give a name without ..")
+        place = job.folder.relative_to(folder.resolve())
+        if place in cells:
+            raise NstError(
+                f"hydra.sweep.subdir={place}: more than one cell would be painted in it; leave it out, "
+                "and each has its number"
+            )
+        cells[place] = job
+    return cells
+
+
+def objection_to(folder: Path, cells: Mapping[Path, Job], beside: Collection[str] = SWEEP) -> str | None:
+    """Why `folder` may not be written into; None if it is new, empty or that of exactly these cells.
+
+    Args:
+        folder: of a sweep, or of a run.
+        cells: what is to be painted, by its place in the folder; that of a single run is `Path()`.
+        beside: the names of the files that are not in a cell's folder.
+    """
+    if not folder.is_dir():
+        return "is a file" if os.path.lexists(folder) else None
+    sweeps = {Path(), *(place.parent for place in cells)} - cells.keys()
+    for place, names in _files(folder, cells):
+        known = _names(place, cells, beside if place in sweeps else ())
+        for name in names:
+            if becomes(name) not in known or not _is_file(folder / place / name):
+                return f"holds {place / name}, which is not of what is asked for"
+        if place in sweeps and "sweep.json" not in names and not all(map(_is_passing, names)):
+            return f"holds {place / min(names)}, which is not of a sweep"
+        if place in sweeps and "sweep.json" in names:
+            if not read_json(folder / place / "sweep.json").get("command"):
+                return f"{place / 'sweep.json'} in it cannot be read"
+        elif place in cells and (reason := _objection_to_run(folder, place, cells[place], names)):
+            return reason
+    return next((reason for job in cells.values() if (reason := _holds_inputs(folder, job))), None)
+
+
+def _files(folder: Path, cells: Mapping[Path, Job]) -> Iterator[tuple[Path, list[str]]]:
+    """The folders in `folder` that have files, by their places in it, with the names of those.
+
+    What is no file of its own, a link or a pipe, counts as a file, and is not looked into.
+    """
+    for path, folders, names in os.walk(folder):
+        place = Path(path).relative_to(folder)
+        links = [name for name in folders if os.path.islink(os.path.join(path, name))]
+        folders[:] = sorted(set(folders) - PASSING - set(links))
+        names = [name for name in names if name not in NOTHING and not name.startswith(NOTHING_BEGINS)]
+        # A run that Hydra has only set up has no file, and one in `.hydra`.
+        if names or links or (place in cells and ".hydra" in folders):
+            yield place, sorted([*names, *links])
+
+
+def _names(place: Path, cells: Mapping[Path, Job], else_known: Collection[str]) -> Collection[str]:
+    """What files of this program may be called at a place in the folder."""
+    if place in cells:
+        return RUN
+    return HYDRA if place.name == ".hydra" and place.parent in cells else else_known
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file of its own: no link, no pipe."""
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def _is_passing(name: str) -> bool:
+    """Whether it is a file that was never completed."""
+    return becomes(name) != name
+
+
+def _objection_to_run(folder: Path, place: Path, job: Job, names: Sequence[str]) -> str | None:
+    """Why `place` in `folder` is not the run directory of a job, or is not to be painted again."""
+    cell = "holds one that is" if place == Path() else f"its cell {place} is"
+    record = read_json(folder / place / "run.json")
+    if not record.get("status"):
+        written = [name for name in names if name != "nst.log" and not _is_passing(name)]
+        if written:
+            return f"holds {place / written[0]}, which no run has written"
+    if record.get("status") == "finished" and not job.config.resume:
+        return f"{cell} finished, and resume=false paints it again"
+    if "identity" in record:
+        same = record["identity"] == identity_of(job.config)
+    else:
+        recorded = _recorded_config(folder / place)
+        # Hydra may have been killed while it wrote the config; then nothing was begun.
+        same = recorded == _what(job.config) or (recorded is None and not record)
+    return None if same else f"{cell} another than what is asked for"
+
+
+def _recorded_config(run: Path) -> Config | None:
+    """What the config in a run directory asks for; None if there is none, or it cannot be read."""
+    path = run / ".hydra/config.yaml"
+    try:
+        return _read_config(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _read_config(path: Path, changed: int) -> Config:
+    """`_what` a file asks for; OmegaConf's own reader takes several times as long."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found = yaml.load(path.read_bytes(), loader)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: no config")
+    found["tracking"] = {"name": TrackingName.none}
+    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), found))
+    return _what(config)
+
+
+def _what(config: Config) -> Config:
+    """A config without what does not decide which cell it is."""
+    hardware = replace(config.hardware, device="", capture=True, max_batch=1, checkpoint=0.0)
+    tracking = TrackingConfig(name=TrackingName.none)
+    return replace(config, tracking=tracking, hardware=hardware, outputs="", resume=True, plan=False)
+
+
+def _holds_inputs(folder: Path, job: Job) -> str | None:
+    """Whether a job reads a file that lies in the folder."""
+    for path in job.inputs():
+        if path.is_relative_to(folder.resolve()):
+            return f"holds {path.name}, which is to be read"
+    return None
+
+
+def _beside(named: Path, number: int) -> Path:
+    if not number:
+        return named
+    whole = Path(os.path.normpath(named)) if named.name not in ("", "..") else named.resolve()
+    if not whole.name:
+        raise NstError(f"{named}: no folder can be made beside it; give another")
+    return whole.with_name(f"{whole.name}-{number}")
