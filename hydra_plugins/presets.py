@@ -72,6 +72,7 @@ class PresetSweeper(Sweeper):
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
         from nst.claim import claim, free_place
+        from nst.files import write_whole
         from nst.job import job_of, named_by_what_varies
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
@@ -104,7 +105,8 @@ class PresetSweeper(Sweeper):
             [asked] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
             names = [grid.folder.relative_to(folder).as_posix() for grid in grids]
             begin(folder, asked.partition("=")[2], None, grids=names)
-        OmegaConf.save(self.master, folder / "multirun.yaml")
+        with write_whole(folder / "multirun.yaml") as temporary:
+            OmegaConf.save(self.master, temporary)
         launcher = self.launcher
         assert launcher is not None
         if batched:

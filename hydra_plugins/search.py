@@ -68,6 +68,7 @@ class SearchSweeper(Sweeper):
             NstError: what is wrong with the search, before anything is painted.
         """
         from nst.claim import claim, free_place
+        from nst.files import write_whole
         from nst.front import draw_front
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
@@ -84,7 +85,8 @@ class SearchSweeper(Sweeper):
             self.master.hydra.sweep.dir = str(folder)
         name = self.master.hydra.runtime.choices.get("hparams_search")
         begin(folder, f"search/{name}" if name else None, self._title(), per_row=self.at_once)
-        OmegaConf.save(self.master, folder / "multirun.yaml")
+        with write_whole(folder / "multirun.yaml") as temporary:
+            OmegaConf.save(self.master, temporary)
         returns = []
         try:
             while numbers := self._next(search):

@@ -4,12 +4,14 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -19,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
-from nst.files import read_json, write_json, write_whole
+from nst.files import folders_with, is_regular, open_regular, read_json, write_json, write_whole
 from nst.recorder import Recorder, Scribe, charged_to
-from nst.reel import piece_path
+from nst.reel import damage, piece_path
 from nst.text import visible
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Saved:
 
     done: int
     seconds: float  # of painting, so far
-    pieces: list[int]  # of each row's film
+    pieces: list[list[str]]  # of each row's film, their hashes
     frames: list[list[int]]  # the iterations of each row's frames
     tensors: dict[str, Tensor]  # of the engine
     losses: Tensor  # [done, B, K]
@@ -60,13 +62,16 @@ class Workbench:
     def held(self) -> Iterator[None]:
         """Keep other processes out, and leave nothing behind when all went well.
 
-        Where another process is at the same batch, this one gets a folder of its own.
+        Where another process is at the same batch, or the folder is a link, this one gets one of its own.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{self.folder}.lock")
         try:
             lock.acquire(timeout=0)
+            if self.folder.is_symlink():
+                raise Timeout(str(self.folder))
         except Timeout:
+            lock.release()
             self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
             lock = FileLock(f"{self.folder}.lock")
             lock.acquire()
@@ -97,7 +102,7 @@ class Workbench:
             iterations: how many there are in all.
         """
         path = self.folder / STATE
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             saved = self._read(path)
@@ -109,9 +114,11 @@ class Workbench:
         return saved
 
     def _read(self, path: Path) -> Saved:
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             known = json.loads(file.metadata()["nst"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            _require(file.metadata().get("sha256") == fingerprint(known, tensors), "hash")
         losses = tensors.pop("losses")
         diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
         return Saved(
@@ -126,8 +133,10 @@ class Workbench:
         _require(isinstance(saved.seconds, int | float) and 0 <= saved.seconds < math.inf, "seconds")
         _require(len(saved.pieces) == len(saved.frames) == rows, "pieces")
         for row, (pieces, frames) in enumerate(zip(saved.pieces, saved.frames, strict=True)):
-            _require(_is_count(pieces) and (pieces > 0) == bool(frames), "pieces")
-            _require(all(piece_path(self.folder, str(row), n).is_file() for n in range(pieces)), "pieces")
+            _require(isinstance(pieces, list) and bool(pieces) == bool(frames), "pieces")
+            for number, known in enumerate(pieces):
+                if reason := damage(piece_path(self.folder, str(row), number), known):
+                    raise ValueError(reason)
             _require(all(_is_count(frame) and frame < saved.done for frame in frames), "frames")
             _require(frames == sorted(set(frames)), "frames")
         _require(saved.tensors.keys() == wanted.keys(), "tensors")
@@ -150,12 +159,21 @@ class Workbench:
         tensors |= {f"{LAST}{row}": canvas for row, canvas in saved.diverged.items()}
         tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with write_whole(self.folder / STATE) as temporary:
-            save_file(tensors, temporary, {"nst": json.dumps(known)})
+            save_file(tensors, temporary, {"nst": json.dumps(known), "sha256": fingerprint(known, tensors)})
+
+
+def fingerprint(known: Any, tensors: Mapping[str, Tensor]) -> str:
+    """A hash of all that a checkpoint holds."""
+    found = hashlib.sha256(json.dumps(known).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def kept_batches(outputs: Path) -> list[list[str]]:
     """The identities of each batch that was begun below `outputs`, and kept."""
-    folders = sorted(path.parent for path in (outputs / ".batches").glob(f"*/{STATE}"))
+    folders = [folder for folder in folders_with(STATE, outputs / ".batches") if is_regular(folder / STATE)]
     found = [read_json(folder / CELLS).get("identities") for folder in folders]
     return [cells for cells in found if isinstance(cells, list) and _are_identities(cells)]
 

@@ -32,7 +32,7 @@ def release(folder: Path) -> None:
 
 
 def claimed(folder: Path) -> bool:
-    """Whether any process has it, this one included."""
+    """Whether any process has it, this one included; so it seems where its lock is not ours to open."""
     folder = folder.resolve()
     if folder in _held:
         return True
@@ -41,7 +41,7 @@ def claimed(folder: Path) -> bool:
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, PermissionError):
         return True
     lock.release()
     return False

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nst.errors import NstError
-from nst.files import read_json
+from nst.files import open_text, read_json
 
 T = TypeVar("T")
 
@@ -245,8 +245,9 @@ def layers_label(names: Sequence[str]) -> str:
 
 def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
     try:
-        return OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        with open_text(path) as file:
+            return OmegaConf.load(file)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError):
         return None
 
 

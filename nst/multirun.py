@@ -17,11 +17,12 @@ from nst.batch import Result
 from nst.claim import claim, free_place, release
 from nst.cli import one_line
 from nst.errors import NstError
-from nst.files import read_json, trouble, write_json
+from nst.files import make_own, trouble, write_json
 from nst.gallery import rebuild, sweeps_in
 from nst.interrupt import obey
 from nst.logbook import Logbook, logbook, tracking_of
 from nst.progress import console, summarize
+from nst.record import run_record, sweep_record
 from nst.recorder import now
 from nst.text import visible
 
@@ -39,7 +40,7 @@ def begin(folder: Path, name: str | None, title: str | None, **more: Any) -> Non
         more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
             directories there will be; `per_row`, how many to show in a row, if it is no grid.
     """
-    known = read_json(folder / "sweep.json")
+    known = sweep_record(folder)
     sweep = {
         "name": name or "sweep",
         "title": title,
@@ -69,7 +70,7 @@ class Multirun(Callback):
         """
         if not config.plan:
             with _told(2):
-                _claim_free(config, "run")
+                leave_config_alone(_claim_free(config, "run"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
@@ -147,6 +148,12 @@ def _claim_free(config: DictConfig, kind: str) -> Path:
     return place.resolve()
 
 
+def leave_config_alone(folder: Path) -> None:
+    """Let what Hydra is about to write into a run directory, in place, change no other file."""
+    for name in (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))):
+        make_own(folder / name)
+
+
 def break_off(folder: Path, book: Logbook | None) -> None:
     """Leave a sweep that did not come to its end as one that can be gone on with."""
     sweeps = sweeps_in(folder)
@@ -163,22 +170,22 @@ def break_off(folder: Path, book: Logbook | None) -> None:
 
 def end(folder: Path, interrupted: bool = False) -> None:
     """Say in `sweep.json` that the sweep is over, or that it was `interrupted`."""
-    known = read_json(folder / "sweep.json")
+    known = sweep_record(folder)
     write_json(folder / "sweep.json", {**known, "ended": now(), "interrupted": interrupted})
 
 
 def results_of(sweep: Path) -> list[Result]:
     """What `run.json` says of each run of a sweep, in order."""
     folders = {folder for folder in sweep.glob("*") if folder.name.isdecimal()}
-    folders |= {sweep / str(number) for number in range(read_json(sweep / "sweep.json").get("cells", 0))}
+    folders |= {sweep / str(number) for number in range(sweep_record(sweep).get("cells") or 0)}
     results = []
     for folder in sorted(folders, key=lambda folder: int(folder.name)):
-        record = read_json(folder / "run.json")
+        record = run_record(folder)
         finished, taken = record.get("status") == "finished", record.get("taken_from")
         loss = record["final"]["total"] if finished else math.nan
         error = None if finished else record.get("error") or "not finished"
         status = record.get("status", "missing")
-        name = record.get("name", folder.name)
+        name = record.get("name") or folder.name
         results.append(Result(folder, name, loss, error, Path(taken) if taken else None, status))
     return results
 
