@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
-from nst.files import folders_with, is_regular, open_regular, read_json, write_json, write_whole
+from nst.files import folders_with, is_regular, load_json, open_regular, read_json, write_json, write_whole
 from nst.recorder import Recorder, Scribe, charged_to
 from nst.reel import damage, piece_path
 from nst.text import visible
@@ -125,10 +125,16 @@ class Workbench:
             known["done"], known["seconds"], known["pieces"], known["frames"], tensors, losses, diverged
         )
 
+    def _cells(self) -> Any:
+        try:
+            return load_json(self.folder / CELLS).get("identities")
+        except (OSError, ValueError):
+            return None
+
     def _check(self, saved: Saved, engine: Engine, iterations: int) -> None:
         """Raise ValueError where going on from `saved` would fail, or paint something else."""
         wanted, rows = engine.tensors(), len(engine.canvas)
-        _require(read_json(self.folder / CELLS).get("identities") == self.identities, CELLS)
+        _require(self._cells() == self.identities, CELLS)
         _require(_is_count(saved.done) and 0 < saved.done < iterations, "done")
         _require(isinstance(saved.seconds, int | float) and 0 <= saved.seconds < math.inf, "seconds")
         _require(len(saved.pieces) == len(saved.frames) == rows, "pieces")

@@ -86,10 +86,10 @@ SWEEP: Kinds = {
 def misfit(record: Record, kinds: Kinds) -> str | None:
     """Which key of a record does not hold what it is to hold; None if all do."""
     wrong = [key for key, fits in kinds.items() if record.get(key) is not None and not fits(record[key])]
-    if kinds is RUN and record.get("status") == "finished":
-        wrong += [key for key in ("started", "frames", "final") if not record.get(key)]
-        if not math.isfinite((record.get("final") or {}).get("total", math.nan)):
-            wrong.append("final")
+    if not wrong and kinds is RUN and record.get("status") == "finished":
+        wrong = [key for key in ("started", "frames", "final") if not record.get(key)]
+        if not wrong and not math.isfinite(record["final"].get("total", math.nan)):
+            wrong = ["final"]
     return wrong[0] if wrong else None
 
 
@@ -185,5 +185,10 @@ def count_frames(path: Path) -> int:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
     told, _ = counting.communicate()
+    return told_frames(told)
+
+
+def told_frames(told: str) -> int:
+    """How many frames ffmpeg was through with, by what its `-progress` told last."""
     counts = [line.removeprefix("frame=") for line in told.splitlines() if line.startswith("frame=")]
     return int(counts[-1]) if counts else 0

@@ -13,7 +13,7 @@ from nst.errors import NstError
 from nst.files import copy_whole, trouble, write_whole
 from nst.images import Video
 from nst.interrupt import shielded
-from nst.record import count_frames, digest
+from nst.record import digest, told_frames
 
 
 class Reel:
@@ -69,8 +69,7 @@ class Reel:
             copy_whole(pieces[0], path, link=True)
         elif pieces:
             with write_whole(path) as temporary:
-                _join(pieces, temporary)
-                found = count_frames(temporary)  # of what it leaves out ffmpeg says nothing
+                found = _join(pieces, temporary)
                 if found != frames:
                     raise NstError(f"{path}: {found} frames, where {frames} were painted; paint it again")
 
@@ -93,8 +92,11 @@ def damage(piece: Path, known: str) -> str | None:
         return trouble(error, piece)
 
 
-def _join(pieces: list[Path], path: Path) -> None:
-    """Put videos of the same kind one behind the other, without encoding them again."""
+def _join(pieces: list[Path], path: Path) -> int:
+    """Put videos of the same kind one behind the other, without encoding them again; how many frames that is.
+
+    Of frames that it cannot read ffmpeg says nothing.
+    """
     names = "".join(f"file '{piece.name}'\n" for piece in pieces)
     listed = pieces[0].with_suffix(".txt")
     with write_whole(listed) as temporary:
@@ -110,8 +112,9 @@ def _join(pieces: list[Path], path: Path) -> None:
         "-i",
         str(listed),
     ]
-    command += ["-c", "copy", "-movflags", "+faststart", str(path)]
+    command += ["-c", "copy", "-movflags", "+faststart", "-progress", "pipe:1", str(path)]
     with shielded():
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise NstError(f"{path}: ffmpeg could not join its pieces: {' '.join(done.stderr.split())}")
+    return told_frames(done.stdout)

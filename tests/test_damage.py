@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from test_cli import SMALL, command, config, here, pixels, record
 
 from nst.archive import take
+from nst.config import Config
 from nst.files import copy_whole, make_own, read_json, write_whole
 from nst.plan import Plan, plan
 from nst.record import NEEDED, PAINTED, digest, fault, run_record
@@ -55,12 +57,15 @@ def copied(tree: Path, folder: Path) -> list[Path]:
     return [folder / "0", folder / "1"]
 
 
+@cache
+def configs() -> list[Config]:
+    return [config(*SMALL, "tracking=none", *cell) for cell in CELLS]
+
+
 def planned(outputs: Path, sweep: Path) -> Plan:
     """What a sweep of both cells in a folder would do."""
-    every = [*SMALL, "tracking=none", f"outputs={outputs}"]
-    return plan(
-        [Job(config(*every, *cell), sweep / str(number), tuple(cell)) for number, cell in enumerate(CELLS)]
-    )
+    cells = [replace(cell, outputs=str(outputs)) for cell in configs()]
+    return plan([Job(cell, sweep / str(number), ()) for number, cell in enumerate(cells)])
 
 
 def cut(path: Path, share: float) -> None:
@@ -140,6 +145,7 @@ def test_a_run_of_an_older_version_is_taken_if_its_files_can_be_decoded(
             (cell / "run.json").write_text(json.dumps(known))
         sweep = outputs / "b"
         assert taken(planned(outputs, sweep), sweep) == [sweep / "0", sweep / "1"]
+        shutil.rmtree(sweep)
         DAMAGES[damage](bad / name)
         assert taken(planned(outputs, outputs / "a"), outputs / "a") == [outputs / "a/1"]
         [said] = caplog.messages
