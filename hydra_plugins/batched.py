@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -67,10 +68,14 @@ class BatchedLauncher(Launcher):
 
     def _set_up(self, task: TaskFunction, overrides: list[str], number: int) -> JobReturn:
         """Let Hydra make one job's directory and config, and `task` a result of them."""
+        from nst.multirun import leave_config_alone
+
+        config = self.compose(overrides, number)
+        leave_config_alone(Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir)))
         return run_job(
             hydra_context=self.hydra_context,
             task_function=task,
-            config=self.compose(overrides, number),
+            config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )

@@ -82,6 +82,7 @@ class PresetSweeper(Sweeper):
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
         from nst.claim import claim
+        from nst.files import write_whole
         from nst.job import named_by_what_varies
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
@@ -118,7 +119,8 @@ class PresetSweeper(Sweeper):
             [presets] = [argument for argument in arguments if argument.startswith(f"{GROUP}=")]
             names = [grid.folder.relative_to(folder).as_posix() for grid in asked.grids]
             begin(folder, presets.partition("=")[2], None, grids=names)
-        OmegaConf.save(self.master, folder / "multirun.yaml")
+        with write_whole(folder / "multirun.yaml") as temporary:
+            OmegaConf.save(self.master, temporary)
         launcher = self.launcher
         assert launcher is not None
         if batched:

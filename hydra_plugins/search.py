@@ -70,6 +70,7 @@ class SearchSweeper(Sweeper):
         Raises:
             NstError: what is wrong with the search, before anything is painted.
         """
+        from nst.files import write_whole
         from nst.front import draw_front
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
@@ -97,7 +98,8 @@ class SearchSweeper(Sweeper):
             begin(folder, preset, self._title(), cells=len(search.asked), per_row=self.at_once)
 
         begun()
-        OmegaConf.save(self.master, folder / "multirun.yaml")
+        with write_whole(folder / "multirun.yaml") as temporary:
+            OmegaConf.save(self.master, temporary)
         returns = []
         try:
             while numbers := self._next(search):

@@ -1,18 +1,18 @@
 """Finished runs on disk: found by their identity, and taken into another sweep."""
 
-import os
-import shutil
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from nst.files import read_json, write_json, write_whole
+from nst.errors import NstError
+from nst.files import copy_whole, folders_with, is_regular, write_json
+from nst.record import PAINTED, fault, is_finished, run_record
 
-# What a finished run has, and may have lost since.
-FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
-# What belongs to a run directory, not to what was painted in it.
-OWN = ("run.json", "mlflow.json")
+log = logging.getLogger(__name__)
+
+LOG = "nst.log"
 
 
 class Archive:
@@ -21,23 +21,28 @@ class Archive:
     def __init__(self, folders: Iterable[Path]) -> None:
         """Read every `run.json` below `folders`, of which some may not exist."""
         self._records: dict[Path, dict[str, Any]] = {}
-        self._folders: dict[str, Path] = {}
-        for folder in dict.fromkeys(folder.resolve() for folder in folders):
-            for path in folder.rglob("run.json"):
-                record = read_json(path)
-                if record.get("status") == "finished" and "identity" in record:
-                    self._records[path.parent] = record
-                    self._folders.setdefault(record["identity"], path.parent)
+        self._folders: dict[str, list[Path]] = {}
+        self._whole: dict[Path, bool] = {}
+        for top in dict.fromkeys(folder.resolve() for folder in folders):
+            for folder in folders_with("run.json", top):
+                record = run_record(folder) if folder not in self._records else {}
+                if is_finished(record):
+                    self._records[folder] = record
+                    self._folders.setdefault(record["identity"], []).append(folder)
 
     def find(self, identity: str, at: Path) -> Path | None:
-        """The folder of a run with that identity that has all its files: `at`, if it is one of them."""
-        if self._records.get(at, {}).get("identity") == identity and _whole(at):
-            return at
-        folder = self._folders.get(identity)
-        if folder is None or _whole(folder):
-            return folder
-        others = (other for other, record in self._records.items() if record["identity"] == identity)
-        return next(filter(_whole, others), None)
+        """The folder of a run with that identity whose files are as it says: `at`, if it is one of them."""
+        found = self._folders.get(identity, [])
+        return next(filter(self._is_whole, sorted(found, key=lambda folder: folder != at)), None)
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether a run can be taken; one warning if not. Only those that are asked for are read."""
+        if folder not in self._whole:
+            wrong = fault(folder, self._records[folder])
+            if wrong:
+                log.warning("%s; this run is not taken", wrong)
+            self._whole[folder] = wrong is None
+        return self._whole[folder]
 
     def speed(self, device: str, precision: str) -> tuple[float, int]:
         """The median GFLOP a second of batches painted so, and how many runs say so; NaN if none."""
@@ -45,7 +50,7 @@ class Archive:
             record["timings"]["gflops"]
             for record in self._records.values()
             if (record.get("device"), record.get("precision")) == (device, precision)
-            and "gflops" in record.get("timings", {})
+            and "gflops" in (record.get("timings") or {})
         ]
         return (median(found) if found else float("nan")), len(found)
 
@@ -53,33 +58,25 @@ class Archive:
 def take(source: Path, folder: Path, name: str) -> dict[str, Any]:
     """Make `folder` a run directory with the files of the finished run `source`; returns its `run.json`.
 
-    The files are hard links where the file system allows it. `taken_from` in `run.json` names the
-    folder that the canvas was painted in; timings are those of the painting.
+    The files are hard links where they may be. `taken_from` in `run.json` names the folder that the
+    canvas was painted in; timings are those of the painting.
+
+    Raises:
+        NstError: `source` is not finished any more.
     """
-    record = read_json(source / "run.json")
+    record = run_record(source)
+    if not is_finished(record):
+        raise NstError(f"{source}: was finished, and is not any more; run the same command again")
     if folder == source:
         return record
     folder.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir():
-        if path.is_file() and path.name not in OWN and not path.name.startswith("."):
-            with write_whole(folder / path.name) as temporary:
-                _link(path, temporary)
+    for file in PAINTED:
+        if is_regular(source / file):
+            copy_whole(source / file, folder / file, link=True)
+        else:
+            (folder / file).unlink(missing_ok=True)
+    if is_regular(source / LOG):  # which is appended to when a run is painted again: no link
+        copy_whole(source / LOG, folder / LOG)
     record |= {"name": name, "taken_from": record.get("taken_from") or str(source)}
     write_json(folder / "run.json", record)
     return record
-
-
-def _link(source: Path, target: Path) -> None:
-    # A log is appended to when its run is painted again, which must not change the other's.
-    if source.name != "nst.log":
-        target.unlink()
-        try:
-            os.link(source, target)
-            return
-        except OSError:  # another file system, or one without links
-            pass
-    shutil.copyfile(source, target)
-
-
-def _whole(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in FILES)

@@ -21,6 +21,7 @@ from nst.config import ROOT
 from nst.device import device_name, device_of, gflop
 from nst.engine import DTYPES, Engine, arithmetic
 from nst.errors import NstError
+from nst.files import make_own
 from nst.interrupt import asked, heeded, obey
 from nst.objective import Objective
 from nst.optimizers import Optimizer
@@ -124,6 +125,7 @@ def logged_to(folders: Sequence[Path]) -> Iterator[None]:
     with ExitStack() as stack:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
+            make_own(folder / "nst.log")
             handler = logging.FileHandler(folder / "nst.log")
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             logging.getLogger().addHandler(handler)
@@ -182,7 +184,7 @@ def _paint_at(
         engine.restore(saved.tensors, saved.done)
         log.info("going on from iteration %d", saved.done)
     for number, row in enumerate(rows):
-        pieces = saved.pieces[number] if saved else 0
+        pieces = saved.pieces[number] if saved else ()
         reel = Reel(workbench.folder, str(number), row.job.config.fps, config.size, pieces)
         row.recorder.start(row.described.cell, engine.objective.columns, reel)
     scribe, ready = Scribe(recorders), time.perf_counter()

@@ -4,12 +4,14 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -19,9 +21,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
-from nst.files import link_or_copy, read_json, write_json, write_whole
+from nst.files import (
+    is_regular,
+    link_or_copy,
+    load_json,
+    open_regular,
+    read_json,
+    write_json,
+    write_whole,
+)
 from nst.recorder import Recorder, Scribe, charged_to
-from nst.reel import piece_path
+from nst.reel import damage, piece_path
 from nst.text import visible
 
 log = logging.getLogger(__name__)
@@ -37,7 +47,7 @@ class Saved:
 
     done: int
     seconds: float  # of painting, so far
-    pieces: list[int]  # of each row's film
+    pieces: list[list[str]]  # of each row's film, their hashes
     frames: list[list[int]]  # the iterations of each row's frames
     tensors: dict[str, Tensor]  # of the engine
     losses: Tensor  # [done, B, K]
@@ -75,12 +85,13 @@ class Workbench:
     def held(self) -> Iterator[None]:
         """Keep other processes out, and leave nothing behind when all went well.
 
-        Where another process is at the same batch, this one gets a folder of its own.
+        Where another process is at the same batch, or the folder is a link, this one gets one of its own.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             with ExitStack() as stack:
-                if not stack.enter_context(_locked(self.folder)):
+                mine = stack.enter_context(_locked(self.folder))
+                if not mine or self.folder.is_symlink():
                     self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
                     stack.enter_context(_locked(self.folder))
                 stack.callback(self._leave)
@@ -109,9 +120,9 @@ class Workbench:
             iterations: how many there are in all.
         """
         path = self.folder / STATE
-        if not path.exists():
+        if not os.path.lexists(path):
             self._adopt(engine.objective.columns)
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             saved = _read(path)
@@ -128,14 +139,14 @@ class Workbench:
             folder: _identities(folder) for folder in _folders(self.folder.parent) if folder != self.folder
         }
         for folder, identities in sorted(kept.items(), key=lambda entry: len(entry[1])):
-            if not set(self.identities) <= set(identities) or not (folder / STATE).exists():
+            if not set(self.identities) <= set(identities) or not is_regular(folder / STATE):
                 continue
             with _locked(folder) as mine:
                 try:
                     if mine:
                         self._take_over(folder, [identities.index(cell) for cell in self.identities], columns)
                         return
-                except Exception as error:  # as below
+                except Exception as error:  # as above
                     log.warning("%s: cannot be gone on with (%s)", folder / STATE, visible(str(error)))
 
     def _take_over(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
@@ -143,24 +154,29 @@ class Workbench:
         self.clear()
         saved = _read(folder / STATE).of(rows, columns)
         for new, (row, pieces) in enumerate(zip(rows, saved.pieces, strict=True)):
-            for number in range(pieces):
+            for number in range(len(pieces)):
                 # A piece that is whole is never written again.
-                piece, mine = (
-                    piece_path(place, str(n), number) for place, n in ((folder, row), (self.folder, new))
-                )
-                link_or_copy(piece, mine)
+                link_or_copy(piece_path(folder, str(row), number), piece_path(self.folder, str(new), number))
         self.save(saved)
+
+    def _cells(self) -> Any:
+        try:
+            return load_json(self.folder / CELLS).get("identities")
+        except (OSError, ValueError):
+            return None
 
     def _check(self, saved: Saved, engine: Engine, iterations: int) -> None:
         """Raise ValueError where going on from `saved` would fail, or paint something else."""
         wanted, rows = engine.tensors(), len(engine.canvas)
-        _require(read_json(self.folder / CELLS).get("identities") == self.identities, CELLS)
+        _require(self._cells() == self.identities, CELLS)
         _require(_is_count(saved.done) and 0 < saved.done < iterations, "done")
         _require(isinstance(saved.seconds, int | float) and 0 <= saved.seconds < math.inf, "seconds")
         _require(len(saved.pieces) == len(saved.frames) == rows, "pieces")
         for row, (pieces, frames) in enumerate(zip(saved.pieces, saved.frames, strict=True)):
-            _require(_is_count(pieces) and (pieces > 0) == bool(frames), "pieces")
-            _require(all(piece_path(self.folder, str(row), n).is_file() for n in range(pieces)), "pieces")
+            _require(isinstance(pieces, list) and bool(pieces) == bool(frames), "pieces")
+            for number, known in enumerate(pieces):
+                if reason := damage(piece_path(self.folder, str(row), number), known):
+                    raise ValueError(reason)
             _require(all(_is_count(frame) and frame < saved.done for frame in frames), "frames")
             _require(frames == sorted(set(frames)), "frames")
         _require(saved.tensors.keys() == wanted.keys(), "tensors")
@@ -184,12 +200,21 @@ class Workbench:
         tensors |= {f"{LAST}{row}": canvas for row, canvas in saved.diverged.items()}
         tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with write_whole(self.folder / STATE) as temporary:
-            save_file(tensors, temporary, {"nst": json.dumps(known)})
+            save_file(tensors, temporary, {"nst": json.dumps(known), "sha256": fingerprint(known, tensors)})
+
+
+def fingerprint(known: Any, tensors: Mapping[str, Tensor]) -> str:
+    """A hash of all that a checkpoint holds."""
+    found = hashlib.sha256(json.dumps(known).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def kept_batches(outputs: Path) -> list[list[str]]:
     """The identities of each batch that was begun below `outputs`, and kept."""
-    kept = [folder for folder in _folders(outputs / BATCHES) if (folder / STATE).exists()]
+    kept = [folder for folder in _folders(outputs / BATCHES) if is_regular(folder / STATE)]
     return [cells for cells in map(_identities, kept) if cells]
 
 
@@ -202,17 +227,16 @@ def forget_batches(outputs: Path, finished: Collection[str]) -> None:
     with suppress(OSError):  # what cannot be removed does no harm
         for folder in _folders(place):
             with _locked(folder) as mine:
-                cells = _identities(folder) if (folder / STATE).exists() else []
+                cells = _identities(folder) if is_regular(folder / STATE) else []
                 if mine and folder.is_dir() and set(cells) <= set(finished):
                     shutil.rmtree(folder)
     _remove_if_empty(place)
 
 
 def _folders(place: Path) -> list[Path]:
-    """The folders of batches, those of which only the lock is left included."""
-    return sorted(
-        {path.with_suffix("") for path in place.glob("*") if path.is_dir() or path.suffix == ".lock"}
-    )
+    """The folders of batches, those of which only the lock is left included; no links."""
+    found = {path.with_suffix("") for path in place.glob("*") if path.is_dir() or path.suffix == ".lock"}
+    return sorted(path for path in found if not path.is_symlink())
 
 
 @contextmanager
@@ -246,9 +270,12 @@ def _identities(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> Saved:
+    """What a checkpoint holds; raises whatever its bytes lead to where it is damaged."""
+    open_regular(path).close()
     with safe_open(path, framework="pt") as file:
         known = json.loads(file.metadata()["nst"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _require(file.metadata().get("sha256") == fingerprint(known, tensors), "hash")
     losses = tensors.pop("losses")
     diverged = {int(name[len(LAST) :]): tensors.pop(name) for name in [*tensors] if name.startswith(LAST)}
     names = ("done", "seconds", "pieces", "frames", "columns")

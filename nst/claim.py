@@ -31,7 +31,10 @@ def release(folder: Path) -> None:
 
 
 def claimed(folder: Path, other: bool = False) -> bool:
-    """Whether any process has it, or, with `other`, any but this one."""
+    """Whether any process has it, or, with `other`, any but this one.
+
+    So it seems where its lock is not ours to open.
+    """
     folder = folder.resolve()
     if folder in _held:
         return not other
@@ -40,7 +43,7 @@ def claimed(folder: Path, other: bool = False) -> bool:
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, PermissionError):
         return True
     lock.release()
     return False

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from nst.errors import NstError
-from nst.files import write_whole
+from nst.files import open_text, trouble, write_whole
 from nst.grid import LAYERS_OF, Run, read_run
 
 WIDTH, HEIGHT, DPI = 800, 500, 100  # pixels
@@ -64,12 +64,14 @@ def _read(run: Run) -> tuple[np.ndarray, Curves]:
         weights[kind] = float(run.value(f"weights.{kind}") or 0)
     shown = [kind for kind, weight in weights.items() if weight > 0]
     try:
-        with path.open() as file:
+        with open_text(path) as file:
             header = file.readline().strip().split(",")
             columns = [header.index(name) for name in ("iteration", *shown)]
             table = np.loadtxt(file.readlines() or ["no rows"], delimiter=",", usecols=columns, ndmin=2)
     except FileNotFoundError:
         raise NstError(f"{path}: no such file; give the folder of a run that was painted") from None
+    except OSError as error:
+        raise NstError(f"{trouble(error, path)}; paint the run again") from None
     except ValueError as error:
         raise NstError(f"{path}: no table of losses ({error}); paint the run again") from None
     return table[:, 0], {kind: weights[kind] * table[:, n] for n, kind in enumerate(shown, 1)}

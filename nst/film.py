@@ -9,6 +9,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
+from nst.files import open_regular
 from nst.grid import Run
 from nst.lettering import GREY, NOTE, Text, line_height
 from nst.sheet import MARGIN, PAPER, Sheet, canvas, placeholder, resize
@@ -129,6 +130,7 @@ def _decode(path: Path) -> Generator[Image.Image]:
     video = imageio_ffmpeg.read_frames(path, input_params=["-threads", "1"])
     with closing(video):
         try:
+            open_regular(path).close()
             size = next(video)["size"]
             for frame in video:
                 yield Image.frombytes("RGB", size, frame)

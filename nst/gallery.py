@@ -10,10 +10,11 @@ from pathlib import Path
 
 from nst.curves import losses_png
 from nst.errors import NstError
-from nst.files import read_json, write_whole
+from nst.files import is_regular, read_json, write_whole
 from nst.film import film
 from nst.grid import Grid, grid, run_folders
 from nst.page import write_page
+from nst.record import sweep_record
 from nst.sheet import lay_out
 
 __all__ = ["Grid", "animated_sheet", "contact_sheet", "grid", "rebuild", "sweeps_in"]
@@ -53,7 +54,7 @@ def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
 
 def sweeps_in(folder: Path) -> list[Path]:
     """The sweep in a folder, or those of a sweep of sweeps, in its order."""
-    grids = read_json(folder / "sweep.json").get("grids")
+    grids = sweep_record(folder).get("grids")
     return [folder] if grids is None else [folder / name for name in grids]
 
 
@@ -78,7 +79,7 @@ def rebuild(folder: Path) -> list[Path]:
 
 def _lacks_curves(run: Path) -> bool:
     finished = read_json(run / "run.json").get("status") == "finished"
-    return finished and (run / "losses.csv").is_file() and not (run / "losses.png").is_file()
+    return finished and is_regular(run / "losses.csv") and not (run / "losses.png").is_file()
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nst.errors import NstError
-from nst.files import read_json
+from nst.files import open_text, read_json
+from nst.record import sweep_record
 
 T = TypeVar("T")
 
@@ -163,8 +164,8 @@ def run_folders(sweep_dir: Path) -> list[Path]:
 
     Their number is in `sweep.json`; of a sweep that does not say it, all that are there.
     """
-    cells = read_json(sweep_dir / "sweep.json").get("cells")
-    if isinstance(cells, int):
+    cells = sweep_record(sweep_dir).get("cells")
+    if cells is not None:
         return [sweep_dir / str(number) for number in range(cells)]
     numbered = [path for path in sweep_dir.glob("*") if path.name.isdecimal()]
     return sorted(numbered, key=lambda path: int(path.name))
@@ -257,8 +258,9 @@ def layers_label(names: Sequence[str]) -> str:
 
 def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
     try:
-        return OmegaConf.load(path)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        with open_text(path) as file:
+            return OmegaConf.load(file)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError):
         return None
 
 

@@ -18,7 +18,7 @@ from nst.batch import Result
 from nst.claim import release
 from nst.cli import one_line, past_hydra
 from nst.errors import NstError
-from nst.files import read_json, trouble, write_json
+from nst.files import make_own, trouble, write_json
 from nst.gallery import rebuild, sweeps_in
 from nst.grid import run_folders
 from nst.interrupt import obey
@@ -26,6 +26,7 @@ from nst.job import job_of
 from nst.logbook import Logbook, logbook, tracking_of
 from nst.place import objection_to, settle
 from nst.progress import console, summarize
+from nst.record import run_record, sweep_record
 from nst.recorder import now
 from nst.text import visible
 
@@ -43,7 +44,7 @@ def begin(folder: Path, name: str | None, title: str | None, **more: Any) -> Non
         more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
             directories there will be; `per_row`, how many to show in a row, if it is no grid.
     """
-    known = read_json(folder / "sweep.json")
+    known = sweep_record(folder)
     sweep = {
         "name": name or "sweep",
         "title": title,
@@ -149,13 +150,21 @@ def _settle_run(config: DictConfig) -> None:
         del composed["hydra"]
     job = job_of(composed, config.hydra, named)
     if not job.config.plan:
-        _name(config, "run", settle(named, lambda place: objection_to(place, {Path(): job})))
+        folder = settle(named, lambda place: objection_to(place, {Path(): job}))
+        leave_config_alone(folder)
+        _name(config, "run", folder)
 
 
 def _name(config: DictConfig, kind: str, folder: Path) -> None:
     """Let Hydra write there."""
     with open_dict(config):
         config.hydra[kind].dir = str(folder)
+
+
+def leave_config_alone(folder: Path) -> None:
+    """Let what Hydra is about to write into a run directory, in place, change no other file."""
+    for name in (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))):
+        make_own(folder / name)
 
 
 def break_off(folder: Path, book: Logbook | None) -> None:
@@ -174,7 +183,7 @@ def break_off(folder: Path, book: Logbook | None) -> None:
 
 def end(folder: Path, interrupted: bool = False) -> None:
     """Say in `sweep.json` that the sweep is over, or that it was `interrupted`."""
-    known = read_json(folder / "sweep.json")
+    known = sweep_record(folder)
     write_json(folder / "sweep.json", {**known, "ended": now(), "interrupted": interrupted})
 
 
@@ -182,12 +191,12 @@ def results_of(sweep: Path) -> list[Result]:
     """What `run.json` says of each run of a sweep, in order."""
     results = []
     for folder in run_folders(sweep):
-        record = read_json(folder / "run.json")
+        record = run_record(folder)
         finished, taken = record.get("status") == "finished", record.get("taken_from")
         loss = record["final"]["total"] if finished else math.nan
         error = None if finished else record.get("error") or "not finished"
         status = record.get("status", "missing")
-        name = record.get("name", folder.name)
+        name = record.get("name") or folder.name
         results.append(Result(folder, name, loss, error, Path(taken) if taken else None, status))
     return results
 

@@ -22,7 +22,7 @@ from nst.claim import LOCK, claim, claimed, release
 from nst.config import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.files import becomes, read_json
-from nst.recorder import PAINTED
+from nst.record import PAINTED
 from nst.sweep import Job
 
 log = logging.getLogger(__name__)

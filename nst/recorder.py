@@ -17,10 +17,10 @@ from nst.errors import NstError
 from nst.files import discard_temporaries, read_json, trouble, write_json, write_whole
 from nst.images import to_uint8, write_png
 from nst.objective import Cell
+from nst.record import PAINTED, describe_files
 from nst.reel import Reel
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
-PAINTED = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
 
 
 class Diverged(NstError):  # noqa: N818 - what became of the cell
@@ -122,8 +122,8 @@ class Recorder:
         self._reel.cut()
 
     @property
-    def pieces(self) -> int:
-        """Of the film, how many are on disk."""
+    def pieces(self) -> list[str]:
+        """Of the film, the hashes of those on disk."""
         return self._reel.pieces
 
     def _write_losses(self, first: int, losses: Tensor) -> None:
@@ -144,7 +144,8 @@ class Recorder:
         self._keep()
         losses_png(self.folder)
         final = dict(zip(self._names[:4], self._losses, strict=False))
-        self._update(status="finished", ended=now(), final=final, **record)
+        files = describe_files(self.folder)
+        self._update(status="finished", ended=now(), final=final, files=files, **record)
         return float(self._losses[0])
 
     def fail(self, error: BaseException) -> None:
@@ -170,7 +171,7 @@ class Recorder:
         """Complete the files of what was painted: the canvas, the film, the losses."""
         if self.frames:
             write_png(self.canvas, self.folder / "canvas.png")
-            self._reel.finish(self.folder / "canvas.mp4")
+            self._reel.finish(self.folder / "canvas.mp4", len(self.frames))
             self.record["frames"] = self.frames
         self._open.close()
 

@@ -1,7 +1,7 @@
 """A video in pieces, each whole on disk before the next begins."""
 
-import shutil
 import subprocess
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst.errors import NstError
-from nst.files import write_whole
+from nst.files import copy_whole, trouble, write_whole
 from nst.images import Video
 from nst.interrupt import shielded
+from nst.record import digest, told_frames
 
 
 class Reel:
@@ -23,19 +24,21 @@ class Reel:
         name: of this canvas, unlike that of any other in the folder.
         fps: frames a second.
         size: the side of a frame, in pixels.
-        pieces: how many are there already.
+        pieces: the hashes of those that are there already.
     """
 
-    def __init__(self, folder: Path, name: str, fps: int, size: int, pieces: int = 0) -> None:
+    def __init__(self, folder: Path, name: str, fps: int, size: int, pieces: Sequence[str] = ()) -> None:
         self._folder, self._name, self._fps, self._size = folder, name, fps, size
-        self.pieces = pieces
+        self.pieces = list(pieces)
         self._open = ExitStack()
         self._video: Video | None = None
 
     def append(self, frame: NDArray[np.uint8]) -> None:
         """Add a frame, uint8 `[size, size, 3]`; raises NstError where it cannot be written."""
         if self._video is None:
-            self._video = self._open.enter_context(Video(self._piece(self.pieces), self._fps, self._size))
+            self._video = self._open.enter_context(
+                Video(self._piece(len(self.pieces)), self._fps, self._size)
+            )
         self._video.append(frame)
 
     def cut(self) -> None:
@@ -43,7 +46,7 @@ class Reel:
         if self._video is not None:
             self._open.close()
             self._video = None
-            self.pieces += 1
+            self.pieces.append(digest(self._piece(len(self.pieces))))
 
     def discard(self) -> None:
         """Let go of what was appended since the latest cut."""
@@ -51,17 +54,24 @@ class Reel:
         self._open.__exit__(type(error), error, None)
         self._video = None
 
-    def finish(self, path: Path) -> None:
-        """Join the pieces to one video at `path`; without a frame there is none."""
+    def finish(self, path: Path, frames: int) -> None:
+        """Join the pieces to one video at `path`, of so many frames; without a frame there is none.
+
+        Raises:
+            NstError: a piece is gone or damaged, or the video has another number of frames.
+        """
         self.cut()
-        pieces = [self._piece(number) for number in range(self.pieces)]
-        if not pieces:
-            return
-        with write_whole(path) as temporary:
-            if len(pieces) == 1:
-                shutil.copyfile(pieces[0], temporary)
-            else:
-                _join(pieces, temporary)
+        pieces = [self._piece(number) for number in range(len(self.pieces))]
+        for piece, known in zip(pieces, self.pieces, strict=True):
+            if reason := damage(piece, known):
+                raise NstError(f"{reason}; run the same command again, which paints it again")
+        if len(pieces) == 1:
+            copy_whole(pieces[0], path, link=True)
+        elif pieces:
+            with write_whole(path) as temporary:
+                found = _join(pieces, temporary)
+                if found != frames:
+                    raise NstError(f"{path}: {found} frames, where {frames} were painted; paint it again")
 
     def _piece(self, number: int) -> Path:
         return piece_path(self._folder, self._name, number)
@@ -72,14 +82,25 @@ def piece_path(folder: Path, name: str, number: int) -> Path:
     return folder / f"{name}-{number}.mp4"
 
 
-def _join(pieces: list[Path], path: Path) -> None:
-    """Put videos of the same kind one behind the other, without encoding them again."""
-    for piece in pieces:  # of these ffmpeg says nothing
-        if not piece.is_file():
-            raise NstError(f"{piece}: a piece of the film is gone; paint it again, with resume=false")
+def damage(piece: Path, known: str) -> str | None:
+    """What is wrong with a piece whose hash is `known`, in a line that names it; None if it is as it was."""
+    try:
+        return None if digest(piece) == known else f"{piece}: a piece of the film is not what it was"
+    except FileNotFoundError:
+        return f"{piece}: a piece of the film is gone"
+    except OSError as error:
+        return trouble(error, piece)
+
+
+def _join(pieces: list[Path], path: Path) -> int:
+    """Put videos of the same kind one behind the other, without encoding them again; how many frames that is.
+
+    Of frames that it cannot read ffmpeg says nothing.
+    """
     names = "".join(f"file '{piece.name}'\n" for piece in pieces)
     listed = pieces[0].with_suffix(".txt")
-    listed.write_text(names)
+    with write_whole(listed) as temporary:
+        temporary.write_text(names)
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
         "-y",
@@ -91,8 +112,9 @@ def _join(pieces: list[Path], path: Path) -> None:
         "-i",
         str(listed),
     ]
-    command += ["-c", "copy", "-movflags", "+faststart", str(path)]
+    command += ["-c", "copy", "-movflags", "+faststart", "-progress", "pipe:1", str(path)]
     with shielded():
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise NstError(f"{path}: ffmpeg could not join its pieces: {' '.join(done.stderr.split())}")
+    return told_frames(done.stdout)

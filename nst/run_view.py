@@ -4,7 +4,7 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 """
 
 import csv
-import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
 from nst.errors import NstError
+from nst.files import load_json, open_regular, open_text, trouble
+from nst.record import RUN, SWEEP, misfit
 
 Json = dict[str, Any]
 
@@ -46,11 +48,19 @@ class Point:
 def require_json(path: Path) -> Json:
     """A JSON object of a run or sweep directory. Raises `NstError` when there is none."""
     try:
-        return dict(json.loads(path.read_text()))
+        found = load_json(path)
     except FileNotFoundError:
         raise NstError(f"{path.parent}: no {path.name} in it; give a run or sweep directory") from None
-    except (TypeError, ValueError):
+    except ValueError:
         raise NstError(f"{path}: not readable as JSON; paint the run or sweep again") from None
+    except OSError as error:
+        raise NstError(f"{trouble(error, path)}; paint the run or sweep again") from None
+    required = ("status", "started", "name") if path.name == "run.json" else ("started", "command", "name")
+    key = misfit(found, RUN if path.name == "run.json" else SWEEP)
+    key = key or next((key for key in required if key not in found), None)
+    if key:
+        raise NstError(f"{path}: what it has for {key} is wrong; paint the run or sweep again")
+    return found
 
 
 def millis(moment: str) -> int:
@@ -109,7 +119,8 @@ class RunView:
         from nst.config import register  # which imports torch
 
         register()  # its resolvers are in the config
-        config = OmegaConf.load(self.folder / ".hydra/config.yaml")
+        with open_text(self.folder / ".hydra/config.yaml") as file:
+            config = OmegaConf.load(file)
         try:
             tree = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException:
@@ -126,8 +137,8 @@ class RunView:
         A run that broke off has no frames; what it has of losses.csv is then given whole.
         """
         points = []
-        if (self.folder / "losses.csv").is_file():
-            with (self.folder / "losses.csv").open(newline="") as file:
+        if os.path.lexists(self.folder / "losses.csv"):
+            with open_text(self.folder / "losses.csv") as file:
                 rows = list(csv.DictReader(file))
             shown = set(self.record.get("frames") or range(len(rows)))
             for row in rows:
@@ -153,7 +164,8 @@ class RunView:
         wanted = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
         path = self.folder / "canvas.mp4"
         found = 0
-        with Image.open(self.folder / "canvas.png") as canvas:
+        open_regular(path).close()
+        with open_regular(self.folder / "canvas.png") as file, Image.open(file) as canvas:
             width, height = canvas.size
             for index, pixels in enumerate(imageio.imiter(path, plugin="FFMPEG")):
                 found += 1

@@ -23,7 +23,8 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from nst.errors import NstError
-from nst.files import read_json, write_json
+from nst.files import pass_over, read_json, write_json
+from nst.record import fault, run_record
 
 FILE = "search.json"
 SCORES = ("lpips_content", "style_distance")
@@ -112,17 +113,37 @@ class Search:
         ends: Sequence[str | None] = (),
     ) -> None:
         self.folder, self.space, self.goal, self.seed, self.ends = folder, dict(space), goal, seed, list(ends)
-        known = read_json(folder / FILE)
+        known = self._known()
         self.asked: list[Params] = known.get("trials", [])
+        self._whole = set[int]()  # trials whose files were read, and are as they were painted
         if known and known.get("identity") != self._told()["identity"]:
             raise NstError(f"{folder}: holds another search; give another hydra.sweep.dir")
+
+    def _known(self) -> dict[str, Any]:
+        """What is on disk of it; nothing, with a warning, if it is not to be relied on."""
+        path = self.folder / FILE
+        known = read_json(path)
+        trials = known.get("trials", [])
+        keys = self.space.keys()
+        if known.get("space") == self._space() and not (
+            isinstance(trials, list) and all(isinstance(t, dict) and t.keys() == keys for t in trials)
+        ):
+            pass_over(path, "what it has for trials is wrong")
+            return {}
+        return known
 
     def trials(self) -> list[Trial]:
         """What was asked so far, with what came of it."""
         found = []
         for number, params in enumerate(self.asked):
-            record = read_json(self.folder / str(number) / "run.json")
+            folder = self.folder / str(number)
+            record = run_record(folder)
             state = STATES.get(str(record.get("status")), TrialState.RUNNING)
+            if state is TrialState.COMPLETE and number not in self._whole:
+                if fault(folder, record):
+                    state = TrialState.RUNNING  # it is painted again
+                else:
+                    self._whole.add(number)
             values = self.goal.values(record) if state is TrialState.COMPLETE else None
             if state is TrialState.COMPLETE and values is None:
                 state = TrialState.FAIL
@@ -163,9 +184,12 @@ class Search:
                 study.add_trial(made)
         return study
 
+    def _space(self) -> dict[str, Any]:
+        return {key: json.loads(distribution_to_json(value)) for key, value in self.space.items()}
+
     def _told(self) -> dict[str, Any]:
-        space = {key: json.loads(distribution_to_json(value)) for key, value in self.space.items()}
-        search = {"space": space, "objectives": list(self.goal.names), "seed": self.seed, "ends": self.ends}
+        goal = list(self.goal.names)
+        search = {"space": self._space(), "objectives": goal, "seed": self.seed, "ends": self.ends}
         identity = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()
         return {**search, "identity": identity, "trials": self.asked}
 

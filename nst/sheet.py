@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from nst.files import open_regular
 from nst.grid import Grid, Inputs, Run, read_record
 from nst.lettering import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
 
@@ -223,7 +224,7 @@ def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], to
 def _picture(path: Path, side: int) -> Image.Image | None:
     """The picture in a file at `side` pixels; None if there is none that can be read."""
     try:
-        with Image.open(path) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             return resize(image, side)
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None

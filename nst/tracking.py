@@ -12,10 +12,9 @@ interrupted, or whose directory was painted again since, is replaced as a whole.
 import argparse
 import json
 import shlex
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +25,9 @@ from omegaconf import OmegaConf
 
 from nst.claim import claimed
 from nst.errors import NstError
-from nst.files import read_json, trouble, write_json
+from nst.files import copy_whole, is_regular, read_json, trouble, write_json
 from nst.grid import read_run, run_folders
+from nst.record import PAINTED
 from nst.run_view import Point, RunView, millis, require_json, table
 from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
 from nst.text import markdown, markdown_code
@@ -38,6 +38,11 @@ if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the fi
 
 RECORD = "mlflow.json"
 LOCK = ".mlflow.lock"
+# What is sent of a folder: what we wrote there, and nothing else that may lie in it.
+CONFIG = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
+RUN_FILES = (*PAINTED, *CONFIG, "run.json", "nst.log")
+SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
+SWEEP_FILES = (*SHEETS, "sweep.json", "search.json", "multirun.yaml")
 ENTITIES_A_CALL = 1000
 LONGEST_PARAM = 6000
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf/tracking/mlflow.yaml"
@@ -77,7 +82,7 @@ def log_run(run_dir: Path, store: Store) -> str:
     with tempfile.TemporaryDirectory() as stage:
         # Everything is read before the run is made: a broken directory leaves nothing behind.
         with _reading(view.folder):
-            shutil.copytree(view.folder, stage, ignore=_not_sent, dirs_exist_ok=True)
+            _copy_known(view.folder, RUN_FILES, Path(stage))
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
         with asking(store) as client:
@@ -111,9 +116,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
             broken.append(error)
     with tempfile.TemporaryDirectory() as stage:
         with _reading(sweep_dir):
-            files = [path.name for path in sweep_dir.iterdir() if path.is_file()]
-            for name in set(files) - _not_sent(str(sweep_dir), files):
-                shutil.copy2(sweep_dir / name, stage)
+            _copy_known(sweep_dir, SWEEP_FILES, Path(stage))
             (Path(stage) / "cells.json").write_text(json.dumps(table(whole)))
         with asking(store) as client:
             run_id = str(_parent(client, sweep_dir, store).run_id)
@@ -223,11 +226,12 @@ def _known(client: "MlflowClient", folder: Path) -> "Run | None":
     """The run that the folder's record names, if this store has it and it is the folder's."""
     from mlflow.exceptions import MlflowException
 
-    if not (folder / RECORD).is_file():
+    run_id = read_json(folder / RECORD).get("run_id")
+    if not isinstance(run_id, str):
         return None
     try:
         # By its id alone: one store may be known under several addresses.
-        run = client.get_run(require_json(folder / RECORD)["run_id"])
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
@@ -266,7 +270,9 @@ def _reading(folder: Path) -> Iterator[None]:
     """What cannot be read inside is the folder's fault, where `asking` would take it for the store's."""
     try:
         yield
-    except OSError as error:
+    except NstError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise NstError(f"{folder}: not logged, {trouble(error, folder)}") from error
 
 
@@ -300,9 +306,12 @@ def _log_batches(
         client.log_batch(run_id, metrics[start : start + ENTITIES_A_CALL])
 
 
-def _not_sent(folder: str, names: list[str]) -> set[str]:
-    """Of the files in a folder: what is about the folder itself, and what was never completed."""
-    return {name for name in names if name == RECORD or (name.startswith(".") and name != ".hydra")}
+def _copy_known(folder: Path, names: Sequence[str], stage: Path) -> None:
+    """Copy those of the named files that are there; no link is followed."""
+    for name in names:
+        if is_regular(folder / name):
+            (stage / name).parent.mkdir(exist_ok=True)
+            copy_whole(folder / name, stage / name)
 
 
 def tracked_in(folder: Path) -> Iterator[Path]:

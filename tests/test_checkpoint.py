@@ -1,5 +1,6 @@
 """A batch that is interrupted in the middle, and gone on with by another process."""
 
+import hashlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from safetensors.torch import save_file
 from test_cli import command, here, record
 from test_engine import engine, readme_cell
 
-from nst.checkpoint import CELLS, STATE, Saved, Workbench, forget_batches, kept_batches
+from nst.checkpoint import CELLS, STATE, Saved, Workbench, fingerprint, forget_batches, kept_batches
 from nst.config import ROOT
 from nst.engine import Engine, save_points
 
@@ -37,7 +38,9 @@ def pixels(run: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.asarray(Image.open(run / "canvas.png"))
 
 
-def kept_at(engine: Engine, pieces: list[int], frames: list[list[int]], losses: list[torch.Tensor]) -> Saved:
+def kept_at(
+    engine: Engine, pieces: list[list[str]], frames: list[list[int]], losses: list[torch.Tensor]
+) -> Saved:
     columns = list(engine.objective.columns)
     return Saved(engine.done, 1.5, pieces, frames, engine.tensors(), torch.cat(losses), {}, columns)
 
@@ -63,15 +66,15 @@ def test_an_engine_goes_on_bit_for_bit(
             if snapshot.iteration == at:
                 for piece in ("0-0", "0-1", "1-0"):
                     (bench.folder / f"{piece}.mp4").touch()
-                frames = [list(range(0, at + 1, 5))] * 2
-                bench.save(kept_at(before, [2, 1], frames, losses))
+                frames, pieces = [list(range(0, at + 1, 5))] * 2, [[EMPTY] * 2, [EMPTY]]
+                bench.save(kept_at(before, pieces, frames, losses))
                 raise KeyboardInterrupt
     assert kept_batches(tmp_path) == [["a", "b"]]
     after = engine(cells, starts, kind, dtype=dtype)
     with bench.held():
         saved = bench.load(after, iterations)
         assert saved is not None
-        assert (saved.done, saved.seconds, saved.pieces, saved.frames) == (at + 1, 1.5, [2, 1], frames)
+        assert (saved.done, saved.seconds, saved.pieces, saved.frames) == (at + 1, 1.5, pieces, frames)
         assert saved.losses.shape[0] == at + 1
         after.restore(saved.tensors, saved.done)
         rest = list(after.paint(iterations, 5))
@@ -101,7 +104,8 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
                 break
         for row in range(3):
             (bench.folder / f"{row}-0.mp4").write_text(str(row))
-        bench.save(kept_at(before, [1] * 3, [[0, 5, 10]] * 3, losses))
+        hashes = [[hashlib.sha256(str(row).encode()).hexdigest()] for row in range(3)]
+        bench.save(kept_at(before, hashes, [[0, 5, 10]] * 3, losses))
         raise KeyboardInterrupt
     some = Workbench(tmp_path, ["abc"[row] for row in rows])
     after = engine([cells[row] for row in rows], [starts[row] for row in rows], kind)
@@ -159,6 +163,7 @@ class Command:
 Known = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 NAN = float("nan")
+EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def rewritten(folder: Path, change: Callable[[Known, Tensors], object]) -> None:
@@ -168,7 +173,23 @@ def rewritten(folder: Path, change: Callable[[Known, Tensors], object]) -> None:
         known = json.loads(file.metadata()["nst"])
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     change(known, tensors)
-    save_file(tensors, path, {"nst": json.dumps(known)})
+    save_file(tensors, path, {"nst": json.dumps(known), "sha256": fingerprint(known, tensors)})
+
+
+def changed(folder: Path) -> None:
+    """Let one bit of a tensor turn over, where nothing else tells of it."""
+    content = bytearray((folder / STATE).read_bytes())
+    content[-1] ^= 1
+    (folder / STATE).write_bytes(content)
+
+
+def instead(path: Path, kind: str) -> None:
+    """Put a link to the file itself, to what has no end, or a FIFO where a file was."""
+    moved = path.rename(path.with_name("moved"))
+    if kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(moved if kind == "link" else "/dev/zero")
 
 
 def cut(folder: Path, share: float) -> None:
@@ -188,7 +209,15 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no JSON": (lambda folder: save_file({}, folder / STATE, {"nst": "{"}), "."),
     "deep JSON": (lambda folder: save_file({}, folder / STATE, {"nst": "[" * 99999}), "recursion"),
     "JSON of another kind": (lambda folder: save_file({}, folder / STATE, {"nst": "3"}), "."),
-    "piece gone": (lambda folder: (folder / "1-0.mp4").unlink(), "pieces"),
+    "a bit": (changed, "hash"),
+    "link": (lambda folder: instead(folder / STATE, "link"), "not followed"),
+    "endless": (lambda folder: instead(folder / STATE, "/dev/zero"), "not followed"),
+    "FIFO": (lambda folder: instead(folder / STATE, "FIFO"), "not a regular file"),
+    "piece gone": (lambda folder: (folder / "1-0.mp4").unlink(), r"1-0\.mp4: a piece of the film is gone"),
+    "piece longer": (lambda folder: (folder / "1-0.mp4").write_bytes(b"1"), r"1-0\.mp4: .* not what it was"),
+    "piece a link": (lambda folder: instead(folder / "1-0.mp4", "link"), r"1-0\.mp4: a link"),
+    "piece a FIFO": (lambda folder: instead(folder / "1-0.mp4", "FIFO"), r"1-0\.mp4: not a regular file"),
+    "cells a FIFO": (lambda folder: instead(folder / CELLS, "FIFO"), "cells.json"),
     "no cells": (lambda folder: (folder / CELLS).unlink(), "cells.json"),
     "cells of another": (lambda folder: (folder / CELLS).write_text('{"identities": ["c"]}'), "cells.json"),
     "cells broken": (lambda folder: (folder / CELLS).write_bytes(b'{"identities": \xff'), "cells.json"),
@@ -201,9 +230,12 @@ CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
     "done is text": (lambda known, tensors: known.update(done="7"), "done"),
     "done is missing": (lambda known, tensors: known.pop("done"), "done"),
     "seconds": (lambda known, tensors: known.update(seconds=NAN), "seconds"),
-    "pieces of one": (lambda known, tensors: known.update(pieces=[1]), "pieces"),
-    "pieces that are not there": (lambda known, tensors: known.update(pieces=[9, 1]), "pieces"),
-    "no pieces": (lambda known, tensors: known.update(pieces=[0, 1]), "pieces"),
+    "pieces of one": (lambda known, tensors: known.update(pieces=[[EMPTY]]), "pieces"),
+    "pieces that are not there": (
+        lambda known, tensors: known.update(pieces=[[EMPTY] * 9, [EMPTY]]),
+        "0-1.mp4",
+    ),
+    "no pieces": (lambda known, tensors: known.update(pieces=[[], [EMPTY]]), "pieces"),
     "pieces null": (lambda known, tensors: known.update(pieces=None), "NoneType"),
     "frames to come": (lambda known, tensors: known.update(frames=[[0, 9], [0, 5]]), "frames"),
     "frames twice": (lambda known, tensors: known.update(frames=[[0, 0], [0, 5]]), "frames"),
@@ -234,7 +266,7 @@ def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 break
         for row in range(2):
             (bench.folder / f"{row}-0.mp4").touch()
-        bench.save(kept_at(begun, [1, 1], [[0, 6]] * 2, losses))
+        bench.save(kept_at(begun, [[EMPTY], [EMPTY]], [[0, 6]] * 2, losses))
         raise KeyboardInterrupt
     return outputs
 

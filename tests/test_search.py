@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from PIL import Image
 from test_cli import command, record
 from test_faults import Running
@@ -17,6 +18,8 @@ from test_faults import Running
 from hydra_plugins.search import _distribution
 from nst.errors import NstError
 from nst.front import draw_front
+from nst.record import PAINTED, describe_files
+from nst.recorder import now
 from nst.search import Goal, Search, interval
 
 SMALL = ["model=vgg16", "size=32", "iterations=3", "hardware.device=cpu", "tracking=none"]
@@ -68,9 +71,13 @@ def told(folder: Path, goal: Goal, count: int) -> Search:
             "final": {"total": values[2]},
             "scores": {"lpips_content": values[0], "style_distance": values[1]},
         }
-        (folder / str(number)).mkdir()
-        Image.new("RGB", (8, 8), (10 * number, 90, 90)).save(folder / str(number) / "canvas.png")
-        (folder / str(number) / "run.json").write_text(json.dumps(known))
+        cell = folder / str(number)
+        cell.mkdir()
+        for name in PAINTED:
+            (cell / name).touch()
+        Image.new("RGB", (8, 8), (10 * number, 90, 90)).save(cell / "canvas.png")
+        known |= {"started": now(), "frames": [0], "files": describe_files(cell)}
+        (cell / "run.json").write_text(json.dumps(known))
     return search
 
 
@@ -117,6 +124,31 @@ def test_a_search_is_known_by_its_folder(tmp_path: Path) -> None:
     for other in others:
         with pytest.raises(NstError, match="holds another search"):
             Search(tmp_path, **{"space": before.space, "goal": goal, "seed": 3} | other)
+
+
+def test_a_trial_whose_files_are_damaged_is_painted_again(tmp_path: Path) -> None:
+    goal = Goal(("total",))
+    told(tmp_path, goal, 4)
+    (tmp_path / "0/canvas.png").write_bytes(b"")
+    (tmp_path / "1/run.json").write_text('{"status": "finished", "final": 3}')
+    search = Search(tmp_path, {"weights.style": interval(1, 100, log=True)}, goal, seed=3)
+    running, diverged = TrialState.RUNNING, TrialState.FAIL
+    assert [trial.state for trial in search.trials()] == [running, running, diverged, running]
+
+
+@pytest.mark.parametrize("trials", ["3", "[3]", '[{"weights.tv": 1}]', '{"a": 1}'])
+def test_a_search_whose_record_is_damaged_begins_anew(
+    trials: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    goal = Goal(("total",))
+    before = told(tmp_path, goal, 4)
+    known = json.loads((tmp_path / "search.json").read_text())
+    (tmp_path / "search.json").write_text(json.dumps(known | {"trials": json.loads(trials)}))
+    search = Search(tmp_path, before.space, goal, seed=3)
+    assert search.asked == []
+    assert caplog.messages == [f"{tmp_path / 'search.json'}: what it has for trials is wrong; passed over"]
+    search.ask(4)
+    assert search.asked == before.asked  # and so nothing is painted twice
 
 
 @pytest.mark.parametrize(

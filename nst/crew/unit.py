@@ -18,8 +18,9 @@ from nst.config import TrackingName
 from nst.crew import Watch, paint_what_fits
 from nst.device import work
 from nst.errors import NstError
-from nst.files import read_json, write_json
+from nst.files import write_json
 from nst.logbook import logbook
+from nst.record import fault, is_finished, run_record
 from nst.recorder import Recorder, charged_to, now
 from nst.sweep import Job
 
@@ -165,10 +166,10 @@ def tidy(some: Sequence[Unit]) -> None:
 
 def finished(job: Job, since: str = "") -> Result | None:
     """The result of a job that was painted to its end in its own folder, and begun after `since`."""
-    record = read_json(job.folder / "run.json")
-    if record.get("status") != "finished" or record["started"] < since:
+    record = run_record(job.folder)
+    if not is_finished(record) or record["started"] < since:
         return None
-    if record.get("identity") != describe(job.config).identity:
+    if record["identity"] != describe(job.config).identity or fault(job.folder, record):
         return None
     return Result(job.folder, job.name, record["final"]["total"], None)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nst.files import read_json
+from nst.files import open_text, read_json
 from nst.grid import Run
 from nst.page.film import spread
 from nst.page.pictures import SMALL, Pictures
@@ -110,7 +110,7 @@ class Cell:
         What a logarithmic axis has no place for is None. Without a table of losses, None.
         """
         try:
-            with (self.run.folder / "losses.csv").open(newline="") as file:
+            with open_text(self.run.folder / "losses.csv") as file:
                 rows = list(csv.DictReader(file))
             at = [int(row["iteration"]) for row in rows]
             shown = set(spread(at, CURVE_POINTS))

@@ -11,6 +11,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
+from nst.files import open_regular
 from nst.grid import Run
 from nst.page.pictures import webp
 
@@ -53,7 +54,7 @@ class Films:
         frames = run.frames
         path = run.folder / "canvas.mp4"
         try:
-            key = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {frames}"
+            key = f"{hashlib.sha256(_content(path)).hexdigest()} {frames}"
         except OSError:
             key = f"{path}"
         if key not in self._known:
@@ -71,6 +72,11 @@ class Films:
         # A film that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
         return Film(tuple(_encode(pictures)), pictures[0].width, last, shows)
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def _encode(pictures: list[Image.Image]) -> list[bytes]:
@@ -120,8 +126,9 @@ def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
     pictures: list[Image.Image] = []
     with closing(imageio_ffmpeg.read_frames(path, input_params=["-threads", "1"])) as video:
         try:
+            open_regular(path).close()
             width, height = next(video)["size"]
-            with Image.open(path.with_name("canvas.png")) as canvas:
+            with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
                 size = canvas.width  # a video's sides are even: an odd canvas is one less
             side = min(size, FRAME_SIDE)
             for number, frame in enumerate(video):

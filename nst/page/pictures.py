@@ -10,6 +10,7 @@ from xml.etree.ElementTree import Element
 
 from PIL import Image
 
+from nst.files import open_regular
 from nst.page.markup import element
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
@@ -33,7 +34,8 @@ class Pictures:
     def read(self, path: Path, largest: int) -> str | None:
         """The picture in a file, at most `largest` pixels a side; None if it cannot be read."""
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except OSError:
             return None
         key = (hashlib.sha256(content).hexdigest(), largest)
