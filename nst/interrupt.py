@@ -1,13 +1,17 @@
 """SIGINT and SIGTERM: while a batch is painted the first is a wish, that it be kept; the next is an order."""
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECONDS_TO_END = 1.5  # after the second; files are whole or absent at any time
 
 
 class Interrupted(BaseException):
@@ -28,10 +32,23 @@ class _State:
 
 
 def install(signals: Iterable[int] = SIGNALS) -> None:
-    """Take signals over, in the main thread of a process that paints; until `caught` they end it."""
-    for number in signals:
+    """Take signals over, in the main thread of a process that paints; until `caught` they end it.
+
+    After the second the process has `SECONDS_TO_END` to end by itself, and then is ended.
+    """
+    ours = set(signals)
+    _State.asked = None
+    for number in ours:
         signal.signal(number, _handle)
     sys.unraisablehook = _unraised
+    # Python's handlers run in the main thread, which may wait in a library for what never comes. The number
+    # of a signal is written to this pipe whatever the main thread does.
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)
+    Thread(target=_end_after_second, args=(told, ours), name="signals", daemon=True).start()
 
 
 @contextmanager
@@ -94,6 +111,19 @@ def _handle(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
     # Past Python's buffers, which the interrupted code may be in the middle of.
     os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
+
+
+def _end_after_second(told: int, signals: Collection[int]) -> None:
+    """End this process when two of `signals` were read from a pipe, whatever its other threads do."""
+    came = 0
+    while numbers := os.read(told, 1):
+        came += numbers[0] in signals
+        if came == 2:
+            time.sleep(SECONDS_TO_END)
+            if select.select([], [2], [], 0)[1]:  # nobody may be reading
+                os.write(2, b"interrupted\n")
+            os._exit(128 + numbers[0])
+    os.close(told)
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:

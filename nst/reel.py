@@ -1,18 +1,13 @@
 """A video in pieces, each whole on disk before the next begins."""
 
-import shutil
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from nst.errors import NstError
-from nst.files import write_whole
-from nst.images import Video
-from nst.interrupt import shielded
+from nst.video import Video, join
 
 
 class Reel:
@@ -55,13 +50,8 @@ class Reel:
         """Join the pieces to one video at `path`; without a frame there is none."""
         self.cut()
         pieces = [self._piece(number) for number in range(self.pieces)]
-        if not pieces:
-            return
-        with write_whole(path) as temporary:
-            if len(pieces) == 1:
-                shutil.copyfile(pieces[0], temporary)
-            else:
-                _join(pieces, temporary)
+        if pieces:
+            join(pieces, path)
 
     def _piece(self, number: int) -> Path:
         return piece_path(self._folder, self._name, number)
@@ -70,29 +60,3 @@ class Reel:
 def piece_path(folder: Path, name: str, number: int) -> Path:
     """Where a piece of the film `name` is."""
     return folder / f"{name}-{number}.mp4"
-
-
-def _join(pieces: list[Path], path: Path) -> None:
-    """Put videos of the same kind one behind the other, without encoding them again."""
-    for piece in pieces:  # of these ffmpeg says nothing
-        if not piece.is_file():
-            raise NstError(f"{piece}: a piece of the film is gone; paint it again, with resume=false")
-    names = "".join(f"file '{piece.name}'\n" for piece in pieces)
-    listed = pieces[0].with_suffix(".txt")
-    listed.write_text(names)
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-y",
-        "-v",
-        "error",
-        "-xerror",
-        "-f",
-        "concat",
-        "-i",
-        str(listed),
-    ]
-    command += ["-c", "copy", "-movflags", "+faststart", str(path)]
-    with shielded():
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise NstError(f"{path}: ffmpeg could not join its pieces: {' '.join(done.stderr.split())}")

@@ -6,18 +6,19 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
 from nst.errors import NstError
+from nst.video import decode
 
 Json = dict[str, Any]
 
@@ -153,9 +154,9 @@ class RunView:
         wanted = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
         path = self.folder / "canvas.mp4"
         found = 0
-        with Image.open(self.folder / "canvas.png") as canvas:
+        with Image.open(self.folder / "canvas.png") as canvas, closing(decode(path)) as video:
             width, height = canvas.size
-            for index, pixels in enumerate(imageio.imiter(path, plugin="FFMPEG")):
+            for index, pixels in enumerate(video):
                 found += 1
                 if index in wanted and index < len(frames) - 1:
                     # A video's sides are even: beside an odd canvas it has a row and a column more.
