@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -69,15 +69,16 @@ class Workbench:
         except Timeout:
             self.folder = self.folder.with_name(f"{self.folder.name}-{uuid4().hex[:8]}")
             lock = FileLock(f"{self.folder}.lock")
-            lock.acquire()
+            lock.acquire(timeout=0)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             yield
             (self.folder / STATE).unlink(missing_ok=True)
         finally:
             if not (self.folder / STATE).exists():
-                shutil.rmtree(self.folder)
-                Path(lock.lock_file).unlink(missing_ok=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
+                with suppress(OSError):
+                    Path(lock.lock_file).unlink()
             lock.release()
             with suppress(OSError):  # where others are kept, or other outputs are
                 self.folder.parent.rmdir()
@@ -244,7 +245,7 @@ class Keeper:
                 },
             )
             self._workbench.save(saved)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             log.warning("%s: no checkpoint (%s); painting goes on", self._workbench.folder, error)
         now = time.monotonic()
         self._next = now + max(self._least, (now - started) / SHARE)

@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEATED = (signal.SIGHUP,)  # shell and kernel both send it when a terminal goes: never an order
 SECONDS_TO_END = 1.5  # after the second; files are whole or absent at any time
 
 
@@ -104,26 +105,34 @@ def shielded() -> Iterator[None]:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if not _State.caught:
-        os.write(2, b"interrupted\n")
+        _say(b"interrupted\n")
         os._exit(128 + number)
+    if _State.asked is not None and number in REPEATED:
+        return
     first, _State.asked = _State.asked is None, number
     if not _State.heeding or not first:
         raise Interrupted(number)
-    # Past Python's buffers, which the interrupted code may be in the middle of.
-    os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
+    _say(b"\nstopping when the canvases are kept; once more stops at once\n")
 
 
 def _end_after_second(told: int, signals: Collection[int]) -> None:
     """End this process when two of `signals` were read from a pipe, whatever its other threads do."""
     came = 0
     while numbers := os.read(told, 1):
-        came += numbers[0] in signals
+        number = numbers[0]
+        came += number in signals and not (came and number in REPEATED)
         if came == 2:
             time.sleep(SECONDS_TO_END)
-            if select.select([], [2], [], 0)[1]:  # nobody may be reading
-                os.write(2, b"interrupted\n")
-            os._exit(128 + numbers[0])
+            _say(b"interrupted\n")
+            os._exit(128 + number)
     os.close(told)
+
+
+def _say(line: bytes) -> None:
+    """Write to stderr, past Python's buffers, which the interrupted code may be in the middle of."""
+    with suppress(OSError, ValueError):  # the terminal may be gone
+        if select.select([], [2], [], 0)[1]:  # nobody may be reading
+            os.write(2, line)
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:
