@@ -31,9 +31,9 @@ from nst.batch import run_batch
 from nst.cells import describe
 from nst.errors import NstError
 from nst.images import noise, read, to_uint8, write_png
-from nst.video import Video
 from nst.sweep import Job
 from nst.text import visible
+from nst.video import Video
 
 KEY = "images.content"
 PAGODA = Path(__file__).parents[1] / "data" / "pagoda.jpg"
