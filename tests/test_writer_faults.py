@@ -21,6 +21,7 @@ import imageio.v3 as imageio
 import psutil
 import pytest
 import torch
+from composing import config
 from forked import start
 from test_cli import command, record
 from test_engine import readme_cell
@@ -31,8 +32,10 @@ from nst.batch import logged_to
 from nst.config import ROOT
 from nst.engine import Snapshot
 from nst.errors import NstError
+from nst.job import paint_together
 from nst.recorder import Recorder, Scribe, Stuck, charged_to
 from nst.reel import Reel
+from nst.sweep import Job
 
 SECONDS = 60  # within which all that is here ends
 FRAMES = 120  # more than a pipe holds: 768 bytes each
@@ -321,6 +324,25 @@ def test_what_went_wrong_first_is_raised(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "unlink", refuses)
     with pytest.raises(NstError, match="first"), files.write_whole(tmp_path / "file"):
         raise NstError("first")
+
+
+def test_a_cell_that_cannot_even_say_in_its_record_what_happened_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = tmp_path / "0"
+
+    def fails() -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(bad))
+
+    small = [*SMALL, "optimizer=adam", "iterations=2", "tracking=none", f"outputs={tmp_path}"]
+    jobs = [Job(config(*small, f"seed={cell}"), tmp_path / cell, (f"seed={cell}",)) for cell in ("0", "1")]
+    at_file("run.json")(monkeypatch, bad, fails)
+    results = paint_together(jobs)
+    told = f"{bad}: {os.strerror(errno.EACCES)}"
+    assert [result.error for result in results] == [told, None]
+    assert caplog.messages.count(told) == 1
+    assert record(bad)["status"] == "running"
+    assert record(tmp_path / "1")["status"] == "finished"
 
 
 # For real: tiny disks, signals.
