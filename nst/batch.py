@@ -5,7 +5,7 @@ import math
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from nst.sweep import Job
 from nst.vgg import VGG, Tap
 
 log = logging.getLogger(__name__)
-_warn_once = cache(log.warning)
+_warned = set[str]()
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,9 @@ def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda pr
             if ready := _well(rows):
                 losses = _paint(ready, watch)
         except BaseException as error:
-            short = _out_of_memory(error)
-            if short and len(jobs) == 1:
-                size = jobs[0].config.size
-                short, error = (
-                    None,
-                    NstError(f"size={size}: out of memory on the device; give a smaller size"),
-                )
-            for row in _well(rows):
-                if row.recorder.status == "running":
-                    row.recorder.fail(short or error)
-            if short or not isinstance(error, Exception):
-                raise short or error from None
+            reason = _close(rows, error)
+            if isinstance(reason, torch.OutOfMemoryError) or not isinstance(reason, Exception):
+                raise reason from None
     return [
         Result(
             row.job.folder,
@@ -124,14 +115,53 @@ def logged_to(folders: Sequence[Path]) -> Iterator[None]:
     """Let each folder's `nst.log` have what is logged inside."""
     with ExitStack() as stack:
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            make_own(folder / "nst.log")
-            handler = logging.FileHandler(folder / "nst.log")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                make_own(folder / "nst.log")
+                handler = _RunLog(folder / "nst.log")
+            except OSError as error:  # what else of the run cannot be written fails it
+                _warn_once(f"{error.filename}: {error.strerror}; painting goes on without a log")
+                continue
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
             logging.getLogger().addHandler(handler)
             stack.callback(handler.close)
             stack.callback(logging.getLogger().removeHandler, handler)
         yield
+
+
+def _warn_once(message: str) -> None:
+    """Warn, if it was not said in this process before."""
+    if message not in _warned:
+        _warned.add(message)
+        log.warning("%s", message)
+
+
+class _RunLog(logging.FileHandler):
+    """A run's log. It is no part of the result: where its disk takes no more, one line says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        """Say so, once: what is wrong with the disk fails the cells as well."""
+        _warn_once("nst.log: its disk takes no more; painting goes on without a log")
+
+    def close(self) -> None:
+        """Let go of the file, whether or not it takes the rest."""
+        with suppress(OSError):
+            super().close()
+
+
+def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
+    """Close the runs that `error` ended; returns what is to be told, and raised if others have to know.
+
+    That is a `torch.OutOfMemoryError` where fewer rows might have fitted.
+    """
+    reason = _out_of_memory(error) or error
+    if isinstance(reason, torch.OutOfMemoryError) and len(rows) == 1:
+        size = rows[0].job.config.size
+        reason = NstError(f"size={size}: out of memory on the device; give a smaller size")
+    for row in _well(rows):
+        if row.recorder.status == "running":
+            row.recorder.fail(reason)
+    return reason
 
 
 def _well(rows: Sequence[_Row]) -> list[_Row]:
@@ -166,7 +196,11 @@ def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path
     """Paint prepared rows; returns the final total loss of those that finished."""
     workbench = Workbench(Path(rows[0].job.config.outputs), [row.described.identity for row in rows])
     with heeded(), workbench.held(), arithmetic(rows[0].job.config.hardware.precision.name):
-        return _paint_at(workbench, rows, watch)
+        try:
+            return _paint_at(workbench, rows, watch)
+        except BaseException as error:
+            _close(rows, error)  # while the films so far are there
+            raise
 
 
 def _paint_at(
@@ -186,7 +220,8 @@ def _paint_at(
     for number, row in enumerate(rows):
         pieces = saved.pieces[number] if saved else ()
         reel = Reel(workbench.folder, str(number), row.job.config.fps, config.size, pieces)
-        row.recorder.start(row.described.cell, engine.objective.columns, reel)
+        with charged_to(row.recorder):
+            row.recorder.start(row.described.cell, engine.objective.columns, reel)
     scribe, ready = Scribe(recorders), time.perf_counter()
     if saved is not None:
         scribe.go_on(saved.losses, saved.frames, saved.diverged)
@@ -289,7 +324,7 @@ def _versions() -> dict[str, str]:
 def _commit() -> str | None:
     try:
         return subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -104,7 +104,7 @@ class Workbench:
     def _leave(self) -> None:
         """Remove the folder where nothing is kept in it."""
         if not (self.folder / STATE).exists():
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def clear(self) -> None:
         """Forget what was kept, and begin anew."""
@@ -252,7 +252,8 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         if not folder.exists():
-            Path(lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
         lock.release()
 
 
@@ -367,7 +368,7 @@ class Keeper:
                 list(self._engine.objective.columns),
             )
             self._workbench.save(saved)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             log.warning("%s: no checkpoint (%s); painting goes on", self._workbench.folder, error)
         now = time.monotonic()
         self._next = now + max(self._least, (now - started) / SHARE)

@@ -5,30 +5,19 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from nst.files import open_regular
 from nst.grid import Run
 from nst.lettering import GREY, NOTE, Text, line_height
 from nst.sheet import MARGIN, PAPER, Sheet, canvas, placeholder, resize
+from nst.video import Video, decode
 
 MOST_FRAMES = 300
 # A decoder is a process: for more canvases than this the film is kept in so many bytes of memory instead.
 MOST_DECODERS, KEPT = 64, 1 << 30
 
-H264 = {
-    "codec": "libx264",
-    "quality": 6,  # of 10; at the usual 5 the brush strokes blur
-    "pix_fmt_out": "yuv420p",
-    "macro_block_size": 2,
-    # The colour matrix is named, because players guess that of a large picture wrong.
-    "output_params": [
-        *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"),
-        *("-movflags", "+faststart"),
-    ],
-}
+X264 = "-crf 20"  # of 51; at the usual 23 the brush strokes blur
 
 # A README shows it beside its text: smaller, fewer frames, and time to look at what came out.
 WEBP_WIDTH, WEBP_FRAMES, WEBP_HOLD = 1000, 48, 3  # pixels, frames, seconds of the last one
@@ -56,9 +45,7 @@ def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
     chosen = np.linspace(0, len(times) - 1, min(WEBP_FRAMES, len(times))).round().astype(int).tolist()
     small: list[Image.Image] = []
     with ExitStack() as reels:
-        video = imageio_ffmpeg.write_frames(mp4, sheet.size, fps=fps, **H264)
-        reels.enter_context(closing(video))
-        video.send(None)
+        video = reels.enter_context(Video(mp4, fps, (height, width), X264))
         moving: dict[tuple[int, int], Iterator[Image.Image]] = {}
         for at, run in painted.items():
             moving[at] = played = reels.enter_context(closing(_playback(run, times, sheet.side)))
@@ -70,7 +57,7 @@ def film(sheet: Sheet, mp4: Path, webp: Path) -> None:
             Text(count, NOTE, GREY, width - MARGIN, footer, "ra").draw(ImageDraw.Draw(page))
             for at, pictures in moving.items():
                 page.paste(next(pictures), at)
-            video.send(page.tobytes())
+            video.append(np.asarray(page))
             if index in chosen:
                 small.append(_reduced(page))
     held = round(1000 * (len(times) - 1) / fps / max(1, len(small) - 1))
@@ -109,7 +96,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
     iterations = run.frames
     final = canvas(run.folder, side)
     shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
-    with closing(_decode(run.folder / "canvas.mp4")) as video:
+    with closing(decode(run.folder / "canvas.mp4")) as video:
         following = 0
         for time in times:
             if not iterations or time >= iterations[-1]:
@@ -119,20 +106,6 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
             while iterations[following] <= time:
                 frame = next(video, frame)  # a film that was cut short holds its last frame
                 following += 1
-            if frame:
-                shown = resize(frame, side)
+            if frame is not None:
+                shown = resize(Image.fromarray(frame), side)
             yield shown
-
-
-def _decode(path: Path) -> Generator[Image.Image]:
-    """The frames of a video that can be read, one at a time: a whole sweep's would fill memory."""
-    # One thread each, because there are as many decoders as cells.
-    video = imageio_ffmpeg.read_frames(path, input_params=["-threads", "1"])
-    with closing(video):
-        try:
-            open_regular(path).close()
-            size = next(video)["size"]
-            for frame in video:
-                yield Image.frombytes("RGB", size, frame)
-        except (OSError, RuntimeError):
-            return

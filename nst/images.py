@@ -1,17 +1,11 @@
-"""Images in and out: read and resize, write, initial canvases, videos."""
+"""Images in and out: read and resize, write, initial canvases."""
 
-import errno
 import stat
-import subprocess
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, Self
+from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,7 +14,6 @@ from torch import Tensor
 
 from nst.errors import NstError
 from nst.files import write_whole
-from nst.interrupt import shielded
 from nst.text import visible
 
 # Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
@@ -90,101 +83,6 @@ def write_png(canvas: Tensor, path: Path) -> None:
     """
     with write_whole(path) as temporary:
         Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG")
-
-
-class Video:
-    """An mp4 that is written frame by frame and appears at `path` whole or not at all.
-
-        with Video(path, fps=30, size=128) as video:
-            video.append(frame)
-
-    `size` is the side of a square frame or `(height, width)`, in pixels; an odd side is made even,
-    as 4:2:0 chroma needs, by repeating its last row or column. The file is H.264 with faststart,
-    tagged as the sRGB it came from, so browsers play it and show its colours. Leaving the block by
-    an exception leaves no file. Raises NstError if ffmpeg cannot be started or dies.
-    """
-
-    def __init__(self, path: Path, fps: float, size: int | tuple[int, int]) -> None:
-        self._path = path
-        self._fps = fps
-        self._height, self._width = (size, size) if isinstance(size, int) else size
-        self._frames = 0
-
-    def __enter__(self) -> Self:
-        self._encoding = self._encode()
-        self._encoding.__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> bool | None:
-        return self._encoding.__exit__(*raised)
-
-    def append(self, frame: NDArray[np.uint8]) -> None:
-        """Add `frame`, uint8 `[height, width, 3]`. Raises ValueError if it is anything else."""
-        shape = (self._height, self._width, 3)
-        if frame.shape != shape or frame.dtype != np.uint8:
-            raise ValueError(f"a frame is uint8 {shape}, not {frame.dtype} {frame.shape}")
-        even = np.pad(frame, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
-        assert self._ffmpeg.stdin is not None
-        try:
-            self._ffmpeg.stdin.write(even.tobytes())
-        except BrokenPipeError as error:
-            self._ffmpeg.communicate()
-            raise self._died() from error
-        self._frames += 1
-
-    @contextmanager
-    def _encode(self) -> Iterator[None]:
-        # ffmpeg complains to a file: a pipe that nobody empties would block it, and then us.
-        with write_whole(self._path) as temporary, TemporaryFile() as self._complaints:
-            self._ffmpeg = self._start(temporary)
-            try:
-                yield
-                self._ffmpeg.communicate()
-                if self._ffmpeg.returncode:
-                    raise self._died()
-                if not self._frames:  # ffmpeg calls it a success, players do not.
-                    raise ValueError(f"{self._path}: a video needs at least one frame")
-            except BaseException:
-                self._ffmpeg.kill()
-                self._ffmpeg.communicate()
-                raise
-
-    def _start(self, output: Path) -> "subprocess.Popen[bytes]":
-        width, height = self._width + self._width % 2, self._height + self._height % 2
-        # Untagged, players guess the colour matrix, and differently.
-        colours = (
-            "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
-            "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=iec61966-2-1"
-        )
-        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {self._fps} -i pipe:0"
-        # One thread each: a sweep encodes many videos at once. veryfast takes half the time of
-        # the default preset for a smaller file and a mean error at most half a level of 256 more.
-        # No frame refers to a later one, so that videos can be put one behind the other (nst.reel).
-        h264 = "-c:v libx264 -preset veryfast -bf 0 -crf 12 -pix_fmt yuv420p -threads 1"
-        options = f"-y -v error -filter_threads 1 {raw} -vf {colours} {h264} -movflags +faststart"
-        try:
-            with shielded():
-                return subprocess.Popen(
-                    [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(output)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._complaints,
-                )
-        except (OSError, RuntimeError) as error:
-            way_out = "install ffmpeg, or set IMAGEIO_FFMPEG_EXE to one"
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
-                way_out = "give a smaller hardware.max_batch, or raise the limit (ulimit -n, ulimit -u)"
-            raise NstError(f"{self._path}: cannot start ffmpeg to write it ({error}); {way_out}") from error
-
-    def _died(self) -> NstError:
-        self._complaints.seek(0)
-        complaints = self._complaints.read().decode(errors="replace").splitlines()
-        # "[vost#0:0/libx264 @ 0x55ce0dd1d280] Error ...": the bracket says nothing to a person.
-        reason = complaints[0].rpartition("] ")[2] if complaints else "it gave no reason"
-        return NstError(
-            f"{self._path}: ffmpeg ended with status {self._ffmpeg.returncode} before the video "
-            f"was whole ({reason}); see that the disk has space for it, then run again"
-        )
 
 
 def _check_file(path: Path, named: str) -> None:

@@ -1,13 +1,18 @@
 """SIGINT, SIGTERM, SIGHUP: while a batch is painted the first is a wish, to keep it; the next is an order."""
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Thread
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+REPEATED = (signal.SIGHUP,)  # shell and kernel both send it when a terminal goes: never an order
+SECONDS_TO_END = 1.5  # after the second; files are whole or absent at any time
 
 
 class Interrupted(BaseException):
@@ -30,12 +35,26 @@ class _State:
 def install(signals: Iterable[int] = SIGNALS) -> None:
     """Take signals over, in the main thread of a process that paints; until `caught` they end it.
 
-    A SIGHUP that is ignored stays so: that is what `nohup` is for.
+    A SIGHUP that is ignored stays so: that is what `nohup` is for. After the second the process has
+    `SECONDS_TO_END` to end by itself, and then is ended.
     """
-    for number in signals:
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _handle)
+    ours = {
+        number
+        for number in signals
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
+    _State.asked = None
+    for number in ours:
+        signal.signal(number, _handle)
     sys.unraisablehook = _unraised
+    # Python's handlers run in the main thread, which may wait in a library for what never comes. The number
+    # of a signal is written to this pipe whatever the main thread does.
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)
+    Thread(target=_end_after_second, args=(told, ours), name="signals", daemon=True).start()
 
 
 @contextmanager
@@ -91,14 +110,34 @@ def shielded() -> Iterator[None]:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if not _State.caught:
-        os.write(2, b"interrupted\n")
+        _say(b"interrupted\n")
         os._exit(128 + number)
+    if _State.asked is not None and number in REPEATED:
+        return
     first, _State.asked = _State.asked is None, number
     if not _State.heeding or not first:
         raise Interrupted(number)
-    # Past Python's buffers, which the interrupted code may be in the middle of.
-    with suppress(OSError):  # after a SIGHUP there may be no terminal
-        os.write(2, b"\nstopping when the canvases are kept; once more stops at once\n")
+    _say(b"\nstopping when the canvases are kept; once more stops at once\n")
+
+
+def _end_after_second(told: int, signals: Collection[int]) -> None:
+    """End this process when two of `signals` were read from a pipe, whatever its other threads do."""
+    came = 0
+    while numbers := os.read(told, 1):
+        number = numbers[0]
+        came += number in signals and not (came and number in REPEATED)
+        if came == 2:
+            time.sleep(SECONDS_TO_END)
+            _say(b"interrupted\n")
+            os._exit(128 + number)
+    os.close(told)
+
+
+def _say(line: bytes) -> None:
+    """Write to stderr, past Python's buffers, which the interrupted code may be in the middle of."""
+    with suppress(OSError, ValueError):  # the terminal may be gone
+        if select.select([], [2], [], 0)[1]:  # nobody may be reading
+            os.write(2, line)
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:

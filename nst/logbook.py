@@ -73,10 +73,12 @@ class Logbook:
             self._changed.wait_for(lambda: not self._todo, BREAK_OFF_SECONDS)
             self._given_up = True
 
-    def wait(self) -> None:
-        """Return when all that was given is logged, or given up."""
+    def wait(self, went_on: Callable[[], object] = lambda: None) -> None:
+        """Return when all that was given is logged, or given up; calls `went_on` now and then until it is."""
         while self._todo and not self._given_up:
-            if not self._goes_on():
+            if self._goes_on():
+                went_on()
+            else:
                 self._given_up = True
                 self._fail(
                     f"tracking.uri={self.store.uri}: nothing could be logged for {QUIET_SECONDS} s; nothing "

@@ -3,17 +3,15 @@
 import hashlib
 import math
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import imageio_ffmpeg
 from PIL import Image
 
 from nst.files import open_regular, pass_over, read_json, trouble
-from nst.interrupt import shielded
+from nst.video import count_frames
 
 Record = dict[str, Any]
 
@@ -174,21 +172,3 @@ def _undecodable(folder: Path, frames: list[int]) -> str | None:
     if found != len(frames):
         return f"{folder / 'canvas.mp4'}: {found} frames, where run.json names {len(frames)}"
     return None
-
-
-def count_frames(path: Path) -> int:
-    """How many frames a film has, without decoding them; 0 if it is none."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-map", "0:v:0"]
-    command += ["-c", "copy", "-progress", "pipe:1", "-f", "null", "-"]
-    with shielded():
-        counting = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-    told, _ = counting.communicate()
-    return told_frames(told)
-
-
-def told_frames(told: str) -> int:
-    """How many frames ffmpeg was through with, by what its `-progress` told last."""
-    counts = [line.removeprefix("frame=") for line in told.splitlines() if line.startswith("frame=")]
-    return int(counts[-1]) if counts else 0

@@ -1,9 +1,9 @@
 """A run directory, written while its canvas is painted and off the thread that paints it."""
 
-import queue
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst import stuck
 from nst.engine import Snapshot
 from nst.errors import NstError
 from nst.files import discard_temporaries, read_json, trouble, write_json, write_whole
@@ -21,6 +22,7 @@ from nst.record import PAINTED, describe_files
 from nst.reel import Reel
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
+PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
 
 
 class Diverged(NstError):  # noqa: N818 - what became of the cell
@@ -32,6 +34,10 @@ class Diverged(NstError):  # noqa: N818 - what became of the cell
             "give a smaller learning rate, or smaller weights"
         )
         self.iteration = iteration
+
+
+class Stuck(NstError):  # noqa: N818 - what became of the disk
+    """Nothing can be written any more: the thread that should has waited too long."""
 
 
 def now() -> str:
@@ -160,20 +166,35 @@ class Recorder:
             self.record["traceback"] = traceback.format_exception(error)
         # What failed may be the disk; then `run.json` still says that it was running, and nobody takes
         # it for more.
-        try:
-            self._keep()
-        except Exception:
-            self._open.__exit__(type(error), error, error.__traceback__)
-        with suppress(OSError):
+        if not isinstance(error, Stuck):  # else this would wait for the same
+            with suppress(Exception):
+                self._keep()
+        with suppress(Exception):
             self._update(**status, error=self.error, ended=now())
 
     def _keep(self) -> None:
-        """Complete the files of what was painted: the canvas, the film, the losses."""
+        """Complete the files of what was painted, each whatever becomes of the others.
+
+        Raises:
+            Exception: the first that one of them met with.
+        """
+        errors = []
+        for part in (self._keep_canvas, self._keep_film, self._open.close):
+            try:
+                part()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _keep_canvas(self) -> None:
         if self.frames:
             write_png(self.canvas, self.folder / "canvas.png")
+
+    def _keep_film(self) -> None:
+        if self.frames:
             self._reel.finish(self.folder / "canvas.mp4", len(self.frames))
             self.record["frames"] = self.frames
-        self._open.close()
 
     def _update(self, **record: Any) -> None:
         self.record |= record
@@ -183,13 +204,20 @@ class Recorder:
 class Scribe:
     """Hands snapshots to the recorders on a thread of its own, a bounded number at a time.
 
-    A recorder that fails is closed as failed, and the others go on.
+    A recorder that fails is closed as failed, and the others go on. What the thread itself trips over, and
+    that it gets nothing done any more, is raised in the thread that hands over.
     """
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
         self.recorders = recorders
-        self._queue: queue.Queue[Snapshot | None] = queue.Queue(WAITING)
-        self._thread = threading.Thread(target=self._write, name="scribe", daemon=True)
+        self._changed = threading.Condition()
+        self._todo = deque[Snapshot]()  # the first is being written
+        self._at: Recorder | None = None  # whose turn it is
+        self._steps = 0
+        self._over = False
+        self._error: BaseException | None = None
+        # A daemon, because a process has to end even while a disk keeps the thread waiting.
+        self._thread = threading.Thread(target=self._work, name="scribe", daemon=True)
 
     def go_on(self, losses: Tensor, frames: Sequence[Sequence[int]], diverged: Mapping[int, Tensor]) -> None:
         """Give each recorder what was recorded before.
@@ -200,35 +228,89 @@ class Scribe:
             diverged: the last finite canvas of each recorder that has diverged.
         """
         for row, recorder in enumerate(self.recorders):
-            with charged_to(recorder):
-                recorder.go_on(losses[:, row], frames[row], diverged.get(row))
+            if recorder.error is None:
+                with charged_to(recorder):
+                    recorder.go_on(losses[:, row], frames[row], diverged.get(row))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Everything handed over inside is written when this is left."""
+        """Everything handed over inside is written when this is left; raises as `hand_over` does."""
         self._thread.start()
         try:
             yield
+            self.flush()
+        except BaseException:
+            with suppress(Exception):
+                self.flush()
+            raise
         finally:
-            self._queue.put(None)
-            self._thread.join()
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
 
     def hand_over(self, snapshot: Snapshot) -> bool:
-        """Queue a snapshot; False when no recorder is left that could use it."""
-        self._queue.put(snapshot)
+        """Queue a snapshot; False when no recorder is left that could use it.
+
+        Raises:
+            Stuck: nothing is written any more.
+            BaseException: what ended the thread that writes.
+        """
+        with self._changed:
+            self._wait(lambda: len(self._todo) < WAITING)
+            self._todo.append(snapshot)
+            self._changed.notify_all()
         return any(recorder.error is None for recorder in self.recorders)
 
     def flush(self) -> None:
-        """Return when everything handed over is written."""
-        self._queue.join()
+        """Return when everything handed over is written; raises as `hand_over` does."""
+        with self._changed:
+            self._wait(lambda: not self._todo)
 
-    def _write(self) -> None:
-        while (snapshot := self._queue.get()) is not None:
-            for row, recorder in enumerate(self.recorders):
-                if recorder.error is None:
-                    with charged_to(recorder):
-                        recorder.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
-            self._queue.task_done()
+    def _wait(self, until: Callable[[], bool]) -> None:
+        """Wait for the thread to come so far, with `_changed` held, as long as it gets anything done."""
+        steps = -1
+
+        def happened() -> bool:
+            return until() or self._error is not None or self._steps > steps
+
+        while not until() and self._error is None:
+            steps = self._steps
+            if not stuck.comes(lambda seconds: self._changed.wait_for(happened, seconds), PATIENCE):
+                folder = self._at.folder if self._at else self.recorders[0].folder
+                self._error = Stuck(
+                    f"{folder}: nothing could be written for {PATIENCE * stuck.SECONDS} s; see that its disk "
+                    "answers, then run the same command again"
+                )
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while (snapshot := self._next()) is not None:
+                for row, recorder in enumerate(self.recorders):
+                    if self._begins(recorder):
+                        with charged_to(recorder):
+                            recorder.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
+                with self._changed:
+                    self._todo.popleft()
+                    self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _next(self) -> Snapshot | None:
+        """The next snapshot, when there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._todo or self._over)
+            return self._todo[0] if self._todo and not self._over else None
+
+    def _begins(self, recorder: Recorder) -> bool:
+        """Note whose turn it is; whether there is anything to do."""
+        with self._changed:
+            self._at = recorder
+            self._steps += 1
+            return recorder.error is None and self._error is None
 
 
 @contextmanager

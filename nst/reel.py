@@ -1,19 +1,16 @@
 """A video in pieces, each whole on disk before the next begins."""
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from nst.errors import NstError
 from nst.files import copy_whole, trouble, write_whole
-from nst.images import Video
-from nst.interrupt import shielded
-from nst.record import digest, told_frames
+from nst.record import digest
+from nst.video import Video, join
 
 
 class Reel:
@@ -69,7 +66,7 @@ class Reel:
             copy_whole(pieces[0], path, link=True)
         elif pieces:
             with write_whole(path) as temporary:
-                found = _join(pieces, temporary)
+                found = join(pieces, temporary)
                 if found != frames:
                     raise NstError(f"{path}: {found} frames, where {frames} were painted; paint it again")
 
@@ -90,31 +87,3 @@ def damage(piece: Path, known: str) -> str | None:
         return f"{piece}: a piece of the film is gone"
     except OSError as error:
         return trouble(error, piece)
-
-
-def _join(pieces: list[Path], path: Path) -> int:
-    """Put videos of the same kind one behind the other, without encoding them again; how many frames that is.
-
-    Of frames that it cannot read ffmpeg says nothing.
-    """
-    names = "".join(f"file '{piece.name}'\n" for piece in pieces)
-    listed = pieces[0].with_suffix(".txt")
-    with write_whole(listed) as temporary:
-        temporary.write_text(names)
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-y",
-        "-v",
-        "error",
-        "-xerror",
-        "-f",
-        "concat",
-        "-i",
-        str(listed),
-    ]
-    command += ["-c", "copy", "-movflags", "+faststart", "-progress", "pipe:1", str(path)]
-    with shielded():
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise NstError(f"{path}: ffmpeg could not join its pieces: {' '.join(done.stderr.split())}")
-    return told_frames(done.stdout)

@@ -6,12 +6,12 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from nst.errors import NstError
 from nst.files import load_json, open_regular, open_text, trouble
 from nst.record import RUN, SWEEP, misfit
+from nst.video import decode
 
 Json = dict[str, Any]
 
@@ -164,10 +165,13 @@ class RunView:
         wanted = set(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())
         path = self.folder / "canvas.mp4"
         found = 0
-        open_regular(path).close()
-        with open_regular(self.folder / "canvas.png") as file, Image.open(file) as canvas:
+        with (
+            open_regular(self.folder / "canvas.png") as file,
+            Image.open(file) as canvas,
+            closing(decode(path)) as video,
+        ):
             width, height = canvas.size
-            for index, pixels in enumerate(imageio.imiter(path, plugin="FFMPEG")):
+            for index, pixels in enumerate(video):
                 found += 1
                 if index in wanted and index < len(frames) - 1:
                     # A video's sides are even: beside an odd canvas it has a row and a column more.

@@ -30,9 +30,10 @@ from PIL import Image
 from nst.batch import run_batch
 from nst.cells import describe
 from nst.errors import NstError
-from nst.images import Video, noise, read, to_uint8, write_png
+from nst.images import noise, read, to_uint8, write_png
 from nst.sweep import Job
 from nst.text import visible
+from nst.video import Video
 
 KEY = "images.content"
 PAGODA = Path(__file__).parents[1] / "data" / "pagoda.jpg"
@@ -639,7 +640,7 @@ def test_video_of_a_killed_process_is_absent(tmp_path: Path) -> None:
     path = tmp_path / "canvas.mp4"
     script = (
         "import os, signal, sys, pathlib, numpy\n"
-        "from nst.images import Video\n"
+        "from nst.video import Video\n"
         "with Video(pathlib.Path(sys.argv[1]), 30, 32) as video:\n"
         "    for _ in range(20): video.append(numpy.zeros((32, 32, 3), numpy.uint8))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

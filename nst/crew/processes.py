@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import socket
+import struct
+import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +21,7 @@ from nst.batch import Result
 from nst.crew.unit import Unit, labels, lost, tidy, units
 from nst.errors import NstError
 from nst.interrupt import Interrupted, caught, install
+from nst.logbook import QUIET_SECONDS
 from nst.progress import gathered
 from nst.sweep import Job
 
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SECONDS_A_LOOK = 0.5
 SECONDS_TO_KEEP = 60  # that workers get to keep their batches when they are told to stop
+SECONDS_A_MESSAGE = 300  # for a worker to take it, or send the rest: it may have to import PyTorch first
+SECONDS_TO_DIE = 5
 ATTEMPTS = 2  # at a batch whose worker dies
 
 
@@ -110,19 +116,37 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs,), name=f"nst-{device}")
         self.process.start()
         theirs.close()
+        with socket.socket(fileno=os.dup(self.pipe.fileno())) as end:
+            for way in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                end.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", SECONDS_A_MESSAGE, 0))
 
     def begin(self, unit: Unit) -> None:
-        with suppress(OSError):  # it died meanwhile, and `answer` will tell
+        try:
             self.pipe.send(unit.on(self.device))
+        except OSError:  # it died meanwhile, or takes nothing; `answer` will tell
+            self.end()
 
     def answer(self) -> list[Result] | None:
         """The results it sent; None if it died."""
         try:
             answer: list[Result] = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join()
+            self.end()
             return None
         return answer
+
+    def finish(self) -> None:
+        """Let it log what it painted, as long as it says now and then that it does, and end."""
+        with suppress(EOFError, OSError):
+            while self.pipe.poll(QUIET_SECONDS + SECONDS_TO_KEEP):
+                self.pipe.recv()
+        self.end()
+
+    def end(self) -> None:
+        """See that it is gone; one that does not go by itself is killed."""
+        self.process.join(SECONDS_TO_DIE)
+        self.process.kill()
+        self.process.join(SECONDS_TO_DIE)
 
     def obituary(self) -> str:
         return f"the worker on {self.device} died (exit code {self.process.exitcode})"
@@ -140,47 +164,56 @@ def _serve(pipe: Connection) -> None:
             unit = None
             while (following := _next(pipe)) is not None:
                 unit = following
-                results = unit.paint()
-                with suppress(OSError):  # nobody wants them any more
-                    pipe.send(results)
+                _send(pipe, unit.paint())
             if unit is not None:
-                unit.wait()
+                unit.wait(lambda: _send(pipe, None))
     except Interrupted as stop:
         os._exit(128 + stop.number)
 
 
+def _send(pipe: Connection, message: list[Result] | None) -> None:
+    with suppress(OSError):  # nobody wants it any more
+        pipe.send(message)
+
+
 def _next(pipe: Connection) -> Unit | None:
+    """What to paint next; None at the end."""
     try:
-        unit: Unit = pipe.recv()
+        unit: Unit | None = pipe.recv()
     except (EOFError, OSError):
         return None
     return unit
 
 
 def _follow() -> None:
-    """Stop as by a signal when the process that launched this one is gone, however it went."""
+    """Stop as by a signal when the process that launched this one is gone, however it went; and soon."""
     launcher = parent_process()
     assert launcher is not None
     launcher.join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_KEEP)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _end(idle: Sequence[_Worker]) -> None:
     """Let workers that have nothing left to paint log what they painted, and end."""
     for worker in idle:
-        worker.pipe.close()
+        with suppress(OSError):
+            worker.pipe.send(None)
     for worker in idle:
-        worker.process.join()
+        worker.finish()
 
 
 def _stop(idle: Sequence[_Worker], busy: Collection[_Worker]) -> None:
     """Let workers keep their batches and end; a signal meanwhile, or a minute, and they are killed."""
+    deadline = time.monotonic() + SECONDS_TO_KEEP
     try:
         for worker in busy:
             worker.process.terminate()
         for worker in busy:
-            worker.process.join(SECONDS_TO_KEEP)
+            worker.process.join(max(0.0, deadline - time.monotonic()))
     finally:
         for worker in [*idle, *busy]:
             worker.process.kill()
-            worker.process.join()
+        for worker in [*idle, *busy]:
+            worker.process.join(SECONDS_TO_DIE)

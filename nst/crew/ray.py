@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 LAUNCHER = "hydra/launcher=batched_ray"
 SECONDS_A_LOOK = 0.5
 SECONDS_TO_CONNECT = 5.0
+SECONDS_TO_LOOK = 300.0  # for a node to start a process in which it looks, or to hand over a result
 SECONDS_TO_KEEP = 60  # that tasks get to keep their batches when they are told to stop
 ATTEMPTS = 4  # at a batch whose worker dies
 
@@ -59,7 +60,12 @@ class RayCrew:
             check_store(jobs, LAUNCHER)
         paths = sorted({path for job in jobs for path in job.paths()})
         here = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
-        looked = ray.get([_missing.options(scheduling_strategy=node).remote(paths) for node in here])
+        asked = [_missing.options(scheduling_strategy=node).remote(paths) for node in here]
+        try:
+            looked = ray.get(asked, timeout=SECONDS_TO_LOOK)
+        except ray.exceptions.RayError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise NstError(f"{LAUNCHER}: a node does not answer ({said}); `ray status` lists them") from error
         for node, missing in zip(alive, looked, strict=True):
             if missing:
                 raise NstError(
@@ -155,7 +161,7 @@ def _fitting(resources: dict[str, float], cpus: float, gpus: float) -> int:
 
 def _results(reference: Any, unit: Unit) -> list[Result]:
     try:
-        results: list[Result] = ray.get(reference)
+        results: list[Result] = ray.get(reference, timeout=SECONDS_TO_LOOK)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).strip().splitlines()[-1:])
         return lost(unit, f"its Ray worker failed {ATTEMPTS} times at most: {reason}")

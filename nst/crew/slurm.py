@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 LAUNCHER = "hydra/launcher=batched_slurm"
 SECONDS_A_LOOK = 2.0
 SECONDS_TO_LOOK = 10  # for a node that is free to see whether it has the images
+SECONDS_TO_ANSWER = 60.0
 SECONDS_A_QUESTION = 15.0  # between two calls of squeue
 MISSED = 4  # of these in a row, without the job in any, until it is taken for lost
 
@@ -63,7 +64,7 @@ class SlurmCrew:
                 f"{LAUNCHER}: there is no sbatch on this machine; run it where there is, or give "
                 "hydra.launcher.executor=local to try it without a cluster"
             )
-        asked = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, text=True)
+        asked = _ask(["sinfo", "--noheader", "--format=%R"])
         if asked.returncode:
             said = " ".join(asked.stderr.split())
             raise NstError(f"{LAUNCHER}: Slurm does not answer ({said}); see that slurmctld is up")
@@ -87,15 +88,7 @@ class SlurmCrew:
         extra = self.parameters.get("slurm_additional_parameters", {})
         asked += [f"--{key}={value}" for key, value in extra.items() if key != "requeue"]
         look = 'for path; do [ -e "$path" ] || printf "%s\\0" "$path"; done'
-        try:
-            looked = subprocess.run(
-                [*asked, "bash", "-c", look, "look", *paths],
-                capture_output=True,
-                text=True,
-                timeout=3 * SECONDS_TO_LOOK,
-            )
-        except subprocess.TimeoutExpired:
-            return []
+        looked = _ask([*asked, "bash", "-c", look, "look", *paths], 3 * SECONDS_TO_LOOK)
         return looked.stdout.split("\0")[:-1] if looked.returncode == 0 else []
 
     def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
@@ -118,7 +111,7 @@ class SlurmCrew:
                 while waiting:
                     time.sleep(SECONDS_A_LOOK)
                     look()
-                    for job in [job for job in waiting if _done(job) or queue.has_lost(job.job_id)]:
+                    for job in [job for job in waiting if _done(job) or queue.has_lost(job)]:
                         yield _results(job, waiting.pop(job))
         except BaseException:
             for job in waiting:
@@ -160,23 +153,30 @@ class _Queue:
         self._asked, self._listed = 0.0, set[str]()
         self._missed: dict[str, int] = {}
 
-    def has_lost(self, job_id: str) -> bool:
-        if not self._there:
-            return False
+    def has_lost(self, job: "submitit.Job[list[Result]]") -> bool:
+        if not self._there:  # then it is a process of this machine
+            return job.state != "RUNNING" and not _done(job)
         if time.monotonic() - self._asked >= SECONDS_A_QUESTION:
-            self._ask(job_id.partition("_")[0])
-        return self._missed.get(job_id, 0) >= MISSED
+            self._look(job.job_id.partition("_")[0])
+        return self._missed.get(job.job_id, 0) >= MISSED
 
-    def _ask(self, array: str) -> None:
+    def _look(self, array: str) -> None:
         self._asked = time.monotonic()
-        command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}"]
-        asked = subprocess.run(command, capture_output=True, text=True)
+        asked = _ask(["squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}"])
         if asked.returncode and "Invalid job id" not in asked.stderr:
             return  # the controller is away for a while
         listed = set(asked.stdout.split())
         self._listed |= listed
         for job_id in self._listed:
             self._missed[job_id] = 0 if job_id in listed else self._missed.get(job_id, 0) + 1
+
+
+def _ask(command: list[str], seconds: float = SECONDS_TO_ANSWER) -> "subprocess.CompletedProcess[str]":
+    """What a command of Slurm says; it has failed where that takes too long."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"nothing for {seconds:g} s")
 
 
 def _done(job: "submitit.Job[list[Result]]") -> bool:

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,10 +82,10 @@ class Unit:
             f"{self.network}; let all workers see one NST_CACHE, or give model={mine}"
         )
 
-    def wait(self) -> None:
-        """Return when all that this process has painted is logged, or given up."""
+    def wait(self, went_on: Callable[[], object] = lambda: None) -> None:
+        """Return when all that this process has painted is logged, or given up; see `Logbook.wait`."""
         if book := logbook(self.jobs[0].config.tracking):
-            book.wait()
+            book.wait(went_on)
 
     def on(self, device: str) -> "Unit":
         """The same on a device."""

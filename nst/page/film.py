@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
 from nst.files import open_regular
 from nst.grid import Run
 from nst.page.pictures import webp
+from nst.video import decode
 
 MOST_FILMS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
@@ -124,10 +124,8 @@ def spread(iterations: Sequence[int], most: int) -> list[int]:
 def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
     """The wanted frames of a video, ascending, as far as they can be read, as squares."""
     pictures: list[Image.Image] = []
-    with closing(imageio_ffmpeg.read_frames(path, input_params=["-threads", "1"])) as video:
+    with closing(decode(path)) as video:
         try:
-            open_regular(path).close()
-            width, height = next(video)["size"]
             with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
                 size = canvas.width  # a video's sides are even: an odd canvas is one less
             side = min(size, FRAME_SIDE)
@@ -135,8 +133,8 @@ def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
                 if len(pictures) == len(wanted):
                     break
                 if number == wanted[len(pictures)]:
-                    picture = Image.frombytes("RGB", (width, height), frame).crop((0, 0, size, size))
+                    picture = Image.fromarray(frame).crop((0, 0, size, size))
                     pictures.append(picture.resize((side, side), Image.Resampling.LANCZOS))
-        except (OSError, RuntimeError, SyntaxError):  # the last is Pillow's for a broken PNG
+        except (OSError, SyntaxError):  # the last is Pillow's for a broken PNG
             pass
     return pictures
