@@ -19,7 +19,7 @@ from nst.config import Config, from_composed
 from nst.crew import Crew, Here
 from nst.engine import save_points
 from nst.errors import NstError
-from nst.files import check_room
+from nst.files import check_room, read_json
 from nst.logbook import logbook
 from nst.plan import Plan, plan
 from nst.progress import show_plan, summarize
@@ -157,6 +157,10 @@ def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Re
             # Where the disk is what failed, so will all that follow.
             folder = results[0].folder
             check_room(folder.parent, _room(jobs[folder].config))
+        for result in results:
+            # The summary of a sweep is made from what `run.json` says; where that could not be written:
+            if result.error and len(jobs) > 1 and not read_json(result.folder / "run.json").get("error"):
+                log.error("%s", result.error)
     forget_batches(Path(planned.jobs[0].config.outputs), finished)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from nst.files import open_regular, pass_over, read_json, trouble
+from nst.files import is_regular, open_regular, pass_over, read_json, trouble
 from nst.video import count_frames
 
 Record = dict[str, Any]
@@ -122,9 +122,8 @@ def digest(path: Path) -> str:
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """The size and the hash of each file of a run that was painted, as its record keeps them."""
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": digest(folder / name)} for name in PAINTED
-    }
+    paths = [folder / name for name in PAINTED if name in NEEDED or is_regular(folder / name)]
+    return {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in paths}
 
 
 def fault(folder: Path, record: Record) -> str | None:
