@@ -85,7 +85,7 @@ class PresetSweeper(Sweeper):
         from nst.job import named_by_what_varies
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
-        from nst.place import cells_of, free_place, objection_to, settle
+        from nst.output_dir import cells_of, conflict_in, first_usable, lock_output_dir
         from nst.plan import plan
         from nst.progress import show_plan
 
@@ -98,10 +98,10 @@ class PresetSweeper(Sweeper):
             crew.check(asked.jobs)
         planned = any(job.config.plan for job in asked.jobs)
 
-        def objection(place: Path) -> str | None:
-            return objection_to(place, cells)
+        def conflict(place: Path) -> str | None:
+            return conflict_in(place, cells)
 
-        folder = free_place(named, objection)[0] if planned else settle(named, objection)
+        folder = first_usable(named, conflict)[0] if planned else lock_output_dir(named, conflict)
         if folder != named:
             asked = self._asked(arguments, folder, [at(folder)])
         if planned:

@@ -44,7 +44,7 @@ class Saved:
     diverged: dict[int, Tensor]  # the last finite canvas of each row that has diverged
     columns: list[str]  # of the losses
 
-    def of(self, rows: Sequence[int], columns: Sequence[str]) -> "Saved":
+    def select(self, rows: Sequence[int], columns: Sequence[str]) -> "Saved":
         """The same of some rows alone, with some columns."""
         kept = [self.columns.index(name) for name in columns]
         return replace(
@@ -110,7 +110,7 @@ class Workbench:
         """
         path = self.folder / STATE
         if not path.exists():
-            self._adopt(engine.objective.columns)
+            self._import_rows(engine.objective.columns)
         if not path.exists():
             return None
         try:
@@ -122,7 +122,7 @@ class Workbench:
             return None
         return saved
 
-    def _adopt(self, columns: Sequence[str]) -> None:
+    def _import_rows(self, columns: Sequence[str]) -> None:
         """Take these cells over from a batch that was kept with others, of which some are finished since."""
         kept = {
             folder: _identities(folder) for folder in _folders(self.folder.parent) if folder != self.folder
@@ -133,15 +133,15 @@ class Workbench:
             with _locked(folder) as mine:
                 try:
                     if mine:
-                        self._take_over(folder, [identities.index(cell) for cell in self.identities], columns)
+                        self._copy_rows(folder, [identities.index(cell) for cell in self.identities], columns)
                         return
                 except Exception as error:  # as below
                     log.warning("%s: cannot be gone on with (%s)", folder / STATE, visible(str(error)))
 
-    def _take_over(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
+    def _copy_rows(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
         """Keep some rows of the batch in `folder` as a batch of their own."""
         self.clear()
-        saved = _read(folder / STATE).of(rows, columns)
+        saved = _read(folder / STATE).select(rows, columns)
         for new, (row, pieces) in enumerate(zip(rows, saved.pieces, strict=True)):
             for number in range(pieces):
                 # A piece that is whole is never written again.
@@ -193,7 +193,7 @@ def kept_batches(outputs: Path) -> list[list[str]]:
     return [cells for cells in map(_identities, kept) if cells]
 
 
-def forget_batches(outputs: Path, finished: Collection[str]) -> None:
+def remove_stale_batches(outputs: Path, finished: Collection[str]) -> None:
     """Remove what nobody can go on with below `outputs`, but for what another process is at.
 
     That is what belongs to cells that are all `finished`, and what was left without a checkpoint.

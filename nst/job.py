@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from nst.archive import take
 from nst.batch import Result
-from nst.checkpoint import forget_batches
+from nst.checkpoint import remove_stale_batches
 from nst.config import Config, from_composed
 from nst.crew import Crew, Here
 from nst.engine import save_points
@@ -157,7 +157,7 @@ def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Re
             # Where the disk is what failed, so will all that follow.
             folder = results[0].folder
             check_room(folder.parent, _room(jobs[folder].config))
-    forget_batches(Path(planned.jobs[0].config.outputs), finished)
+    remove_stale_batches(Path(planned.jobs[0].config.outputs), finished)
 
 
 def _painted_before(planned: Plan) -> str:

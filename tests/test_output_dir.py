@@ -20,7 +20,7 @@ from test_cli import Ended, command, pixels, record
 from nst.cells import identity_of
 from nst.config import ROOT, Config, from_composed
 from nst.errors import NstError
-from nst.place import cells_of, objection_to
+from nst.output_dir import cells_of, conflict_in
 from nst.sweep import Job
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "save_every=2"]
@@ -208,19 +208,19 @@ def test_cells_have_a_place_each_in_the_folder(tmp_path: Path) -> None:
 )
 def test_files_of_others_are_seen(name: str, tmp_path: Path) -> None:
     for cells in ({}, {Path(): job(tmp_path)}, {Path("0"): job(tmp_path / "0")}):
-        assert objection_to(tmp_path, cells) is None
+        assert conflict_in(tmp_path, cells) is None
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     for cells in ({}, {Path(): job(tmp_path)}, {Path("0"): job(tmp_path / "0")}):
-        assert str(objection_to(tmp_path, cells)).startswith(f"holds {name}")
+        assert str(conflict_in(tmp_path, cells)).startswith(f"holds {name}")
 
 
 def test_what_is_no_file_is_not_looked_into(painted: Path, tmp_path: Path) -> None:
     shutil.copytree(painted / "run", tmp_path / "run")
     (tmp_path / "run/losses.png").unlink()
     os.mkfifo(tmp_path / "run/losses.png")
-    assert str(objection_to(tmp_path / "run", {Path(): job(tmp_path)})).startswith("holds losses.png")
-    assert objection_to(tmp_path / "run/canvas.png", {}) == "is a file"
+    assert str(conflict_in(tmp_path / "run", {Path(): job(tmp_path)})).startswith("holds losses.png")
+    assert conflict_in(tmp_path / "run/canvas.png", {}) == "is a file"
 
 
 def job(folder: Path) -> Job:
