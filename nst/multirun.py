@@ -153,6 +153,9 @@ def _name(config: DictConfig, kind: str, folder: Path) -> None:
     """Let Hydra write there."""
     with open_dict(config):
         config.hydra[kind].dir = str(folder)
+    # The jobs of a sweep are composed anew, from what was overridden.
+    escaped = str(folder).replace("'", "\\'")
+    config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{escaped}'")
 
 
 def break_off(folder: Path, book: Logbook | None) -> None:

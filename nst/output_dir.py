@@ -92,17 +92,22 @@ def skipped_dirs(folder: Path) -> list[Path]:
     return [place for place in found if (place / "run.json").is_file() or (place / "sweep.json").is_file()]
 
 
-def cells_of(folder: Path, jobs: Sequence[Job]) -> dict[Path, Job]:
-    """The jobs of a run or a sweep by their places in its folder.
+def cells_in(folder: Path, jobs: Sequence[Job], paths: Sequence[Path]) -> dict[Path, Job]:
+    """The jobs of a sweep by their places in its folder.
+
+    Args:
+        folder: of the sweep.
+        jobs: its cells.
+        paths: of their run directories, as they were composed: what is there may be a link.
 
     Raises:
         NstError: two have the same place, or one is not in the folder.
     """
     cells: dict[Path, Job] = {}
-    for job in jobs:
-        if not job.folder.is_relative_to(folder.resolve()):
-            raise NstError(f"hydra.sweep.subdir: {job.folder} is not in {folder}; give a name without ..")
-        place = job.folder.relative_to(folder.resolve())
+    for job, path in zip(jobs, paths, strict=True):
+        place = Path(os.path.relpath(path, folder))
+        if ".." in place.parts:
+            raise NstError(f"hydra.sweep.subdir: {path} is not in {folder}; give a name without ..")
         if place in cells:
             raise NstError(
                 f"hydra.sweep.subdir={place}: more than one cell would be painted in it; leave it out, "
