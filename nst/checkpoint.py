@@ -136,7 +136,8 @@ class Workbench:
                         self._copy_rows(folder, [identities.index(cell) for cell in self.identities], columns)
                         return
                 except Exception as error:  # as below
-                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, visible(str(error)))
+                    said = visible(" ".join(str(error).split())) or type(error).__name__
+                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, said)
 
     def _copy_rows(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
         """Keep some rows of the batch in `folder` as a batch of their own."""
