@@ -36,7 +36,7 @@ def kill_before(when: int) -> None:
         ended = True
 
     _before(batch, "_scores", has_ended)
-    _before(job, "forget_batches", has_ended)  # where nothing was left to paint
+    _before(job, "remove_stale_batches", has_ended)  # where nothing was left to paint
     sys.addaudithook(happens)
 
 

@@ -53,6 +53,7 @@ class _Asked:
     grids: list[_Grid]
     overrides: list[list[str]]
     jobs: list[Any]  # of nst.sweep.Job, which is not imported here, as below
+    cells: dict[Path, Any]  # the same by their places in the sweep's folder
     compose: Composer
 
 
@@ -86,23 +87,24 @@ class PresetSweeper(Sweeper):
         from nst.job import named_by_what_varies
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
-        from nst.place import cells_of, free_place, objection_to, settle
+        from nst.output_dir import conflict_in, first_usable, lock_output_dir
         from nst.plan import plan
         from nst.progress import show_plan
 
         named = Path(self.master.hydra.sweep.dir)
         asked = self._asked(arguments, named, [])
-        cells = cells_of(named, asked.jobs)
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
         crew = batched.crew if batched else None  # before any folder is made
         if crew:
             crew.check(asked.jobs)
         planned = any(job.config.plan for job in asked.jobs)
 
-        def objection(place: Path) -> str | None:
-            return objection_to(place, cells)
+        cells = asked.cells
 
-        folder = free_place(named, objection)[0] if planned else settle(named, objection)
+        def conflict(place: Path) -> str | None:
+            return conflict_in(place, cells)
+
+        folder = first_usable(named, conflict)[0] if planned else lock_output_dir(named, conflict)
         if folder != named:
             asked = self._asked(arguments, folder, [at(folder)])
         if planned:
@@ -143,12 +145,16 @@ class PresetSweeper(Sweeper):
             elsewhere: an override that names it, where it is not the configured one.
         """
         from nst.job import job_of
+        from nst.output_dir import cells_in
 
         grids = self._grids(arguments, folder, elsewhere)
         overrides = [job for grid in grids for job in grid.jobs]
         compose = Composer(self.loader, self.master)
-        jobs = [job_of(*parts(compose(job, number))) for number, job in enumerate(overrides)]
-        return _Asked(grids, overrides, jobs, compose)
+        composed = [parts(compose(job, number)) for number, job in enumerate(overrides)]
+        jobs = [job_of(*job) for job in composed]
+        return _Asked(
+            grids, overrides, jobs, cells_in(folder, jobs, [path for *_, path in composed]), compose
+        )
 
     def _grids(self, arguments: list[str], folder: Path, elsewhere: list[str]) -> list[_Grid]:
         """What to sweep over: what the command line and the preset say, or each of several presets."""

@@ -74,20 +74,20 @@ class SearchSweeper(Sweeper):
         from nst.front import draw_front
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
-        from nst.place import free_place, settle
+        from nst.output_dir import first_usable, lock_output_dir
 
         search_in, fixed, job = self._prepared(arguments)
 
-        def objection(place: Path) -> str | None:
-            return self._objection(place, search_in, fixed)
+        def conflict(place: Path) -> str | None:
+            return self._conflict(place, search_in, fixed)
 
         named = Path(self.master.hydra.sweep.dir)
         if job.config.plan:
-            folder, _ = free_place(named, objection)
+            folder, _ = first_usable(named, conflict)
             asked = len(search_in(folder).asked)
             print(f"{folder}: {asked} of {self.trials} trials, {self.at_once} at a time")
             return []
-        folder = settle(named, objection)
+        folder = lock_output_dir(named, conflict)
         search = search_in(folder)
         with open_dict(self.master):
             self.master.hydra.sweep.dir = str(folder)
@@ -113,9 +113,9 @@ class SearchSweeper(Sweeper):
             raise
         return returns
 
-    def _objection(self, place: Path, search_in: "Callable[[Path], Search]", fixed: list[str]) -> str | None:
+    def _conflict(self, place: Path, search_in: "Callable[[Path], Search]", fixed: list[str]) -> str | None:
         """Why this search may not be in a folder."""
-        from nst.place import SEARCH, objection_to
+        from nst.output_dir import SEARCH, conflict_in
 
         try:
             search = search_in(place)
@@ -123,7 +123,7 @@ class SearchSweeper(Sweeper):
             return "holds another search"
         numbers = range(len(search.asked))
         cells = {Path(str(number)): self._job(self._overrides(search, fixed, number)) for number in numbers}
-        return objection_to(place, cells, SEARCH)
+        return conflict_in(place, cells, SEARCH)
 
     def _next(self, search: "Search") -> list[int]:
         """The trials to paint together next: those that were asked for and interrupted, then new ones."""

@@ -54,7 +54,7 @@ class Saved:
     diverged: dict[int, Tensor]  # the last finite canvas of each row that has diverged
     columns: list[str]  # of the losses
 
-    def of(self, rows: Sequence[int], columns: Sequence[str]) -> "Saved":
+    def select(self, rows: Sequence[int], columns: Sequence[str]) -> "Saved":
         """The same of some rows alone, with some columns."""
         kept = [self.columns.index(name) for name in columns]
         return replace(
@@ -121,7 +121,7 @@ class Workbench:
         """
         path = self.folder / STATE
         if not os.path.lexists(path):
-            self._adopt(engine.objective.columns)
+            self._import_rows(engine.objective.columns)
         if not os.path.lexists(path):
             return None
         try:
@@ -133,7 +133,7 @@ class Workbench:
             return None
         return saved
 
-    def _adopt(self, columns: Sequence[str]) -> None:
+    def _import_rows(self, columns: Sequence[str]) -> None:
         """Take these cells over from a batch that was kept with others, of which some are finished since."""
         kept = {
             folder: _identities(folder) for folder in _folders(self.folder.parent) if folder != self.folder
@@ -144,15 +144,16 @@ class Workbench:
             with _locked(folder) as mine:
                 try:
                     if mine:
-                        self._take_over(folder, [identities.index(cell) for cell in self.identities], columns)
+                        self._copy_rows(folder, [identities.index(cell) for cell in self.identities], columns)
                         return
                 except Exception as error:  # as above
-                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, visible(str(error)))
+                    said = visible(" ".join(str(error).split())) or type(error).__name__
+                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, said)
 
-    def _take_over(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
+    def _copy_rows(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
         """Keep some rows of the batch in `folder` as a batch of their own."""
         self.clear()
-        saved = _read(folder / STATE).of(rows, columns)
+        saved = _read(folder / STATE).select(rows, columns)
         for new, (row, pieces) in enumerate(zip(rows, saved.pieces, strict=True)):
             for number in range(len(pieces)):
                 # A piece that is whole is never written again.
@@ -218,7 +219,7 @@ def kept_batches(outputs: Path) -> list[list[str]]:
     return [cells for cells in map(_identities, kept) if cells]
 
 
-def forget_batches(outputs: Path, finished: Collection[str]) -> None:
+def remove_stale_batches(outputs: Path, finished: Collection[str]) -> None:
     """Remove what nobody can go on with below `outputs`, but for what another process is at.
 
     That is what belongs to cells that are all `finished`, and what was left without a checkpoint.

@@ -214,7 +214,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def becomes(name: str) -> str:
+def final_name(name: str) -> str:
     """The name that a file is to have, of which `write_whole` has left a temporary one; else `name`."""
     found = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}(\.[^.]+)?", name)
     return name if found is None else found[1] + (found[2] or "")
@@ -223,5 +223,5 @@ def becomes(name: str) -> str:
 def discard_temporaries(folder: Path, names: Collection[str]) -> None:
     """Remove what `write_whole` left of files of these names where its process was killed."""
     for path in folder.glob(".*-*"):
-        if path.name != becomes(path.name) in names and path.is_file():
+        if path.name != final_name(path.name) in names and path.is_file():
             path.unlink(missing_ok=True)

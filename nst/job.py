@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from nst.archive import take
 from nst.batch import Result
-from nst.checkpoint import forget_batches
+from nst.checkpoint import remove_stale_batches
 from nst.config import Config, from_composed
 from nst.crew import Crew, Here
 from nst.engine import save_points
@@ -161,7 +161,7 @@ def _paint(planned: Plan, crew: Crew, first: int, of: int | None) -> Iterator[Re
             # The summary of a sweep is made from what `run.json` says; where that could not be written:
             if result.error and len(jobs) > 1 and not read_json(result.folder / "run.json").get("error"):
                 log.error("%s", result.error)
-    forget_batches(Path(planned.jobs[0].config.outputs), finished)
+    remove_stale_batches(Path(planned.jobs[0].config.outputs), finished)
 
 
 def _painted_before(planned: Plan) -> str:

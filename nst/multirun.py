@@ -24,7 +24,7 @@ from nst.grid import run_folders
 from nst.interrupt import obey
 from nst.job import job_of
 from nst.logbook import Logbook, logbook, tracking_of
-from nst.place import objection_to, settle
+from nst.output_dir import conflict_in, lock_output_dir
 from nst.progress import console, summarize
 from nst.record import run_record, sweep_record
 from nst.recorder import now
@@ -68,7 +68,7 @@ class Multirun(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Give a run a folder that is new, empty or its own, before anything is written into it."""
-        past_hydra(_settle_run)(config)
+        past_hydra(_lock_run_dir)(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
@@ -80,11 +80,8 @@ class Multirun(Callback):
             book = logbook(tracking_of(config))
             if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
                 # Which cells there will be is not known yet, so none in the folder can be among them.
-                _name(
-                    config,
-                    "sweep",
-                    settle(Path(config.hydra.sweep.dir), lambda place: objection_to(place, {})),
-                )
+                named = Path(config.hydra.sweep.dir)
+                _name(config, "sweep", lock_output_dir(named, lambda place: conflict_in(place, {})))
                 begin(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
             if book and not config.plan:
                 book.close(Path(config.outputs))
@@ -142,7 +139,7 @@ def _told(code: int) -> Iterator[None]:
         raise SystemExit(code) from error
 
 
-def _settle_run(config: DictConfig) -> None:
+def _lock_run_dir(config: DictConfig) -> None:
     """Claim the folder of a single run."""
     named = Path(config.hydra.run.dir)
     composed = copy.deepcopy(config)
@@ -150,7 +147,7 @@ def _settle_run(config: DictConfig) -> None:
         del composed["hydra"]
     job = job_of(composed, config.hydra, named)
     if not job.config.plan:
-        folder = settle(named, lambda place: objection_to(place, {Path(): job}))
+        folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job}))
         leave_config_alone(folder)
         _name(config, "run", folder)
 
@@ -159,6 +156,9 @@ def _name(config: DictConfig, kind: str, folder: Path) -> None:
     """Let Hydra write there."""
     with open_dict(config):
         config.hydra[kind].dir = str(folder)
+    # The jobs of a sweep are composed anew, from what was overridden.
+    escaped = str(folder).replace("'", "\\'")
+    config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{escaped}'")
 
 
 def leave_config_alone(folder: Path) -> None:

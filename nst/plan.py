@@ -10,7 +10,7 @@ from nst.cells import identity_of, network
 from nst.checkpoint import kept_batches
 from nst.config import Config
 from nst.device import device_name, device_of, gflop, most_rows, work
-from nst.place import passed_over
+from nst.output_dir import skipped_dirs
 from nst.sweep import Job, batches
 
 
@@ -103,4 +103,4 @@ def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:
 def _places(job: Job) -> list[Path]:
     sweep = job.folder.parent
     own = sweep if (sweep / "sweep.json").is_file() else job.folder
-    return [Path(job.config.outputs), own, *passed_over(job.folder)]
+    return [Path(job.config.outputs), own, *skipped_dirs(job.folder)]

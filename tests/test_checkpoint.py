@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from test_cli import command, here, record
 from test_engine import engine, readme_cell
 
-from nst.checkpoint import CELLS, STATE, Saved, Workbench, fingerprint, forget_batches, kept_batches
+from nst.checkpoint import CELLS, STATE, Saved, Workbench, fingerprint, kept_batches, remove_stale_batches
 from nst.config import ROOT
 from nst.engine import Engine, save_points
 
@@ -122,13 +122,13 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     columns = [before.objective.columns.index(name) for name in after.objective.columns]
     assert torch.equal(saved.losses, torch.cat(losses)[:, rows][:, :, columns])
     # The rest may still be wanted; when all are finished nothing is left.
-    forget_batches(tmp_path, {"a", "b"})
+    remove_stale_batches(tmp_path, {"a", "b"})
     assert kept_batches(tmp_path) == [["a", "b", "c"]]
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
-        forget_batches(tmp_path, {"a", "b", "c"})
+        remove_stale_batches(tmp_path, {"a", "b", "c"})
         assert kept_batches(tmp_path) == [["a", "b", "c"]]
         raise KeyboardInterrupt
-    forget_batches(tmp_path, {"a", "b", "c"})
+    remove_stale_batches(tmp_path, {"a", "b", "c"})
     assert not tmp_path.exists()
 
 
@@ -139,7 +139,7 @@ def test_what_nobody_can_go_on_with_is_removed(tmp_path: Path) -> None:
         for file in files:
             (place / name / file).touch()
     (place / "gone.lock").touch()
-    forget_batches(tmp_path / "outputs", set())
+    remove_stale_batches(tmp_path / "outputs", set())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ from nst.cells import identity_of
 from nst.claim import LOCK, claim, claimed, release
 from nst.config import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
-from nst.files import becomes, read_json
+from nst.files import final_name, read_json
 from nst.record import PAINTED
 from nst.sweep import Job
 
@@ -34,17 +34,17 @@ SWEEP = frozenset(
 )
 SEARCH = SWEEP | {"search.json", "front.png"}
 # Folders for the time of painting, and of what jobs of a cluster print.
-PASSING = frozenset({".batches", ".painting", ".slurm"})
+TRANSIENT = frozenset({".batches", ".painting", ".slurm"})
 # Files that say nothing of a folder: our locks and trials of the disk, and what desktops and NFS leave.
-NOTHING = frozenset({LOCK, ".mlflow.lock", ".DS_Store", "Thumbs.db", "desktop.ini"})
-NOTHING_BEGINS = (".room-", ".nfs")
+IGNORED = frozenset({LOCK, ".mlflow.lock", ".DS_Store", "Thumbs.db", "desktop.ini"})
+IGNORED_BEGINS = (".room-", ".nfs")
 
-Objection = Callable[[Path], str | None]
+Conflict = Callable[[Path], str | None]
 
-_passed_over: dict[Path, list[Path]] = {}
+_skipped: dict[Path, list[Path]] = {}
 
 
-def free_place(named: Path, objection: Objection) -> tuple[Path, str | None]:
+def first_usable(named: Path, conflict: Conflict) -> tuple[Path, str | None]:
     """`named`, or the first of NAMED-1, NAMED-2, ... that no other process has and nothing speaks against.
 
     Returns:
@@ -53,32 +53,32 @@ def free_place(named: Path, objection: Objection) -> tuple[Path, str | None]:
     Raises:
         NstError: there can be none.
     """
-    passed_over, why = list[Path](), None
+    skipped, why = list[Path](), None
     for number in count():
         folder = _beside(named, number)
-        reason = "another process paints in it" if claimed(folder, other=True) else objection(folder)
+        reason = "another process paints in it" if claimed(folder, other=True) else conflict(folder)
         if reason is None:
-            _passed_over[folder.resolve()] = [place.resolve() for place in passed_over]
+            _skipped[folder.resolve()] = [place.resolve() for place in skipped]
             return folder, why
-        passed_over.append(folder)
+        skipped.append(folder)
         why = why or reason
     raise AssertionError
 
 
-def settle(named: Path, objection: Objection) -> Path:
+def lock_output_dir(named: Path, conflict: Conflict) -> Path:
     """Claim such a folder, and say so where it is not the one that was named.
 
     Args:
         named: the folder that was asked for.
-        objection: why a folder may not be written into; None if it may.
+        conflict: why a folder may not be written into; None if it may.
 
     Raises:
         NstError: there can be none.
     """
     while True:
-        folder, why = free_place(named, objection)
+        folder, why = first_usable(named, conflict)
         if claim(folder):
-            if objection(folder) is None:
+            if conflict(folder) is None:
                 break
             release(folder)  # another process was faster, and is gone
     if why:
@@ -86,23 +86,28 @@ def settle(named: Path, objection: Objection) -> Path:
     return folder
 
 
-def passed_over(folder: Path) -> list[Path]:
+def skipped_dirs(folder: Path) -> list[Path]:
     """The runs and sweeps in whose stead this process writes into `folder`, or into one above it."""
-    found = next((_passed_over[above] for above in (folder, *folder.parents) if above in _passed_over), [])
+    found = next((_skipped[above] for above in (folder, *folder.parents) if above in _skipped), [])
     return [place for place in found if (place / "run.json").is_file() or (place / "sweep.json").is_file()]
 
 
-def cells_of(folder: Path, jobs: Sequence[Job]) -> dict[Path, Job]:
-    """The jobs of a run or a sweep by their places in its folder.
+def cells_in(folder: Path, jobs: Sequence[Job], paths: Sequence[Path]) -> dict[Path, Job]:
+    """The jobs of a sweep by their places in its folder.
+
+    Args:
+        folder: of the sweep.
+        jobs: its cells.
+        paths: of their run directories, as they were composed: what is there may be a link.
 
     Raises:
         NstError: two have the same place, or one is not in the folder.
     """
     cells: dict[Path, Job] = {}
-    for job in jobs:
-        if not job.folder.is_relative_to(folder.resolve()):
-            raise NstError(f"hydra.sweep.subdir: {job.folder} is not in {folder}; give a name without ..")
-        place = job.folder.relative_to(folder.resolve())
+    for job, path in zip(jobs, paths, strict=True):
+        place = Path(os.path.relpath(path, folder))
+        if ".." in place.parts:
+            raise NstError(f"hydra.sweep.subdir: {path} is not in {folder}; give a name without ..")
         if place in cells:
             raise NstError(
                 f"hydra.sweep.subdir={place}: more than one cell would be painted in it; leave it out, "
@@ -112,7 +117,7 @@ def cells_of(folder: Path, jobs: Sequence[Job]) -> dict[Path, Job]:
     return cells
 
 
-def objection_to(folder: Path, cells: Mapping[Path, Job], beside: Collection[str] = SWEEP) -> str | None:
+def conflict_in(folder: Path, cells: Mapping[Path, Job], beside: Collection[str] = SWEEP) -> str | None:
     """Why `folder` may not be written into; None if it is new, empty or that of exactly these cells.
 
     Args:
@@ -122,18 +127,20 @@ def objection_to(folder: Path, cells: Mapping[Path, Job], beside: Collection[str
     """
     if not folder.is_dir():
         return "is a file" if os.path.lexists(folder) else None
+    if not _may_look(folder):
+        return "cannot be read"
     sweeps = {Path(), *(place.parent for place in cells)} - cells.keys()
     for place, names in _files(folder, cells):
         known = _names(place, cells, beside if place in sweeps else ())
         for name in names:
-            if becomes(name) not in known or not _is_file(folder / place / name):
-                return f"holds {place / name}, which is not of what is asked for"
-        if place in sweeps and "sweep.json" not in names and not all(map(_is_passing, names)):
+            if final_name(name) not in known or not _is_file(folder / place / name):
+                return f"holds {place / name}, which does not belong to what is asked for"
+        if place in sweeps and "sweep.json" not in names and not all(map(_is_temporary, names)):
             return f"holds {place / min(names)}, which is not of a sweep"
         if place in sweeps and "sweep.json" in names:
             if not read_json(folder / place / "sweep.json").get("command"):
                 return f"{place / 'sweep.json'} in it cannot be read"
-        elif place in cells and (reason := _objection_to_run(folder, place, cells[place], names)):
+        elif place in cells and (reason := _conflict_in_run(folder, place, cells[place], names)):
             return reason
     return next((reason for job in cells.values() if (reason := _holds_inputs(folder, job))), None)
 
@@ -141,16 +148,17 @@ def objection_to(folder: Path, cells: Mapping[Path, Job], beside: Collection[str
 def _files(folder: Path, cells: Mapping[Path, Job]) -> Iterator[tuple[Path, list[str]]]:
     """The folders in `folder` that have files, by their places in it, with the names of those.
 
-    What is no file of its own, a link or a pipe, counts as a file, and is not looked into.
+    A folder that is a link, or that may not be looked into, counts as a file.
     """
     for path, folders, names in os.walk(folder):
         place = Path(path).relative_to(folder)
-        links = [name for name in folders if os.path.islink(os.path.join(path, name))]
-        folders[:] = sorted(set(folders) - PASSING - set(links))
-        names = [name for name in names if name not in NOTHING and not name.startswith(NOTHING_BEGINS)]
+        below = {name: Path(path, name) for name in folders}
+        closed = [name for name, at in below.items() if at.is_symlink() or not _may_look(at)]
+        folders[:] = sorted(set(folders) - TRANSIENT - set(closed))
+        names = [name for name in names if name not in IGNORED and not name.startswith(IGNORED_BEGINS)]
         # A run that Hydra has only set up has no file, and one in `.hydra`.
-        if names or links or (place in cells and ".hydra" in folders):
-            yield place, sorted([*names, *links])
+        if names or closed or (place in cells and ".hydra" in folders):
+            yield place, sorted([*names, *closed])
 
 
 def _names(place: Path, cells: Mapping[Path, Job], else_known: Collection[str]) -> Collection[str]:
@@ -160,22 +168,26 @@ def _names(place: Path, cells: Mapping[Path, Job], else_known: Collection[str]) 
     return HYDRA if place.name == ".hydra" and place.parent in cells else else_known
 
 
+def _may_look(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
 def _is_file(path: Path) -> bool:
     """Whether it is a file of its own: no link, no pipe."""
     return os.path.isfile(path) and not os.path.islink(path)
 
 
-def _is_passing(name: str) -> bool:
+def _is_temporary(name: str) -> bool:
     """Whether it is a file that was never completed."""
-    return becomes(name) != name
+    return final_name(name) != name
 
 
-def _objection_to_run(folder: Path, place: Path, job: Job, names: Sequence[str]) -> str | None:
+def _conflict_in_run(folder: Path, place: Path, job: Job, names: Sequence[str]) -> str | None:
     """Why `place` in `folder` is not the run directory of a job, or is not to be painted again."""
     cell = "holds one that is" if place == Path() else f"its cell {place} is"
     record = read_json(folder / place / "run.json")
     if not record.get("status"):
-        written = [name for name in names if name != "nst.log" and not _is_passing(name)]
+        written = [name for name in names if name != "nst.log" and not _is_temporary(name)]
         if written:
             return f"holds {place / written[0]}, which no run has written"
     if record.get("status") == "finished" and not job.config.resume:
