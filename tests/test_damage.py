@@ -130,9 +130,7 @@ def test_a_run_with_a_damaged_file_is_not_taken(
         assert digest(good / name) == record(good)["files"][name]["sha256"]
 
 
-@pytest.mark.parametrize(
-    "damage", [damage for damage in DAMAGES if damage not in ("swapped", "a byte short")]
-)
+@pytest.mark.parametrize("damage", ["cut to half", "emptied", "removed", "link", "FIFO"])
 def test_a_run_of_an_older_version_is_taken_if_its_files_can_be_decoded(
     damage: str, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,7 +222,11 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "a huge number": lambda path: path.write_text('{"lr": ' + "9" * 5000 + "}"),
     "huge": lambda path: path.write_bytes(b" " * (17 << 20)),
     "sparse": lambda path: os.truncate(path, 1 << 40),
-    **{damage: change for damage, change in DAMAGES.items() if damage not in ("swapped", "removed", "zeros")},
+    **{
+        damage: change
+        for damage, change in DAMAGES.items()
+        if damage not in ("a byte short", "swapped", "removed", "zeros")
+    },
 }
 
 
