@@ -8,7 +8,8 @@ from typing import Any
 
 from nst.errors import NstError
 from nst.files import copy_whole, folders_with, is_regular, write_json
-from nst.record import PAINTED, fault, is_finished, run_record
+from nst.record import PAINTED, describe_files, fault, is_finished, run_record
+from nst.video import change_rate
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,10 @@ class Archive:
         return (median(found) if found else float("nan")), len(found)
 
 
-def take(source: Path, folder: Path, name: str) -> dict[str, Any]:
+def take(source: Path, folder: Path, name: str, fps: int) -> dict[str, Any]:
     """Make `folder` a run directory with the files of the finished run `source`; returns its `run.json`.
+
+    Its film is played at `fps` frames a second.
 
     The files are hard links where they may be. `taken_from` in `run.json` names the folder that the
     canvas was painted in; timings are those of the painting.
@@ -67,16 +70,20 @@ def take(source: Path, folder: Path, name: str) -> dict[str, Any]:
     record = run_record(source)
     if not is_finished(record):
         raise NstError(f"{source}: was finished, and is not any more; run the same command again")
-    if folder == source:
+    if folder == source and record.get("fps") == fps:
         return record
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in PAINTED:
-        if is_regular(source / file):
-            copy_whole(source / file, folder / file, link=True)
-        else:
-            (folder / file).unlink(missing_ok=True)
-    if is_regular(source / LOG):  # which is appended to when a run is painted again: no link
-        copy_whole(source / LOG, folder / LOG)
-    record |= {"name": name, "taken_from": record.get("taken_from") or str(source)}
+    if folder != source:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in PAINTED:
+            if is_regular(source / file):
+                copy_whole(source / file, folder / file, link=True)
+            else:
+                (folder / file).unlink(missing_ok=True)
+        if is_regular(source / LOG):  # which is appended to when a run is painted again: no link
+            copy_whole(source / LOG, folder / LOG)
+        record |= {"name": name, "taken_from": record.get("taken_from") or str(source)}
+    if record.get("fps") != fps:
+        change_rate(folder / "canvas.mp4", fps)
+        record |= {"fps": fps, "files": describe_files(folder)}
     write_json(folder / "run.json", record)
     return record

@@ -182,6 +182,13 @@ def _prepare(row: _Row) -> None:
     """Give a row its cell; raises NstError where its images, weights or layers are not to be had."""
     config = row.job.config
     row.described = describe(config)
+    for key, digest in (row.job.digests or {}).items():
+        if row.described.digests[key] != digest:
+            path = config.images.content if key == "images.content" else config.images.style
+            raise NstError(
+                f"{key}={path}: is another picture than when this was planned; run the same command again, "
+                "which paints the new one"
+            )
     weights = row.described.weights
     model = {
         "name": weights.name,
@@ -309,6 +316,7 @@ def _record(job: Job) -> dict[str, Any]:
         "device": None,
         "precision": job.config.hardware.precision.name,
         "lr": job.config.optimizer.lr,
+        "fps": job.config.fps,
         "versions": _versions(),
         "git": _commit(),
     }

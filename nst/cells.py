@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from nst import pretrained
-from nst.config import Config, check_layers, content_layers, style_layers
+from nst.config import Config, InitImageName, check_layers, content_layers, style_layers
 from nst.device import most_rows
 from nst.errors import NstError
 from nst.images import noise, read
@@ -29,6 +29,7 @@ class Described:
     cell: Cell
     weights: pretrained.Weights
     identity: str
+    digests: dict[str, str]  # of its images, by the keys of the config that name them
 
 
 def describe(config: Config) -> Described:
@@ -53,7 +54,8 @@ def describe(config: Config) -> Described:
         config.weights.style if config.uses_style else 0.0,
         config.weights.tv,
     )
-    return Described(cell, weights, _identity(config, content, style, weights.sha256))
+    digests = {"images.content": _digest(content), "images.style": _digest(style)}
+    return Described(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
 
 
 def identity_of(config: Config) -> str | None:
@@ -88,26 +90,27 @@ def _weights(config: Config) -> pretrained.Weights:
     return pretrained.load(config.model.name.name, config.model.weights, fallback=fallback)
 
 
-def _identity(config: Config, content: Tensor, style: Tensor, weights: str) -> str:
-    """A hash of all that decides a cell's pixels, and its files.
+def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str) -> str:
+    """A hash of all that decides a cell's pixels and scores, and of nothing else.
 
-    Layers count as the mode uses them, images as they are used, weights by their hash; paths,
-    tracking and device not at all.
+    Layers and weights count as the mode uses them, the seed where it draws something, images as they are
+    used: both in every mode, because a canvas is scored by both. Paths, tracking, device and the rate of
+    the film do not count.
     """
     parts = {
         "numerics": NUMERICS,
         "weights": weights,
-        "content": _digest(content),
-        "style": _digest(style),
+        "images": digests,
         "content_layers": content_layers(config),
         "style_layers": style_layers(config),
-        "loss_weights": [config.weights.content, config.weights.style, config.weights.tv],
+        "loss_weights": [cell.content_weight, cell.style_weight, cell.tv_weight],
         "normalize": config.model.normalize,
         "optimizer": dataclasses.asdict(config.optimizer),
         "init_image": config.init_image.name,
         "precision": config.hardware.precision,
+        "seed": config.seed if config.init_image.name is InitImageName.noise else None,
     }
-    for key in ("activation", "size", "iterations", "save_every", "fps", "seed"):
+    for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
 

@@ -190,7 +190,7 @@ def _take(source: Path, job: Job) -> Result:
     """The result of a job whose canvas is that of the finished run `source`."""
     if source != job.folder:
         Recorder(job.folder, {"name": job.name}).begin()  # so that what is taken is known for a run's
-    record = take(source, job.folder, job.name)
+    record = take(source, job.folder, job.name, job.config.fps)
     taken = record.get("taken_from")
     return Result(job.folder, job.name, record["final"]["total"], None, Path(taken) if taken else None)
 

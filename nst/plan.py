@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nst.archive import Archive
-from nst.cells import identity_of, network
+from nst.cells import describe, network
 from nst.checkpoint import kept_batches
 from nst.config import Config
 from nst.device import device_name, device_of, gflop, most_rows, work
+from nst.errors import NstError
 from nst.output_dir import skipped_dirs
 from nst.sweep import Job, batches
 
@@ -55,7 +56,12 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
     left, begun, identities = list[Job](), dict[str, Job](), dict[Path, str]()
     for job in jobs:
-        identity = identity_of(job.config)
+        try:
+            described = describe(job.config)
+        except NstError:
+            identity = None
+        else:
+            identity, job = described.identity, replace(job, digests=described.digests)
         if identity is not None:
             identities[job.folder] = identity
             source = archive.find(identity, job.folder) if job.config.resume else None

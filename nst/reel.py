@@ -66,7 +66,7 @@ class Reel:
             copy_whole(pieces[0], path, link=True)
         elif pieces:
             with write_whole(path) as temporary:
-                found = join(pieces, temporary)
+                found = join(pieces, temporary, self._fps)
                 if found != frames:
                     raise NstError(f"{path}: {found} frames, where {frames} were painted; paint it again")
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,11 +15,15 @@ from nst.text import visible
 
 @dataclass(frozen=True)
 class Job:
-    """One cell to paint: its config, its run directory, and the overrides that tell it from others."""
+    """One cell to paint: its config, its run directory, and the overrides that tell it from others.
+
+    `digests` are those of its images when it was planned, by the keys that name them.
+    """
 
     config: Config
     folder: Path
     overrides: tuple[str, ...]
+    digests: Mapping[str, str] | None = None
 
     @property
     def name(self) -> str:

@@ -105,16 +105,32 @@ def decode(path: Path) -> Generator[NDArray[np.uint8]]:
             yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
 
-def join(pieces: Sequence[Path], path: Path) -> int:
+def join(pieces: Sequence[Path], path: Path, fps: float) -> int:
     """Put videos of the same kind one behind the other, without encoding them again; how many frames that is.
 
-    Of frames that it cannot read ffmpeg says nothing. Raises NstError if it fails or is stuck.
+    They are played at `fps` frames a second, whatever each of them was. Of frames that it cannot read
+    ffmpeg says nothing. Raises NstError if it fails or is stuck.
     """
     listed = pieces[0].with_suffix(".txt")
     with write_whole(listed) as temporary:
         temporary.write_text("".join(f"file '{piece.name}'\n" for piece in pieces))
-    command = ["-xerror", "-f", "concat", "-i", str(listed), "-c", "copy", "-movflags", "+faststart"]
-    return _copied(path, [*command, str(path)])
+    return _copied(path, ["-xerror", "-f", "concat", "-i", str(listed), *_at_rate(fps), str(path)])
+
+
+def change_rate(path: Path, fps: float) -> None:
+    """Let a video of ours be played at `fps` frames a second, without encoding it again.
+
+    Raises NstError if ffmpeg fails or is stuck.
+    """
+    with write_whole(path) as temporary:
+        _copied(path, ["-xerror", "-i", f"file:{path}", *_at_rate(fps), f"file:{temporary}"])
+
+
+def _at_rate(fps: float) -> list[str]:
+    """Options that copy frames, each shown for as long as every other; our videos show them as they come."""
+    frame = f"1/({fps}*TB)"
+    times = f"setts=pts=N*{frame}:dts=N*{frame}:duration={frame}"
+    return ["-c", "copy", "-bsf:v", times, "-movflags", "+faststart"]
 
 
 def count_frames(path: Path) -> int:
