@@ -318,6 +318,10 @@ def _record(job: Job) -> dict[str, Any]:
         "lr": job.config.optimizer.lr,
         "fps": job.config.fps,
         "versions": _versions(),
+        "machine": {
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        },
         "git": _commit(),
     }
 

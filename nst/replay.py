@@ -7,41 +7,51 @@ python -m nst.replay RUN_ID       a run in MLflow
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import yaml  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.batch import run_batch
 from nst.cells import describe
 from nst.config import Config, from_composed, register
+from nst.device import device_of
 from nst.errors import NstError
-from nst.files import read_json
 from nst.progress import shown
+from nst.record import Record, fault, is_finished, run_record
 from nst.sweep import Job
+from nst.text import visible
 from nst.tracking import fetch_run
 
-NEEDED = (".hydra/config.yaml", "content.png", "style.png", "canvas.png", "run.json")
+NEEDED = (".hydra/config.yaml", "run.json")
 
 
 def replay(run: Path, folder: Path) -> str:
     """Paint the run directory `run` again, into `folder`; says how the canvases compare.
 
-    The images are the ones in `run`, as they were used; the originals may be gone.
+    The images are the ones in `run`, as they were used; the originals may be gone. On CUDA, where the bits
+    depend on the shape of the batch, as many rows are painted as were then.
+
+    Args:
+        run: the directory of a finished run.
+        folder: a new or an empty one.
 
     Raises:
-        NstError: `run` is no finished run, or this code and these weights would paint another canvas.
+        NstError: `run` is no finished run, one of its files is damaged, `folder` has something in it, or this
+            code and these weights would paint another canvas. Nothing was painted then.
     """
-    record = read_json(run / "run.json")
-    missing = [name for name in NEEDED if not (run / name).is_file()]
-    if record.get("status") != "finished" or missing:
-        lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
-        raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
+    record = _finished_record(run)
     config = _config(run, record["model"]["name"])
     identity = describe(config).identity
     if identity != record["identity"]:
@@ -50,28 +60,51 @@ def replay(run: Path, folder: Path) -> str:
             f"{record['identity'][:12]}): the numerics or the weights have changed since; check out "
             f"{record.get('git') or 'the commit it was painted with'}, with the same model.weights"
         )
+    before = _pixels(run / "canvas.png")
     job = Job(config, folder, (f"replay of {record['name']}",))
-    with shown([job], of=1) as watch:
-        [result] = run_batch([job], watch)
+    with TemporaryDirectory() as others, shown([job], of=1) as watch:
+        rows = _rows_then(record) if device_of(config).type == "cuda" else 1
+        filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
+        result = run_batch([job, *filling], watch)[0]
     if result.error is not None:
         raise NstError(result.error)
     _leave_config(config, folder)
-    return _compared(run / "canvas.png", folder / "canvas.png")
+    return _compared(before, _pixels(folder / "canvas.png"), record, run_record(folder))
+
+
+def _finished_record(run: Path) -> Record:
+    """The record of a finished run whose files are as they were painted; raises NstError for any other."""
+    missing = [name for name in NEEDED if not (run / name).is_file()]
+    record = run_record(run)
+    if missing or not is_finished(record):
+        lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
+        raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
+    if wrong := fault(run, record):
+        raise NstError(f"{wrong}; this run cannot be replayed, give another")
+    return record
+
+
+def _rows_then(record: Record) -> int:
+    """The rows of the batch in which a run was painted."""
+    return int((record.get("timings") or {}).get("batch_cells", 1))
 
 
 def _config(run: Path, network: str) -> Config:
     """The run's config, with the images and the network that were really used."""
     register()
+    path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
     since = {"outputs": "outputs", "resume": False, "plan": False}
-    composed = OmegaConf.merge(
-        OmegaConf.structured(Config), since, OmegaConf.load(run / ".hydra/config.yaml")
-    )
-    assert isinstance(composed, DictConfig)
-    for kind in ("content", "style"):
-        composed.images[kind] = str(run.resolve() / f"{kind}.png")
-    composed.model.name, composed.model.fallback = network, None
-    return from_composed(composed)
+    try:
+        composed = OmegaConf.merge(OmegaConf.structured(Config), since, OmegaConf.load(path))
+        assert isinstance(composed, DictConfig)
+        for kind in ("content", "style"):
+            composed.images[kind] = str(run.resolve() / f"{kind}.png")
+        composed.model.name, composed.model.fallback = network, None
+        return from_composed(composed)
+    except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        said = " ".join(str(error).split()) or "no config"
+        raise NstError(f"{path}: not the config of a run ({visible(said)}); give another run") from error
 
 
 def _leave_config(config: Config, folder: Path) -> None:
@@ -83,13 +116,34 @@ def _leave_config(config: Config, folder: Path) -> None:
     OmegaConf.save([], folder / ".hydra/overrides.yaml")
 
 
-def _compared(before: Path, now: Path) -> str:
-    pixels = [np.asarray(Image.open(path), dtype=int) for path in (before, now)]
-    differences = np.abs(pixels[0] - pixels[1]).max(axis=2)
+def _pixels(path: Path) -> NDArray[np.int64]:
+    """The levels of a picture, `[H, W, 3]`."""
+    with Image.open(path) as picture:
+        return np.asarray(picture, dtype=np.int64)
+
+
+def _compared(before: NDArray[np.int64], now: NDArray[np.int64], then: Record, record: Record) -> str:
+    """How two canvases compare, and what of their making differs where they do."""
+    differences = np.abs(before - now).max(axis=2)
     if not differences.any():
         return "the same pixels"
-    share = (differences > 0).mean()
-    return f"{share:.1%} of the pixels differ, by at most {differences.max()} of 255"
+    made = [_made_with(of) for of in (then, record)]
+    other = [name for name in made[0] if made[0][name] != made[1][name]]
+    why = " and ".join(f"{name} {made[0][name]} then, {made[1][name]} now" for name in other)
+    return (
+        f"{(differences > 0).mean():.1%} of the pixels differ, by at most {differences.max()} of 255 and "
+        f"{differences.mean():.2g} on average; {why or 'made with the same versions on the same device'}"
+    )
+
+
+def _made_with(record: Record) -> dict[str, object]:
+    """What decides the rounding of a run's arithmetic."""
+    versions, machine = record.get("versions") or {}, record.get("machine") or {}
+    return {
+        "torch": versions.get("torch", "unknown"),
+        "device": record.get("device", "unknown"),
+        **{name: machine.get(name, "unknown") for name in ("instructions", "threads")},
+    }
 
 
 @contextmanager
@@ -98,7 +152,7 @@ def _found(run: str, uri: str) -> Iterator[Path]:
     if Path(run).is_dir():
         yield Path(run)
         return
-    with tempfile.TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary:
         fetch_run(run, uri, Path(temporary))
         yield Path(temporary)
 
@@ -118,7 +172,7 @@ def main() -> None:
         with _found(given.run, given.uri) as run:
             compared = replay(run, given.into)
     except (NstError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -63,10 +63,17 @@ def test_what_cannot_be_replayed_is_one_line(painted: Path, tmp_path: Path) -> N
     shutil.copytree(painted / "sweep/0", tmp_path / "torn")
     (tmp_path / "torn/style.png").unlink()
     (tmp_path / "empty").mkdir()
+    for name, file in (("canvas", "canvas.png"), ("config", ".hydra/config.yaml")):
+        shutil.copytree(painted / "sweep/0", tmp_path / name)
+        (tmp_path / name / file).write_bytes((tmp_path / name / file).read_bytes()[:100])
     store = ("--uri", f"sqlite:///{painted}/mlflow.db")
     for arguments, says in (
         (["changed"], "error: changed: would not be the same canvas"),
-        (["torn"], "error: torn: cannot be replayed, it has no style.png"),
+        (["torn"], "error: torn/style.png: "),
+        (["canvas"], "error: canvas/canvas.png: 100 bytes, "),
+        (["config"], "error: config/.hydra/config.yaml: not the config of a run ("),
+        ([f"{painted}/sweep/0", "--into", "torn"], "error: torn: is not empty"),
+        ([f"{painted}/sweep/0", "--into", "torn/run.json"], "error: torn/run.json: is not empty"),
         (["empty"], "error: empty: cannot be replayed"),
         (["0" * 32, *store], f"error: {'0' * 32}: no such folder, and no such run in sqlite://"),
     ):
