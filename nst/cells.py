@@ -19,7 +19,7 @@ from nst.images import noise, read
 from nst.objective import Cell
 
 # Raised whenever the same config would give another canvas than before.
-NUMERICS = 1
+NUMERICS = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst.objective import Objective
 from nst.optimizers import Optimizer, State
+from nst.rows import part, parts
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Engine:
 
     On CUDA the whole step (forward, backward, record, update) is captured in a graph and replayed, so
     that the host launches one thing an iteration. On the CPU, or where capturing fails, it runs eagerly.
+    On the CPU a row's canvas is the same, bit for bit, whatever else is in the batch (`nst.rows`).
 
     Attributes:
         canvas: `[B, 3, H, W]`, painted in place.
@@ -99,6 +101,9 @@ class Engine:
         self.objective, self.optimizer = objective, optimizer
         self.canvas = canvas.to(network.device, network.wide, copy=True)
         self.state = optimizer.init(self.canvas)
+        self._parts = [
+            (rows, optimizer.of(rows), part(self.state, rows)) for rows in parts(len(canvas), network.device)
+        ]
         self.capture = capture and network.device.type == "cuda"
         self.capture_seconds = 0.0
         self.done = 0
@@ -129,7 +134,8 @@ class Engine:
             losses, gradient = self.objective(self.canvas)
             record.index_copy_(0, cursor, losses.unsqueeze(0))
             cursor.add_(1)
-            self.optimizer.step(self.canvas, losses[:, 0], gradient, self.state)
+            for rows, optimizer, state in self._parts:
+                optimizer.step(self.canvas[rows], losses[rows, 0], gradient[rows], state)
 
         run, on_way, began = step, deque[_OnWay](), self.done
         for point in save_points(iterations, save_every):

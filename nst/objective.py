@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst import losses
+from nst.rows import ordered_sum, parts
 from nst.vgg import LAYERS, VGG, Tap
 
 # The first columns of a record of losses; a column for each layer's term follows.
@@ -59,8 +61,9 @@ class Cell:
 class Objective:
     """Losses and gradient of B cells in one pass through the network.
 
-    Terms that no cell uses are not computed. A Gram matrix is one batched product over all rows that
-    need it at that tap; targets are computed once, here, and once for cells that share an image.
+    Terms that no cell uses are not computed. Targets are computed once, here, and once for cells that share
+    an image. On CUDA a Gram matrix is one batched product over all rows that need it at that tap; on the CPU
+    each row has its own, so that its losses and its gradient are the same bits in any batch (`nst.rows`).
 
     Attributes:
         cells: the B cells, one a row.
@@ -71,6 +74,7 @@ class Objective:
 
     def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
         self.network, self.cells = network, tuple(cells)
+        self._parts = parts(len(cells), network.device)
         terms = [
             (kind, layer)
             for kind in ("content", "style")
@@ -105,9 +109,10 @@ class Objective:
         for tap, terms in self._terms.items():
             for term in terms:
                 term.evaluate(run.features[tap], values)
-        layered = (self._layer_weights @ values.unsqueeze(2)).squeeze(2)
-        sums = torch.cat([layered, losses.total_variation(canvas).unsqueeze(1)], 1)
-        total = torch.linalg.vecdot(sums, self._sum_weights)
+        layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
+        rough = torch.cat([losses.total_variation(canvas[rows]) for rows in self._parts])
+        sums = torch.cat([layered, rough.unsqueeze(1)], 1)
+        total = ordered_sum(sums * self._sum_weights)
 
         def add_gradient(tap: Tap, gradient: Tensor) -> None:
             for term in self._terms[tap]:
@@ -124,14 +129,14 @@ class Objective:
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> "dict[Tap, list[_Term]]":
         """Group the rows that share a term at a tap, and compute their targets."""
         images = _ImageFeatures(self.network)
-        prepared: dict[Tap, list[_Term]] = {tap: [] for tap in self.network.taps}
+        prepared: dict[Tap, list[_Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
-            for activation in ("conv", "relu"):
+            for activation, some in product(("conv", "relu"), self._parts):
                 tap = Tap(layer, activation)
                 rows = [
                     row
-                    for row, cell in enumerate(self.cells)
-                    if layer in cell.layers(kind) and cell.activation == activation
+                    for row in range(some.start, some.stop)
+                    if layer in self.cells[row].layers(kind) and self.cells[row].activation == activation
                 ]
                 if not rows:
                     continue

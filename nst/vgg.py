@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 # ImageNet's mean and standard deviation, as torchvision's weights expect them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# Numbers in a single float32 image up to which PyTorch does not ask oneDNN (ConvParams::use_mkldnn).
+SMALL = 20480
 
 
 class Tap(NamedTuple):
@@ -109,7 +112,7 @@ class VGG:
             run.inputs.append(x)
             run.before_pool.append(wide)
             run.pool_indices.append(indices)
-            x = F.conv2d(x, stage.weight, stage.bias, padding=1)
+            x = _by_rows(partial(F.conv2d, weight=stage.weight, bias=stage.bias, padding=1), x)
             before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
             if before in self.taps:
                 run.features[before] = x
@@ -147,19 +150,7 @@ class VGG:
                 torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
             if before in self.taps:
                 add_gradient(before, gradient)
-            gradient = torch.ops.aten.convolution_backward(
-                gradient,
-                run.inputs[depth],
-                stage.weight,
-                None,
-                [1, 1],
-                [1, 1],
-                [1, 1],
-                False,
-                [0, 0],
-                1,
-                [True, False, False],
-            )[0]
+            gradient = _by_rows(partial(_input_gradient, stage.weight), run.inputs[depth], gradient)
             wide, indices = run.before_pool[depth], run.pool_indices[depth]
             if wide is not None and indices is not None:
                 gradient = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -172,6 +163,30 @@ class VGG:
         """What the ReLU of stage `depth` gave: the input of the next stage, before its pooling."""
         wide = run.before_pool[depth + 1]
         return run.inputs[depth + 1] if wide is None else wide
+
+
+def _input_gradient(weight: Tensor, inputs: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with respect to the `inputs` of a 3 x 3 convolution, given that of its output."""
+    geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)  # stride, padding, dilation; not transposed; groups
+    backward = torch.ops.aten.convolution_backward
+    found: Tensor = backward(gradient, inputs, weight, None, *geometry, [True, False, False])[0]
+    return found
+
+
+def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) -> Tensor:
+    """A convolution of `inputs` `[B, C, H, W]`; on the CPU each row has the same bits whatever B is.
+
+    oneDNN sees to that. PyTorch keeps to a kernel of its own where a single row is small, so such a row is
+    given twice; and where numbers are float64, which oneDNN does not have, so these go row by row.
+    """
+    if inputs.device.type != "cpu":
+        return convolution(inputs, *more)
+    if inputs.dtype == torch.float64:
+        rows = zip(*(x.split(1) for x in (inputs, *more)), strict=True)
+        return torch.cat([convolution(*row) for row in rows])
+    if len(inputs) == 1 and inputs.numel() <= SMALL:
+        return convolution(*(torch.cat([x, x]) for x in (inputs, *more)))[:1]
+    return convolution(inputs, *more)
 
 
 def activation_bytes(name: str, layers: Collection[str], size: int, element_size: int) -> int:

@@ -1,6 +1,7 @@
 """Adam for B rows at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 
 @dataclass
 class AdamState:
-    """Steps done `[]` (float64: it is exact, and 0.999^n is needed to the last digit), and moments."""
+    """Steps done `[B]` (float64: it is exact, and 0.999^n is needed to the last digit), and moments."""
 
     steps: Tensor
     mean: Tensor  # like the canvas
@@ -30,10 +31,14 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
+    def of(self, rows: slice) -> Self:
+        """The same for some of the rows."""
+        return replace(self, lr=self.lr[rows])
+
     def init(self, canvas: Tensor) -> AdamState:
         """A fresh state: two tensors like the canvas."""
         return AdamState(
-            torch.zeros((), dtype=torch.float64, device=canvas.device),
+            torch.zeros(len(canvas), dtype=torch.float64, device=canvas.device),
             torch.zeros_like(canvas),
             torch.zeros_like(canvas),
         )
@@ -47,6 +52,6 @@ class Adam:
         state.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         size = self.lr.double() / (1 - first**state.steps)
         root = (1 - second**state.steps).sqrt()
-        denominator = (state.square.sqrt() / root.to(canvas.dtype)).add_(self.eps)
         rows = (-1, *[1] * (canvas.dim() - 1))
+        denominator = (state.square.sqrt() / root.to(canvas.dtype).view(rows)).add_(self.eps)
         canvas.sub_(state.mean / denominator * size.to(canvas.dtype).view(rows))

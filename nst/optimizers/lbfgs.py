@@ -1,12 +1,14 @@
 """L-BFGS for B rows at once, by the compact representation of the inverse Hessian."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 HISTORY = 100  # secant pairs, torch's default
 CHUNK = 4096  # numbers of a row in one block of the history; enough blocks to keep a GPU busy
+LINE = 16  # a block is a multiple of so many: a product rounds by where in a cache line its factors begin
 
 
 @dataclass
@@ -41,7 +43,7 @@ class History:
         small = like.new_zeros(rows, slots, dtype=torch.float64)
         square = like.new_zeros(rows, slots, slots, dtype=torch.float64)
         return cls(
-            blocks=like.new_zeros(rows, chunks, 2 * slots, min(CHUNK, size)),
+            blocks=like.new_zeros(rows, chunks, 2 * slots, min(CHUNK, -(-size // LINE) * LINE)),
             slot=like.new_zeros(rows, dtype=torch.long),
             inverse=square,
             curvature=small,
@@ -140,7 +142,8 @@ class History:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector.unsqueeze(2)).squeeze(2)
+    # Not `@`, which rounds by where in a cache line a matrix begins: these have an odd number of rows.
+    return (matrix * vector.unsqueeze(1)).sum(2)
 
 
 @dataclass
@@ -175,6 +178,10 @@ class LBFGS:
     inner: int = 20
     tolerance_grad: float = 1e-7
     tolerance_change: float = 1e-9
+
+    def of(self, rows: slice) -> Self:
+        """The same for some of the rows."""
+        return replace(self, lr=self.lr[rows])
 
     def init(self, canvas: Tensor) -> LBFGSState:
         """A fresh state; see `History` for its size."""
