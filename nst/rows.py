@@ -48,4 +48,4 @@ def ordered_sum(x: Tensor) -> Tensor:
 
     `sum` would add numbers up by their place; a running sum does not.
     """
-    return x.cumsum(-1)[..., -1]
+    return x.cumsum(-1)[..., -1] if x.shape[-1] else x.sum(-1)
