@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
+from nst.color import SRGB
 from nst.errors import NstError
 
 Json = dict[str, Any]
@@ -211,6 +212,6 @@ def _write_step(stage: Path, step: int, moment: int, image: Image.Image) -> None
     """
     (stage / "images").mkdir(exist_ok=True)
     name = f"canvas+step+{step}+timestamp+{moment}+nst"
-    image.save(stage / "images" / f"{name}.png")
+    image.save(stage / "images" / f"{name}.png", pnginfo=SRGB)
     thumbnail = ImageOps.contain(image, THUMBNAIL)
     thumbnail.save(stage / "images" / f"{name}+compressed.webp")
