@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 SRGB = PngInfo()
 SRGB.add(b"sRGB", bytes([ImageCms.Intent.RELATIVE_COLORIMETRIC]))
 
-# Whose transform moves no colour by more is sRGB, whatever it calls itself: makers round its curve differently.
+# A profile that moves no colour by more is sRGB, whatever it is called: makers round its curve differently.
 SAME_LEVELS = 2
 
 

@@ -42,8 +42,8 @@ def read(path: Path, size: int, key: str) -> Tensor:
 
     It is turned upright by its EXIF orientation, brought from its colour profile to sRGB, laid on
     white where it is transparent, and resized to the square bilinearly with antialiasing, whatever
-    its aspect ratio. Of an animation it is the first frame. `key` is the config key that messages name. Raises NstError, always one
-    line, for anything that is not a whole, decodable image.
+    its aspect ratio. Of an animation it is the first frame. `key` is the config key that messages
+    name. Raises NstError, always one line, for anything that is not a whole, decodable image.
     """
     named = f"{key}={visible(str(path))}"
     try:
