@@ -62,13 +62,14 @@ class Multirun(Callback):
         self.began = time.monotonic()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give a run a folder that no other process paints in.
+        """Check that it can be tracked, and give it a folder that no other process paints in.
 
         Raises:
-            SystemExit: 2, if there can be none.
+            SystemExit: 2, if tracking is misconfigured, or there can be no folder.
         """
-        if not config.plan:
-            with _told(2):
+        with _told(2):
+            logbook(tracking_of(config))
+            if not config.plan:
                 _claim_free(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

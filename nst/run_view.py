@@ -5,10 +5,10 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import imageio.v3 as imageio
@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from nst.color import SRGB
 from nst.errors import NstError
+from nst.text import visible
 
 Json = dict[str, Any]
 
@@ -52,6 +53,20 @@ def require_json(path: Path) -> Json:
         raise NstError(f"{path.parent}: no {path.name} in it; give a run or sweep directory") from None
     except (TypeError, ValueError):
         raise NstError(f"{path}: not readable as JSON; paint the run or sweep again") from None
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of which one is the folder of another: a store of files can have only one of the two.
+
+    Raises:
+        NstError: there is such a pair.
+    """
+    for name in names:
+        for folder in PurePosixPath(name).parents:
+            if str(folder) in names:
+                raise NstError(
+                    f"{folder}: the name of a value, and of the folder of {name}; rename one of them"
+                )
 
 
 def millis(moment: str) -> int:
@@ -106,7 +121,10 @@ class RunView:
         return {key: str(value) for key, value in tags.items() if value}
 
     def params(self) -> dict[str, str]:
-        """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1"."""
+        """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1".
+
+        What would not be seen is escaped: a store of files could not read a line break back.
+        """
         from nst.config import register  # which imports torch
 
         register()  # its resolvers are in the config
@@ -118,7 +136,9 @@ class RunView:
             tree = OmegaConf.to_container(config)
         # MLflow writes all of them above each canvas: what only says where to and how is no part of it.
         return {
-            key: value for key, value in _flat("", tree) if not key.startswith("tracking.") and key not in HOW
+            visible(key): visible(value)
+            for key, value in _flat("", tree)
+            if not key.startswith("tracking.") and key not in HOW
         }
 
     def points(self) -> list[Point]:
@@ -135,7 +155,7 @@ class RunView:
                 step = int(row.pop("iteration"))
                 if step in shown:
                     moment = self._moment(step, len(rows))
-                    points += [Point(key, float(value), moment, step) for key, value in row.items()]
+                    points += [Point(_curve(key), float(value), moment, step) for key, value in row.items()]
         for group in ("timings", "scores"):
             for key, value in (self.record.get(group) or {}).items():
                 points.append(Point(f"{group}/{key}", float(value), self.ended, 0))
@@ -190,6 +210,11 @@ def table(views: list[RunView]) -> Json:
     columns = ["name", "status", *varying, *(key for keys in came_out.values() for key in keys), *told]
     # MLflow's page takes a column named a.b for b inside a, and shows nothing.
     return {"columns": [name.replace(".", "/") for name in columns], "data": data}
+
+
+def _curve(column: str) -> str:
+    """The metric of a column of losses.csv: `loss/total`, `loss/content`, but `content/conv1_1`."""
+    return column if "/" in column else f"loss/{column}"
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
