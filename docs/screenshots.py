@@ -45,12 +45,12 @@ STATE = 'MLflowLocalStorage-1.1-ExperimentPage-["{}"]-ReactComponentState'
 COLUMNS = (
     "params.`optimizer.name`",
     "params.`content_layers`",
-    "metrics.`total`",
+    "metrics.`loss/total`",
     "metrics.`scores/lpips_content`",
     "metrics.`scores/style_distance`",
     "metrics.`timings/painting_seconds`",
 )
-LOSSES = "^(total|content|style|tv)$"
+LOSSES = "^loss/"
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from nst.config import ROOT
+from nst.credentials import take_from_command_line
 from nst.errors import NstError
 from nst.interrupt import Interrupted, caught, obey
 from nst.text import visible
@@ -49,9 +50,11 @@ def guarded(main: Callable[[], object]) -> int:
     """
     wanted = os.environ.get(FULL) == "1"
     os.environ[FULL] = "1"
-    given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    given: list[str] = []
     try:
         try:
+            take_from_command_line()  # before Hydra writes what it was given into files
+            given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
             _check_given(given)
             with caught():
                 main()

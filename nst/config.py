@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from nst.credentials import check_address
 from nst.errors import NstError
 from nst.vgg import LAYERS
 
@@ -166,6 +167,7 @@ def check(config: Config) -> None:
     _at_least("tracking.canvas_steps", config.tracking.canvas_steps, 1)
     if config.seed >= 2**63:
         raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")
+    check_address(config.tracking.uri)
     _positive("optimizer.lr", config.optimizer.lr)
     for key in ("content", "style", "tv"):
         _weight(f"weights.{key}", getattr(config.weights, key))

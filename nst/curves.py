@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from nst.color import SRGB
 from nst.errors import NstError
 from nst.files import open_text, trouble, write_whole
 from nst.grid import LAYERS_OF, Run, read_run
@@ -52,7 +53,7 @@ def losses_png(run_dir: Path) -> Path:
     path = run_dir / "losses.png"
     with write_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
-        figure.savefig(temporary)
+        figure.savefig(temporary, pil_kwargs={"pnginfo": SRGB})
     return path
 
 

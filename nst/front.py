@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from nst.color import SRGB
 from nst.files import write_whole
 from nst.lettering import HEAD, INK, SMALL, TITLE, Block
 from nst.search import Search, Trial
@@ -46,7 +47,7 @@ def draw_front(search: Search, title: str) -> Path:
             text.draw(pen)
     path = search.folder / "front.png"
     with write_whole(path) as temporary:
-        page.save(temporary)
+        page.save(temporary, pnginfo=SRGB)
     return path
 
 

@@ -8,6 +8,7 @@ Reads run directories and nothing else, so an old sweep can have them made again
 import sys
 from pathlib import Path
 
+from nst.color import SRGB
 from nst.curves import losses_png
 from nst.errors import NstError
 from nst.files import is_regular, read_json, write_whole
@@ -33,7 +34,7 @@ def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     path = sweep_dir / "sheet.png"
     page = lay_out(found or grid(sweep_dir)).draw()
     with write_whole(path) as temporary:
-        page.save(temporary)
+        page.save(temporary, pnginfo=SRGB)
     return path
 
 

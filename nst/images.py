@@ -2,6 +2,7 @@
 
 import stat
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
+from nst import color
 from nst.errors import NstError
 from nst.files import write_whole
 from nst.text import visible
@@ -32,10 +34,10 @@ _UPRIGHT = {
 def read(path: Path, size: int, key: str) -> Tensor:
     """Return the image at `path` as a float32 RGB tensor `[3, size, size]` with values in [0, 1].
 
-    It is turned upright by its EXIF orientation, laid on white where it is transparent, and
-    resized to the square bilinearly with antialiasing, whatever its aspect ratio. Of an animation
-    it is the first frame. `key` is the config key that messages name. Raises NstError, always one
-    line, for anything that is not a whole, decodable image.
+    It is turned upright by its EXIF orientation, brought from its colour profile to sRGB, laid on
+    white where it is transparent, and resized to the square bilinearly with antialiasing, whatever
+    its aspect ratio. Of an animation it is the first frame. `key` is the config key that messages
+    name. Raises NstError, always one line, for anything that is not a whole, decodable image.
     """
     named = f"{key}={visible(str(path))}"
     try:
@@ -48,7 +50,7 @@ def read(path: Path, size: int, key: str) -> Tensor:
     except NstError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the damage made them trip over.
-        raise NstError(f"{named}: {_fault(error)}") from error
+        raise NstError(f"{named}: {_fault(error, path)}") from error
     resized = rgb.resize((size, size), Image.Resampling.BILINEAR)
     values = np.asarray(resized, dtype=np.float32) / 255
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
@@ -77,12 +79,12 @@ def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:
 
 
 def write_png(canvas: Tensor, path: Path) -> None:
-    """Write `canvas`, `[3, H, W]`, to `path` as an 8-bit RGB PNG that appears whole or not at all.
+    """Write `canvas`, `[3, H, W]`, to `path` as an 8-bit sRGB PNG that appears whole or not at all.
 
     Raises OSError where `path` cannot be written.
     """
     with write_whole(path) as temporary:
-        Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG")
+        Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG", pnginfo=color.SRGB)
 
 
 def _check_file(path: Path, named: str) -> None:
@@ -99,12 +101,16 @@ def _check_file(path: Path, named: str) -> None:
 @cache
 def _formats() -> list[str]:
     """All that Pillow reads but PostScript: that is a program, which it would have Ghostscript run."""
+    with suppress(ImportError):  # the extra `heic`
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
     Image.init()
     return [name for name in Image.ID if name != "EPS"]
 
 
-def _fault(error: Exception) -> str:
-    """Say what is wrong with a file that raised `error`, and what to do."""
+def _fault(error: Exception, path: Path) -> str:
+    """Say what is wrong with the file `path` that raised `error`, and what to do."""
     reason = visible(" ".join(str(error).split())) or type(error).__name__
     match error:
         case FileNotFoundError() | NotADirectoryError():
@@ -112,6 +118,8 @@ def _fault(error: Exception) -> str:
         case PermissionError():
             return "no permission to read it; allow it (chmod), or give another image"
         case UnidentifiedImageError():
+            if unread := _named_by_its_brand(path):
+                return unread
             return "not an image that Pillow can read; give a PNG, JPEG or other common format"
         case Image.DecompressionBombError():
             return f"too large ({reason.partition(',')[0]}); resize it, then try again"
@@ -119,9 +127,23 @@ def _fault(error: Exception) -> str:
             return f"cannot be read ({reason}); if it is damaged, fetch it or save it again"
 
 
+def _named_by_its_brand(path: Path) -> str | None:
+    """Say of a HEIC or AVIF file that it is one, and what reads it: phones write them."""
+    with path.open("rb") as file:
+        size, kind = file.read(4), file.read(4)
+        brands = file.read(max(min(int.from_bytes(size), 256) - 8, 0)) if kind == b"ftyp" else b""
+    if b"avif" in brands:
+        return "an AVIF image, which Pillow reads from 11.3 on; pip install -U pillow, or save it as PNG"
+    if any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1")):
+        return "a HEIC image; pip install pillow-heif, which reads it, or save it as JPEG"
+    return None
+
+
 def _upright_rgb(image: Image.Image, named: str) -> Image.Image:
-    """Decode `image`: 8-bit RGB, upright, on white."""
+    """Decode `image`: 8-bit sRGB, upright, on white."""
     image.load()  # before asking its mode, which some decoders settle only now
+    # Pillow says None where a file has a profile that is damaged.
+    profile = (image.info["icc_profile"] or b"") if "icc_profile" in image.info else None
     turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     # Pillow gives 16-bit grey a mode of its own, except where it comes from a PGM.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
@@ -131,11 +153,16 @@ def _upright_rgb(image: Image.Image, named: str) -> Image.Image:
             f"{named}: its pixels are 32-bit numbers, of which none is known to be white; "
             "save it with 8 or 16 bits a channel"
         )
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
-    rgb = image.convert("RGB")
+    grey = image.mode in ("1", "L", "LA", "La")
+    if not image.has_transparency_data:
+        rgb = color.rgb(image, profile, grey, named)
+    else:
+        image = image.convert("RGBA")
+        layer = color.rgb(image, profile, grey, named)
+        layer.putalpha(image.getchannel("A"))
+        white = Image.new("RGBA", layer.size, "white")
+        white.alpha_composite(layer)
+        rgb = white.convert("RGB")
     return rgb if turn is None else rgb.transpose(turn)
 
 

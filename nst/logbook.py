@@ -14,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from nst import tracking
 from nst.config import TrackingConfig, TrackingName
+from nst.credentials import check_address, needed, without_secrets
 from nst.errors import NstError
-from nst.store import Store, TrackingUnavailable
+from nst.store import Store, TrackingUnavailable, by_hand, resolved
+from nst.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -80,20 +82,17 @@ class Logbook:
                 went_on()
             else:
                 self._given_up = True
+                later = f"`{by_hand(self.store, 'FOLDER')}`{needed()} logs what is missing"
                 self._fail(
                     f"tracking.uri={self.store.uri}: nothing could be logged for {QUIET_SECONDS} s; nothing "
-                    f"is lost: once it answers, `{self._by_hand('FOLDER')}` logs what is missing"
+                    f"is lost: once it answers, {later}"
                 )
 
     def where(self, folder: Path) -> str:
         """A line that says how to look at a folder in MLflow."""
         if self._failed or not (folder / tracking.RECORD).is_file():
-            return f"MLflow  not logged; later: {self._by_hand(shlex.quote(str(folder)))}"
+            return f"MLflow  not logged; later: {by_hand(self.store, shlex.quote(str(folder)))}{needed()}"
         return f"MLflow  {tracking.run_url(folder, self.store)}"
-
-    def _by_hand(self, folder: str) -> str:
-        options = f"--uri {shlex.quote(self.store.uri)} --experiment {shlex.quote(self.store.experiment)}"
-        return f"python -m nst.tracking {folder} {options}"
 
     def _later(self, act: Act, folder: Path) -> None:
         with self._changed:
@@ -141,7 +140,7 @@ class Logbook:
     def _complain(self, reason: str) -> None:
         if not self._complained:
             self._complained = True
-            log.warning("%s", reason)
+            log.warning("%s", without_secrets(visible(reason)))
 
 
 def logbook(config: TrackingConfig) -> Logbook | None:
@@ -154,10 +153,8 @@ def logbook(config: TrackingConfig) -> Logbook | None:
             f"tracking.uri={uri or 'null'}: tracking=mlflow needs a store; give sqlite:///mlflow.db or "
             "http://HOST:PORT, or tracking=none"
         )
-    scheme, _, path = uri.partition(":///")
-    if scheme == "sqlite":
-        uri = f"sqlite:///{Path(path).resolve()}"
-    return _logbook(Store(uri, config.experiment, config.canvas_steps))
+    check_address(uri)
+    return _logbook(Store(resolved(uri), config.experiment, config.canvas_steps))
 
 
 @cache

@@ -67,7 +67,7 @@ class Multirun(Callback):
         self.began = time.monotonic()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give a run a folder that is new, empty or its own, before anything is written into it."""
+        """Check that a run can be tracked, and give it a folder that is new, empty or its own."""
         past_hydra(_lock_run_dir)(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -140,7 +140,8 @@ def _told(code: int) -> Iterator[None]:
 
 
 def _lock_run_dir(config: DictConfig) -> None:
-    """Claim the folder of a single run."""
+    """Claim the folder of a single run that can be tracked."""
+    logbook(tracking_of(config))
     named = Path(config.hydra.run.dir)
     composed = copy.deepcopy(config)
     with open_dict(composed):

@@ -24,6 +24,7 @@ from PIL import Image
 from nst.batch import run_batch
 from nst.cells import describe
 from nst.config import Config, from_composed, register
+from nst.credentials import take_from_command_line
 from nst.device import device_of
 from nst.errors import NstError
 from nst.progress import shown
@@ -159,10 +160,16 @@ def _found(run: str, uri: str) -> Iterator[Path]:
 
 def main() -> None:
     """Paint a run again."""
+    try:
+        take_from_command_line()
+    except NstError as error:
+        sys.exit(f"error: {error}")
     parser = argparse.ArgumentParser(prog="python -m nst.replay", description=main.__doc__)
     parser.add_argument("run", help="a run directory, or the id of a run in MLflow")
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    parser.add_argument("--uri", default=store, help="the MLflow store of a run; default: %(default)s")
+    parser.add_argument(
+        "--uri", default=store, help="the MLflow store; default: MLFLOW_TRACKING_URI or mlflow.db"
+    )
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     parser.add_argument(
         "--into", type=Path, default=Path("outputs/replays") / now, help="default: %(default)s"

@@ -5,11 +5,11 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
+from nst.color import SRGB
 from nst.errors import NstError
 from nst.files import load_json, open_regular, open_text, trouble
 from nst.record import RUN, SWEEP, misfit
+from nst.text import visible
 from nst.video import decode
 
 Json = dict[str, Any]
@@ -62,6 +64,20 @@ def require_json(path: Path) -> Json:
     if key:
         raise NstError(f"{path}: what it has for {key} is wrong; paint the run or sweep again")
     return found
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names of which one is the folder of another: a store of files can have only one of the two.
+
+    Raises:
+        NstError: there is such a pair.
+    """
+    for name in names:
+        for folder in PurePosixPath(name).parents:
+            if str(folder) in names:
+                raise NstError(
+                    f"{folder}: the name of a value, and of the folder of {name}; rename one of them"
+                )
 
 
 def millis(moment: str) -> int:
@@ -116,7 +132,10 @@ class RunView:
         return {key: str(value) for key, value in tags.items() if value}
 
     def params(self) -> dict[str, str]:
-        """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1"."""
+        """The resolved config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1".
+
+        What would not be seen is escaped: a store of files could not read a line break back.
+        """
         from nst.config import register  # which imports torch
 
         register()  # its resolvers are in the config
@@ -129,7 +148,9 @@ class RunView:
             tree = OmegaConf.to_container(config)
         # MLflow writes all of them above each canvas: what only says where to and how is no part of it.
         return {
-            key: value for key, value in _flat("", tree) if not key.startswith("tracking.") and key not in HOW
+            visible(key): visible(value)
+            for key, value in _flat("", tree)
+            if not key.startswith("tracking.") and key not in HOW
         }
 
     def points(self) -> list[Point]:
@@ -146,7 +167,7 @@ class RunView:
                 step = int(row.pop("iteration"))
                 if step in shown:
                     moment = self._moment(step, len(rows))
-                    points += [Point(key, float(value), moment, step) for key, value in row.items()]
+                    points += [Point(_curve(key), float(value), moment, step) for key, value in row.items()]
         for group in ("timings", "scores"):
             for key, value in (self.record.get(group) or {}).items():
                 points.append(Point(f"{group}/{key}", float(value), self.ended, 0))
@@ -207,6 +228,11 @@ def table(views: list[RunView]) -> Json:
     return {"columns": [name.replace(".", "/") for name in columns], "data": data}
 
 
+def _curve(column: str) -> str:
+    """The metric of a column of losses.csv: `loss/total`, `loss/content`, but `content/conv1_1`."""
+    return column if "/" in column else f"loss/{column}"
+
+
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
         yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
@@ -227,6 +253,6 @@ def _write_step(stage: Path, step: int, moment: int, image: Image.Image) -> None
     """
     (stage / "images").mkdir(exist_ok=True)
     name = f"canvas+step+{step}+timestamp+{moment}+nst"
-    image.save(stage / "images" / f"{name}.png")
+    image.save(stage / "images" / f"{name}.png", pnginfo=SRGB)
     thumbnail = ImageOps.contain(image, THUMBNAIL)
     thumbnail.save(stage / "images" / f"{name}+compressed.webp")

@@ -11,6 +11,7 @@ interrupted, or whose directory was painted again since, is replaced as a whole.
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import tempfile
@@ -24,19 +25,30 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from nst.claim import claimed
+from nst.credentials import kept, take_from_command_line, without_secrets
 from nst.errors import NstError
 from nst.files import copy_whole, is_regular, read_json, trouble, write_json
 from nst.grid import read_run, run_folders
 from nst.record import PAINTED
-from nst.run_view import Point, RunView, millis, require_json, table
-from nst.store import LOCK_SECONDS, Store, TrackingUnavailable, asking, open_experiment, sqlite_path
-from nst.text import markdown, markdown_code
+from nst.run_view import Point, RunView, check_names, millis, require_json, table
+from nst.store import (
+    LOCK_SECONDS,
+    Store,
+    TrackingUnavailable,
+    asking,
+    identified,
+    local_path,
+    open_experiment,
+    resolved,
+)
+from nst.text import markdown, markdown_code, visible
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
     from mlflow.tracking import MlflowClient
 
 RECORD = "mlflow.json"
+HALF = "half"  # in that of a cell, until all of it is logged
 LOCK = ".mlflow.lock"
 # What is sent of a folder: what we wrote there, and nothing else that may lie in it.
 CONFIG = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
@@ -74,7 +86,7 @@ def log_run(run_dir: Path, store: Store) -> str:
             parent = _parent(client, view.folder.parent, store)
             tags["mlflow.parentRunId"] = parent.run_id
         known = _known(client, view.folder)
-        if known and known.info.status == view.status:
+        if known and known.info.status == view.status and not read_json(view.folder / RECORD).get(HALF):
             same = ("nst.started", "mlflow.parentRunId")
             if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
                 return str(known.info.run_id)
@@ -85,12 +97,18 @@ def log_run(run_dir: Path, store: Store) -> str:
             _copy_known(view.folder, RUN_FILES, Path(stage))
             view.write_canvas_steps(Path(stage), store.canvas_steps)
             params, points = view.params(), view.points()
+            for names in (tags, params, {point.key for point in points}):
+                check_names(names)
         with asking(store) as client:
             experiment_id = parent.experiment_id if parent else open_experiment(client, store)
+            if known:
+                client.delete_run(known.info.run_id)
             info = client.create_run(experiment_id, view.started, tags, view.name).info
+            # Known from now on: whoever goes on after a failure deletes this one first.
+            _write_record(view.folder, store, info, **{HALF: True})
             _log_batches(client, info.run_id, _note(view, info.run_id), params, points)
             client.log_artifacts(info.run_id, stage)
-            _delete_others(client, info, tags, known)
+            _delete_others(client, info, tags)
             client.set_terminated(info.run_id, view.status, view.ended)
             _write_record(view.folder, store, info)
             return str(info.run_id)
@@ -141,7 +159,7 @@ def close_interrupted(folder: Path, store: Store) -> int:
     their folder last gave a sign of life. What was not logged of the cells is left to `log_run`. Raises
     `TrackingUnavailable` when the store does not answer.
     """
-    folder, path = folder.resolve(), sqlite_path(store)
+    folder, path = folder.resolve(), local_path(store.uri)
     if path and not path.exists():
         return 0
     with asking(store) as client:
@@ -167,14 +185,14 @@ def _last_sign(folder: Path) -> int | None:
 
 def run_url(folder: Path, store: Store) -> str:
     """Where to look at a folder that was logged: its address, or the command that serves it."""
-    path = sqlite_path(store)
-    if path:
-        uri = shlex.quote(f"sqlite:///{path}")
-        return f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri}"
+    uri = without_secrets(resolved(store.uri))
+    if not re.match("https?://", uri):
+        allowed = "MLFLOW_ALLOW_FILE_STORE=true " if uri.startswith("file:") else ""
+        return visible(f"{allowed}mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(uri)}")
     record = require_json(folder / RECORD)
     place = f"#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
     # MLflow's page is else laid out for language models.
-    return f"{store.uri.rstrip('/')}/{place}?workflowType=machine_learning"
+    return visible(f"{uri.rstrip('/')}/{place}?workflowType=machine_learning")
 
 
 def fetch_run(run_id: str, uri: str, folder: Path) -> None:
@@ -184,14 +202,14 @@ def fetch_run(run_id: str, uri: str, folder: Path) -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    store = Store(uri, "", 0)
-    path = sqlite_path(store)
+    store = Store(resolved(uri), "", 0)
+    path = local_path(uri)
     none = NstError(f"{run_id}: no such folder, and no such run in {uri}; give one of them")
     if path and not path.exists():
         raise none
     with asking(store) as client:
         try:
-            client.get_run(run_id)
+            identified(client.get_run(run_id).info.run_id)
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
@@ -217,7 +235,7 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
         info = client.create_run(
             experiment_id, start_time=millis(sweep["started"]), tags=tags, run_name=sweep["name"]
         ).info
-        _delete_others(client, info, tags, None)
+        _delete_others(client, info, tags)
         _write_record(sweep_dir, store, info)
         return info
 
@@ -247,19 +265,17 @@ def _known(client: "MlflowClient", folder: Path) -> "Run | None":
     return run
 
 
-def _write_record(folder: Path, store: Store, info: "RunInfo") -> None:
-    record = {"uri": store.uri, "experiment_id": info.experiment_id, "run_id": info.run_id}
-    write_json(folder / RECORD, record)
+def _write_record(folder: Path, store: Store, info: "RunInfo", **more: Any) -> None:
+    ids = {"experiment_id": identified(info.experiment_id), "run_id": identified(info.run_id)}
+    write_json(folder / RECORD, {"uri": store.uri, **ids, **more})
 
 
-def _delete_others(
-    client: "MlflowClient", info: "RunInfo", tags: dict[str, str], known: "Run | None"
-) -> None:
-    """Delete what the run takes the place of: the one known until now, if it shows this folder,
-    and what interrupted attempts, or a request that was sent twice, left of the same painting.
+def _delete_others(client: "MlflowClient", info: "RunInfo", tags: dict[str, str]) -> None:
+    """Delete what a request that was sent twice, or an attempt of which no record was left, made of
+    the same painting.
     """
     started = f"tags.`nst.started` = '{tags['nst.started']}'"
-    others = [*client.search_runs([info.experiment_id], started), *([known] if known else [])]
+    others = client.search_runs([info.experiment_id], started)
     ids = {run.info.run_id for run in others if run.data.tags["nst.run_dir"] == tags["nst.run_dir"]}
     for run_id in ids - {info.run_id}:
         client.delete_run(run_id)
@@ -337,8 +353,7 @@ def configured_store(folder: Path, **chosen: Any) -> Store:
             configured = run.value(f"tracking.{key}") if run else None
             chosen[key] = OmegaConf.select(default, key) if configured is None else configured
     store = Store(**chosen)
-    path = sqlite_path(store)
-    return replace(store, uri=f"sqlite:///{path}") if path else store
+    return replace(store, uri=resolved(kept(store.uri)))  # an old config may hold credentials
 
 
 def _cells(sweep_dir: Path) -> list[Path]:
@@ -361,13 +376,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nst.tracking", description=main.__doc__)
     parser.add_argument("folder", type=Path)
     as_configured = "default: as each run was configured"
-    parser.add_argument("--uri", help=as_configured)
+    parser.add_argument("--uri", help=f"{as_configured}; NAME:PASSWORD@ in it goes no further")
     parser.add_argument("--experiment", help=as_configured)
     parser.add_argument("--canvas-steps", type=int, help=as_configured)
-    given = vars(parser.parse_args())
-    top = given.pop("folder")
     logged, there, failed, places = 0, 0, False, dict[str, None]()
     try:
+        take_from_command_line()
+        given = vars(parser.parse_args())
+        top = given.pop("folder")
         if not top.is_dir():
             raise NstError(f"{top}: no such folder; give that of a run, of a sweep, or one above them")
         folders = list(tracked_in(top))
@@ -380,14 +396,14 @@ def main() -> int:
             except TrackingUnavailable:
                 raise
             except NstError as error:  # it is of this folder, and the others can do without it
-                print(error, file=sys.stderr)
+                print(visible(str(error)), file=sys.stderr)
                 failed = True
                 continue
-            print(f"{folder}: {sent} logged, {known} there already", flush=True)
+            print(visible(f"{folder}: {sent} logged, {known} there already"), flush=True)
             logged, there = logged + sent, there + known
             places[run_url(folder, store)] = None
     except NstError as error:
-        sys.exit(str(error))
+        sys.exit(visible(str(error)))
     print(f"{logged} runs logged, {there} there already", *places, sep="\n")
     return int(failed)
 

@@ -60,7 +60,7 @@ def check_arrived(sweeps: Sequence[Path], store: Store) -> tuple[int, int, int]:
         assert len(hydra) == len(list((folder / ".hydra").iterdir()))
         artifacts += len(images) + len(hydra)
         with (folder / "losses.csv").open(newline="") as file:
-            columns = next(csv.reader(file))[1:]
+            columns = [name if "/" in name else f"loss/{name}" for name in next(csv.reader(file))[1:]]
         for key in columns:
             history = client.get_metric_history(run.info.run_id, key)
             assert sorted(point.step for point in history) == record["frames"]

@@ -96,8 +96,8 @@ def test_a_cell_shows_its_params_and_its_parent(page: Page, place: Place, tmp_pa
 def test_a_cell_shows_its_loss_curves(page: Page, place: Place, tmp_path: Path) -> None:
     page.goto(place.url(place.sweep / "0", "/model-metrics"))
     search = page.get_by_placeholder("Search metric charts")
-    search.fill("^(total|content|style|tv)$")
-    for key in ("total", "content", "style", "tv"):
+    search.fill("^loss/")
+    for key in ("loss/total", "loss/content", "loss/style", "loss/tv"):
         card = page.get_by_test_id("experiment-view-compare-runs-card").filter(
             has=page.get_by_role("heading", name=key, exact=True)
         )

@@ -26,7 +26,7 @@ from PIL import Image
 from rundirs import make_run, make_sweep
 
 from nst.errors import NstError
-from nst.store import ENVIRONMENT, Store, TrackingUnavailable
+from nst.store import ENVIRONMENT, Store, TrackingUnavailable, resolved
 from nst.tracking import begin_sweep, end_sweep, log_run, run_url
 
 JOBS = [
@@ -49,10 +49,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('a store')}/mlflow.db"
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return resolved(str(tmp_path_factory.mktemp("a store") / "mlruns"))
+
+
+@pytest.fixture(params=["database", "folder", "server"])
 def store(request: pytest.FixtureRequest) -> Store:
     """An experiment of its own for each test."""
-    uri = request.getfixturevalue("database" if request.param == "sqlite" else "server")
+    uri = request.getfixturevalue(request.param)
     return Store(getattr(uri, "uri", uri), request.node.name, canvas_steps=5)
 
 
@@ -184,14 +189,15 @@ def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> Non
     rows = [row for row in csv.DictReader(lines) if int(row["iteration"]) in frames]
     client = MlflowClient(store.uri)
     for key in rows[0].keys() - {"iteration"}:
-        points = client.get_metric_history(logged.info.run_id, key)
+        name = key if "/" in key else f"loss/{key}"
+        points = client.get_metric_history(logged.info.run_id, name)
         points.sort(key=lambda point: point.step)
         assert [point.step for point in points] == frames
         np.testing.assert_array_equal([point.value for point in points], [float(row[key]) for row in rows])
         times = [point.timestamp for point in points]
         assert times == sorted(times)
         assert logged.info.start_time < times[0] < times[-1] == logged.info.end_time
-    assert math.isnan(client.get_metric_history(logged.info.run_id, "total")[0].value)
+    assert math.isnan(client.get_metric_history(logged.info.run_id, "loss/total")[0].value)
     assert logged.data.metrics["timings/painting_seconds"] == 2.0
     scores = json.loads((run / "run.json").read_text())["scores"]
     assert logged.data.metrics["scores/lpips_content"] == scores["lpips_content"]

@@ -1,6 +1,7 @@
 """Ray: a task a batch; what a lost worker had is begun again on another."""
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nst.batch import Result
+from nst.credentials import PASSWORD, USERNAME
 from nst.crew.unit import Unit, check_store, labels, lost, tidy, units
 from nst.errors import NstError
 from nst.interrupt import Interrupted, caught, install
@@ -79,7 +81,9 @@ class RayCrew:
             return
         every = units(batches)
         task = _paint.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=ATTEMPTS - 1)
-        waiting = {task.remote(unit): unit for unit in every}
+        # A worker of a cluster that was there before has its own environment.
+        secrets = {name: os.environ[name] for name in (USERNAME, PASSWORD) if name in os.environ}
+        waiting = {task.remote(unit, secrets): unit for unit in every}
         try:
             with gathered(labels(every)) as look:
                 while waiting:
@@ -136,7 +140,8 @@ class RayCrew:
 
 
 @ray.remote
-def _paint(unit: Unit) -> list[Result]:
+def _paint(unit: Unit, environment: dict[str, str]) -> list[Result]:
+    os.environ |= environment
     logging.getLogger().setLevel(logging.INFO)  # for the log of each run
     install((signal.SIGINT,))  # which is how Ray cancels
     try:

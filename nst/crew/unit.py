@@ -22,6 +22,7 @@ from nst.files import write_json
 from nst.logbook import logbook
 from nst.record import fault, is_finished, run_record
 from nst.recorder import Recorder, charged_to, now
+from nst.store import local_path
 from nst.sweep import Job
 
 REPORTS = ".painting"
@@ -151,10 +152,10 @@ def check_store(jobs: Sequence[Job], launcher: str) -> None:
     """
     for job in jobs:
         tracking = job.config.tracking
-        if tracking.name is TrackingName.mlflow and str(tracking.uri).startswith("sqlite:"):
+        if tracking.name is TrackingName.mlflow and tracking.uri and local_path(tracking.uri):
             raise NstError(
                 f"tracking.uri={tracking.uri}: with {launcher} workers are on other machines, which cannot "
-                "share a database that is a file; start a server (docs/tracking.md) and set "
+                "share a store that is a file or a folder; start a server (docs/tracking.md) and set "
                 "MLFLOW_TRACKING_URI=http://HOST:PORT, or give tracking=none"
             )
 

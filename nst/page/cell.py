@@ -157,9 +157,8 @@ def mlflow(folder: Path) -> Tracked | None:
         return None
     place = run_url(folder, Store(uri, "", 0))
     if re.match("https?://", place):
-        # A page is passed on, and a password that is part of an address is not to be.
-        return Tracked(run_id, re.sub("//[^/]*@", "//", place), None)
-    return Tracked(run_id, None, place if uri.startswith("sqlite:") else None)
+        return Tracked(run_id, place, None)
+    return Tracked(run_id, None, place)
 
 
 def number(value: float) -> str:
