@@ -74,7 +74,7 @@ class Video:
         h264 = f"-c:v libx264 {self._x264} -pix_fmt yuv420p"
         options = f"-filter_threads 1 {raw} -vf {colours} {h264} -movflags +faststart"
         with write_whole(self._path) as temporary:
-            command = [*options.split(), str(temporary)]
+            command = [*options.split(), f"file:{temporary}"]
             with _Ffmpeg(self._path, command, stdin=subprocess.PIPE) as self._ffmpeg:
                 yield
                 self._ffmpeg.finish(temporary)
@@ -114,7 +114,7 @@ def join(pieces: Sequence[Path], path: Path, fps: float) -> int:
     listed = pieces[0].with_suffix(".txt")
     with write_whole(listed) as temporary:
         temporary.write_text("".join(f"file '{piece.name}'\n" for piece in pieces))
-    return _copied(path, ["-xerror", "-f", "concat", "-i", str(listed), *_at_rate(fps), str(path)])
+    return _copied(path, ["-xerror", "-f", "concat", "-i", f"file:{listed}", *_at_rate(fps), f"file:{path}"])
 
 
 def change_rate(path: Path, fps: float) -> None:

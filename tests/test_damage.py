@@ -107,7 +107,7 @@ def taken(before: Plan, sweep: Path) -> list[Path]:
         sweep / "1",
     }
     for folder, source in before.done.items():
-        take(source, folder, "cell")
+        take(source, folder, "cell", fps=30)
         assert fault(folder, run_record(folder)) is None
     return sorted(before.done)
 
@@ -275,7 +275,7 @@ def test_what_is_taken_again_over_its_own_links_leaves_nothing_behind(
     cells: list[Path], tmp_path: Path
 ) -> None:
     for _ in range(2):
-        take(cells[0], tmp_path / "b", "cell")
+        take(cells[0], tmp_path / "b", "cell", fps=30)
     assert {path.name for path in (tmp_path / "b").iterdir()} == {*PAINTED, "run.json", "nst.log"}
     assert (tmp_path / "b/canvas.png").samefile(cells[0] / "canvas.png")
     assert not (tmp_path / "b/nst.log").samefile(cells[0] / "nst.log")
