@@ -33,6 +33,11 @@ STATUS = {
     "interrupted": "KILLED",
     "running": "KILLED",
 }
+# What is checked of a record, and what it cannot do without.
+CHECKED = {
+    "run.json": (RUN, ("status", "started", "name")),
+    "sweep.json": (SWEEP, ("started", "command", "name")),
+}
 LOSSES = ("total", "content", "style", "tv")
 THUMBNAIL = (256, 256)
 HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
@@ -58,9 +63,8 @@ def require_json(path: Path) -> Json:
         raise NstError(f"{path}: not readable as JSON; paint the run or sweep again") from None
     except OSError as error:
         raise NstError(f"{trouble(error, path)}; paint the run or sweep again") from None
-    required = ("status", "started", "name") if path.name == "run.json" else ("started", "command", "name")
-    key = misfit(found, RUN if path.name == "run.json" else SWEEP)
-    key = key or next((key for key in required if key not in found), None)
+    kinds, required = CHECKED.get(path.name, ({}, ()))
+    key = misfit(found, kinds) or next((key for key in required if key not in found), None)
     if key:
         raise NstError(f"{path}: what it has for {key} is wrong; paint the run or sweep again")
     return found

@@ -225,11 +225,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stuck, "SECONDS", 1)
 
 
-def encoder(of: str) -> psutil.Process:
-    """The process that writes a file whose name begins so."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        for child in psutil.Process().children(recursive=True):
+def encoder(of: str, process: int | None = None, seconds: float = SECONDS) -> psutil.Process:
+    """Of the processes that one has started, the one that writes a file whose name begins so."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and psutil.pid_exists(process or os.getpid()):
+        for child in psutil.Process(process).children(recursive=True):
             try:
                 if f"/{of}" in child.cmdline()[-1]:
                     return child
@@ -382,14 +382,6 @@ def test_a_disk_that_fills_up_with_frames(tiny_disk: Path, more: list[str], tmp_
         assert record(tiny_disk / "sweep" / cell)["status"] == "finished"
 
 
-def encodes(child: psutil.Process) -> bool:
-    """Whether it is an encoder; another ffmpeg only says which version it is."""
-    try:
-        return "libx264" in child.cmdline()
-    except psutil.Error:
-        return False
-
-
 def lives(child: psutil.Process) -> bool:
     """Whether it is there, and not only in the list of those whom nobody asked how they ended."""
     try:
@@ -406,16 +398,11 @@ def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_
     arguments = [str(ROOT / "run.py"), *grid, "tracking=none", "hydra.sweep.dir=sweep"]
     process = start(arguments, tmp_path, known, tmp_path / "out", said)
     assert process.pid is not None
+    children: list[psutil.Process] = []
     try:
-        running = psutil.Process(process.pid)
-        stopped = None
-        deadline = time.monotonic() + 2 * SECONDS  # a worker imports PyTorch as well
-        while stopped is None and time.monotonic() < deadline and process.is_alive():
-            children = running.children(recursive=True)
-            stopped = next(filter(encodes, children), None)
-            time.sleep(0.05)
-        assert stopped is not None, said.read_text()
+        stopped = encoder(".0-", process.pid, 2 * SECONDS)  # a worker imports PyTorch as well
         stopped.send_signal(signal.SIGSTOP)
+        children = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, signal.SIGINT)
         process.join(3)  # while the batch is kept, which cannot be
         assert process.is_alive()
@@ -425,12 +412,13 @@ def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_
         assert "Traceback" not in said.read_text()
         assert said.read_text().endswith("interrupted\n")
         deadline = time.monotonic() + SECONDS
-        while any(lives(child) for child in [stopped, *children]):
+        while any(map(lives, children)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:
-        if process.is_alive():
-            process.kill()
+        process.kill()
+        for child in filter(lives, children):
+            child.kill()
 
 
 IN_C = """
