@@ -216,8 +216,11 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def final_name(name: str) -> str:
     """The name that a file is to have, of which `write_whole` has left a temporary one; else `name`."""
-    found = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}(\.[^.]+)?", name)
-    return name if found is None else found[1] + (found[2] or "")
+    while found := re.fullmatch(
+        r"\.(.+)-[a-z0-9_]{8}(\.[^.]+)?", name
+    ):  # one may be written by way of another
+        name = found[1] + (found[2] or "")
+    return name
 
 
 def discard_temporaries(folder: Path, names: Collection[str]) -> None:

@@ -158,7 +158,8 @@ def mlflow(folder: Path) -> Tracked | None:
     place = run_url(folder, Store(uri, "", 0))
     if re.match("https?://", place):
         return Tracked(run_id, place, None)
-    return Tracked(run_id, None, place)
+    # A page is passed on: what serves a store is shown of those that we make, and of nothing else.
+    return Tracked(run_id, None, place if re.match("(sqlite|file):", uri) else None)
 
 
 def number(value: float) -> str:
