@@ -130,7 +130,8 @@ def table(group: Sequence[Descent]) -> str:
 def _title(run: Run) -> str:
     """What the runs of a group have in common, as far as it tells one objective from another."""
     layers = [f"{kind} {' '.join(run.layers(kind))}" for kind in ("content", "style") if run.layers(kind)]
-    images = [Path(str(run.value(f"images.{kind}"))).name for kind in ("content", "style")]
+    parameters = run.parameters()  # unresolved: `${root:...}` means something inside Hydra only
+    images = [Path(parameters.get(f"images.{kind}", "")).name.rstrip("}") for kind in ("content", "style")]
     facts = [run.value("mode"), *images, *layers, run.value("activation"), f"{run.value('size')} px"]
     return " · ".join(map(str, facts))
 
