@@ -14,12 +14,14 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.batched import BatchedLauncher
 from hydra_plugins.composing import Composer
-from hydra_plugins.presets import at, parts
+from hydra_plugins.presets import at, parts, values_of
 from nst.errors import NstError
 
 if TYPE_CHECKING:
     from nst.search import Search
+    from nst.sweep import Job
 
 
 @dataclass
@@ -72,9 +74,15 @@ class SearchSweeper(Sweeper):
         from nst.logbook import logbook
         from nst.multirun import begin, break_off
 
+        for key, value in (("trials", self.trials), ("at_once", self.at_once)):
+            if value < 1:
+                raise NstError(f"hydra.sweeper.{key}={value}: must be at least 1; give a larger number")
         search, fixed = self._prepared(free_place(Path(self.master.hydra.sweep.dir)), arguments)
         folder = search.folder
-        job = self._checked(search, fixed)
+        ends = self._ends(search, fixed)
+        if isinstance(self.launcher, BatchedLauncher):
+            self.launcher.crew.check(ends)
+        job = ends[0]
         if job.config.plan:
             print(f"{folder}: {len(search.asked)} of {self.trials} trials, {self.at_once} at a time")
             return []
@@ -121,6 +129,9 @@ class SearchSweeper(Sweeper):
                 "hydra.sweeper.params={}: nothing to search over; give a range, as in "
                 "weights.style='interval(1e2,1e5)'"
             )
+        for part in swept.values():
+            if part.is_discrete_sweep():
+                values_of(part, self.loader.get_group_options(part.key_or_group))
         space = {key: _distribution(key, part) for key, part in swept.items()}
         fixed = [str(part.input_line) for key, part in given.items() if key not in swept]
         search = Search(folder, space, Goal(self.objectives, self.weights), self.seed)
@@ -131,15 +142,14 @@ class SearchSweeper(Sweeper):
             judge(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
         return search, fixed
 
-    def _checked(self, search: "Search", fixed: list[str]) -> Any:
-        """One cell at each end of the space, composed and checked; returns the first."""
-        _, first = (
+    def _ends(self, search: "Search", fixed: list[str]) -> list["Job"]:
+        """One cell at each end of the space, composed and checked."""
+        return [
             self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in search.space.items())])
-            for end in (-1, 0)
-        )
-        return first
+            for end in (0, -1)
+        ]
 
-    def _job(self, overrides: list[str]) -> Any:
+    def _job(self, overrides: list[str]) -> "Job":
         from nst.job import job_of
 
         return job_of(*parts(Composer(self.loader, self.master)(overrides, 0)))
