@@ -162,25 +162,31 @@ def test_a_relative_store_is_the_same_from_everywhere(
     [
         (f"tracking.uri=http://{GIVEN}host:5000/x", "tracking.uri=http://host:5000/x", NAME, SECRET),
         ("+tracking.uri='https://a:b@c@host'", "+tracking.uri='https://host'", "a", "b@c"),
-        ("postgresql+psycopg2://a:b=c@host/db?sslmode=require", None, "a", "b=c"),
+        ("postgresql://a:b=c@host/db?sslmode=require", "postgresql://host/db?sslmode=require", "a", "b=c"),
         ("http://a@host", "http://host", "a", None),
         ("http://host:5000", "http://host:5000", None, None),
         ("sqlite:////a@b/m.db", "sqlite:////a@b/m.db", None, None),
     ],
 )
 def test_credentials_are_taken_out(
-    given: str, left: str | None, name: str | None, password: str | None, monkeypatch: pytest.MonkeyPatch
+    given: str, left: str, name: str | None, password: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in (USERNAME, PASSWORD):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
-    found = kept(given)
+    assert kept(given) == left
     assert (os.environ.get(USERNAME), os.environ.get(PASSWORD)) == (name, password)
-    assert found == (left or "postgresql+psycopg2://host/db?sslmode=require")
-    if left is None:  # a database has them in its address, on the way to MLflow alone
-        assert with_credentials(found) == "postgresql+psycopg2://a:b%3Dc@host/db?sslmode=require"
-    else:
-        assert with_credentials(found) == found
+
+
+def test_a_database_has_its_credentials_in_its_address_on_the_way_to_mlflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(USERNAME, "a")
+    monkeypatch.setenv(PASSWORD, "b=c/d")
+    database = "postgresql+psycopg2://host/db?sslmode=require"
+    assert with_credentials(database) == database.replace("host", "a:b%3Dc%2Fd@host")
+    for uri in ("http://host", "sqlite:////a/b.db", "file:///a/b"):
+        assert with_credentials(uri) == uri
 
 
 @pytest.mark.parametrize(
@@ -262,7 +268,7 @@ def test_credentials_reach_the_server_and_nothing_else(
 
     # Later they come from the environment, and that is said where they are missing.
     (tmp_path / "sweep/0/mlflow.json").unlink()
-    later = ["-m", "nst.tracking", "sweep"]
+    later = ["-m", "nst.tracking", "sweep", "--uri", relay.uri, "--experiment", way]
     refused, logged = (
         python_later(later, tmp_path, known) for known in ({}, {USERNAME: NAME, PASSWORD: SECRET})
     )

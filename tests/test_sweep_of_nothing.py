@@ -1,12 +1,13 @@
 """Sweeps over nothing, sweeps without -m, and what a search has in common with a grid before it begins."""
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.plugins import Plugins
 from test_overrides import JARGON, Ended, driven, on_small
 
-from hydra_plugins.batched import BatchedLauncher
 from nst.crew import Here
 from nst.errors import NstError
 from nst.sweep import Job
@@ -99,7 +100,9 @@ def test_the_crew_is_asked_before_anything_is_made(
     what: str, jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(BatchedLauncher, "crew", Busy())
+    Plugins.instance()  # which imports them anew
+    launcher = importlib.import_module("hydra_plugins.batched").BatchedLauncher
+    monkeypatch.setattr(launcher, "crew", Busy())
     assert refused(driven(on_small(["-m", what]), monkeypatch)) == f"refused {jobs}"
     assert not list(tmp_path.iterdir())
 
