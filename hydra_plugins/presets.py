@@ -91,6 +91,11 @@ class PresetSweeper(Sweeper):
         from nst.plan import plan
         from nst.progress import show_plan
 
+        step = self.max_batch_size
+        if step is not None and step < 1:
+            raise NstError(
+                f"hydra.sweeper.max_batch_size={step}: must be at least 1, or null for all at once"
+            )
         named = Path(self.master.hydra.sweep.dir)
         asked = self._asked(arguments, named, [])
         batched = self.launcher if isinstance(self.launcher, BatchedLauncher) else None
@@ -128,7 +133,7 @@ class PresetSweeper(Sweeper):
         if batched:
             batched.compose = asked.compose
         overrides = asked.overrides
-        step = self.max_batch_size or len(overrides)
+        step = step or len(overrides)
         starts = range(0, len(overrides), step)
         try:
             return [launcher.launch(overrides[start : start + step], start) for start in starts]
@@ -177,13 +182,7 @@ class PresetSweeper(Sweeper):
     def _presets(self, swept: Override, rest: list[str]) -> list[tuple[str, DictConfig]]:
         """The presets of `experiment=...` with their configs: in the order given, or their own in a glob."""
         value: Any = swept.value()
-        if isinstance(value, Glob):
-            names = value.filter(list(self._options(GROUP)))
-            if not names:
-                allowed = ", ".join(self._options(GROUP))
-                raise NstError(f"{swept.input_line}: no preset has such a name; allowed are {allowed}")
-        else:
-            names = list(dict.fromkeys(swept.sweep_string_iterator()))
+        names = values_of(swept, list(self._options(GROUP)))
         presets = [(name, self._load([*rest, f"{GROUP}={name}"])) for name in names]
         if isinstance(value, Glob):
             presets.sort(key=lambda preset: _order(preset[1]))
@@ -205,7 +204,33 @@ class PresetSweeper(Sweeper):
         """The overrides of each job; what the command line says of a key goes before a preset's."""
         said = [f"{key}={value}" for key, value in (params or {}).items()]
         parsed = self.parser.parse_overrides([*said, *arguments])
+        for part in parsed:
+            if part.is_discrete_sweep():
+                values_of(part, self.loader.get_group_options(part.key_or_group))
         return BasicSweeper.split_arguments(parsed, None)[0]
+
+
+def values_of(swept: Override, options: list[str]) -> list[str]:
+    """What a key is swept over, each once.
+
+    Args:
+        swept: a list, a range, or a glob.
+        options: of its group; none where it is a value.
+
+    Raises:
+        NstError: that is nothing.
+    """
+    value: Any = swept.value()
+    is_glob = isinstance(value, Glob)
+    names = value.filter(options) if is_glob else list(dict.fromkeys(swept.sweep_string_iterator()))
+    if names:
+        return names
+    line = swept.input_line
+    if is_glob and options:
+        raise NstError(f"{line}: no option has such a name; allowed are {', '.join(options)}")
+    if is_glob:
+        raise NstError(f"{line}: glob finds options of a group, and this is a value; give values, as in A,B")
+    raise NstError(f"{line}: nothing to sweep over; give values, as in A,B or range(1,4)")
 
 
 def parts(config: DictConfig) -> tuple[DictConfig, DictConfig, Path]:

@@ -15,8 +15,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.batched import BatchedLauncher
 from hydra_plugins.composing import Composer
-from hydra_plugins.presets import at, parts
+from hydra_plugins.presets import at, parts, values_of
 from nst.errors import NstError
 
 if TYPE_CHECKING:
@@ -76,7 +77,13 @@ class SearchSweeper(Sweeper):
         from nst.multirun import begin, break_off
         from nst.output_dir import first_usable, lock_output_dir
 
-        search_in, fixed, job = self._prepared(arguments)
+        for key, value in (("trials", self.trials), ("at_once", self.at_once)):
+            if value < 1:
+                raise NstError(f"hydra.sweeper.{key}={value}: must be at least 1; give a larger number")
+        search_in, fixed, ends = self._prepared(arguments)
+        if isinstance(self.launcher, BatchedLauncher):
+            self.launcher.crew.check(ends)
+        job = ends[0]
 
         def conflict(place: Path) -> str | None:
             return self._conflict(place, search_in, fixed)
@@ -133,8 +140,8 @@ class SearchSweeper(Sweeper):
         new = min(self.at_once - len(left), self.trials - len(search.asked))
         return [*left, *search.ask(new)] if new > 0 else left
 
-    def _prepared(self, arguments: list[str]) -> "tuple[Callable[[Path], Search], list[str], Job]":
-        """The search in a folder, the overrides that all its cells have, and one of these."""
+    def _prepared(self, arguments: list[str]) -> "tuple[Callable[[Path], Search], list[str], list[Job]]":
+        """The search in a folder, the overrides that all its cells have, and the cells at its ends."""
         from nst.cells import identity_of
 
         try:
@@ -151,6 +158,9 @@ class SearchSweeper(Sweeper):
                 "hydra.sweeper.params={}: nothing to search over; give a range, as in "
                 "weights.style='interval(1e2,1e5)'"
             )
+        for part in swept.values():
+            if part.is_discrete_sweep():
+                values_of(part, self.loader.get_group_options(part.key_or_group))
         space = {key: _distribution(key, part) for key, part in swept.items()}
         fixed = [str(part.input_line) for key, part in given.items() if key not in swept]
         goal = Goal(self.objectives, self.weights)
@@ -159,12 +169,12 @@ class SearchSweeper(Sweeper):
             from nst.device import device_of
 
             judge(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
-        first, last = (
+        ends = [
             self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in space.items())])
             for end in (0, -1)
-        )
-        ends = [identity_of(job.config) for job in (first, last)]
-        return partial(Search, space=space, goal=goal, seed=self.seed, ends=ends), fixed, first
+        ]
+        identities = [identity_of(job.config) for job in ends]
+        return partial(Search, space=space, goal=goal, seed=self.seed, ends=identities), fixed, ends
 
     def _job(self, overrides: list[str]) -> "Job":
         from nst.job import job_of

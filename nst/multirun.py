@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
@@ -31,6 +33,8 @@ from nst.recorder import now
 from nst.text import visible
 
 log = logging.getLogger(__name__)
+
+GROUPS = ("hparams_search", "experiment")  # whose options may be sweeps
 
 
 def begin(folder: Path, name: str | None, title: str | None, **more: Any) -> None:
@@ -129,6 +133,29 @@ class Multirun(Callback):
         return failed
 
 
+def _forgotten(config: DictConfig) -> str | None:
+    """What to say where a preset that is a sweep is painted without -m: as one cell, of the defaults."""
+    hydra, choices = config.hydra, config.hydra.runtime.choices
+    parse = OverridesParser.create().parse_override
+    given = {parse(part).get_key_element() for part in hydra.overrides.task}
+    params = {key: value for key, value in (hydra.sweeper.get("params") or {}).items() if key not in given}
+    name = next((f"{key}={choices[key]}" for key in GROUPS if choices.get(key)), None)
+    if not params or name is None:
+        return None
+    if choices["hydra/sweeper"] == "search":
+        cells = f"search of {hydra.sweeper.trials} cells"
+    else:
+        swept = [parse(f"{key}={value}") for key, value in params.items()]
+        countable = [part for part in swept if not isinstance(part.value(), Glob)]
+        values = [list(part.sweep_string_iterator()) for part in countable if part.is_discrete_sweep()]
+        count = math.prod(map(len, values))
+        cells = f"sweep of {count} cells" if countable == swept else "sweep"
+    return (
+        f"{name}: a {cells}, over {', '.join(params)}; without -m one cell of the defaults is painted, and "
+        f"`python run.py -m {name}` paints all"
+    )
+
+
 @contextmanager
 def _told(code: int) -> Iterator[None]:
     """What goes wrong inside is told, and ends the process: Hydra would make a warning of it, and go on."""
@@ -142,6 +169,8 @@ def _told(code: int) -> Iterator[None]:
 def _lock_run_dir(config: DictConfig) -> None:
     """Claim the folder of a single run that can be tracked."""
     logbook(tracking_of(config))
+    if forgotten := _forgotten(config):
+        log.warning("%s", forgotten)
     named = Path(config.hydra.run.dir)
     composed = copy.deepcopy(config)
     with open_dict(composed):

@@ -189,7 +189,9 @@ def open_experiment(client: "MlflowClient", store: Store) -> str:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
                     raise  # else another process was faster
     experiment_id = identified(found.experiment_id)
-    if found.lifecycle_stage != "active":
+    if found.lifecycle_stage not in ("active", "deleted"):
+        raise _NotMlflow(f"lifecycle stage {found.lifecycle_stage!r}")
+    if found.lifecycle_stage == "deleted":
         raise TrackingUnavailable(
             f"tracking.experiment={store.experiment}: deleted in {store.uri}; give another name, "
             f"or bring it back: mlflow experiments restore -x {experiment_id}"

@@ -120,6 +120,7 @@ class Relay(ThreadingHTTPServer):
         self.upstream = port
         self.uri = f"http://127.0.0.1:{self.server_port}"
         self.fault: Callable[[str], str | None] = lambda request: None
+        self.authorization: str | None = None  # that every request must have, if any
         self.closed, self.lock = Event(), Lock()
         self.asked, self.sent, self.received = Counter[str](), 0, 0
         Thread(target=self.serve_forever, daemon=True).start()
@@ -158,8 +159,10 @@ class _Relaying(BaseHTTPRequestHandler):
             relay.closed.wait()
             self.close_connection = True
             return
-        if fault == "500":
-            self.send_response(500)
+        if relay.authorization not in (None, self.headers.get("Authorization")):
+            fault = "401"
+        if fault in ("401", "500"):
+            self.send_response(int(fault))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

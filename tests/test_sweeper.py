@@ -128,7 +128,7 @@ def test_a_glob_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     ended = sweep(tmp_path, "experiment=glob(reedme/*)")
     assert ended.code == 2
     [line] = ended.errors
-    assert line.startswith("error: experiment=glob(reedme/*): no preset has such a name; allowed are ")
+    assert line.startswith("error: experiment=glob(reedme/*): no option has such a name; allowed are ")
     assert "readme/noise_adam" in line
     assert list(tmp_path.iterdir()) == []
 

@@ -1,8 +1,10 @@
 """What reaches MLflow, read back from a real SQLite store and a real server on loopback."""
 
 import csv
+import errno
 import json
 import math
+import os
 import re
 import shutil
 import socket
@@ -26,8 +28,9 @@ from PIL import Image
 from rundirs import make_run, make_sweep
 
 from nst.errors import NstError
+from nst.run_view import check_names
 from nst.store import ENVIRONMENT, Store, TrackingUnavailable, resolved
-from nst.tracking import begin_sweep, end_sweep, log_run, run_url
+from nst.tracking import begin_sweep, close_interrupted, end_sweep, log_run, run_url
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
@@ -279,6 +282,37 @@ def test_nothing_is_logged_twice(store: Store, tmp_path: Path) -> None:
     rewrite(tmp_path / "copy", started="2026-11-25T08:00:00.000001+00:00")
     copied = log_run(tmp_path / "copy", store)
     assert {run.info.run_id for run in runs_of(store)} == {repainted, copied}
+
+
+def test_attempts_that_fail_leave_one_run_and_the_next_one_replaces_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", overrides=JOBS[0], status="running")
+    log_run(run, store)
+    rewrite(run, ended="2026-11-24T08:00:00.000001+00:00", started="2026-11-24T07:00:00.000001+00:00")
+    with monkeypatch.context() as full:
+        full.setattr(MlflowClient, "log_artifacts", refusing)
+        for _ in range(3):
+            with pytest.raises(TrackingUnavailable, match="No space left on device"):
+                log_run(run, store)
+            assert [run.info.status for run in runs_of(store)] == ["RUNNING"]
+    assert close_interrupted(tmp_path, store) == 1  # which looks as if it had been logged
+    [half] = runs_of(store)
+    whole = log_run(run, store)
+    assert [(run.info.run_id, run.info.status) for run in runs_of(store)] == [(whole, "KILLED")]
+    assert whole != half.info.run_id
+    assert log_run(run, store) == whole
+
+
+def refusing(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_name_is_the_folder_of_another() -> None:
+    check_names(["loss/total", "loss/content", "content/conv1_1", "nst.model", "nst.model.asked"])
+    for names in (["content", "content/conv1_1"], ["a/b/c", "a"], ["a/b", "a/b/c/d"]):
+        with pytest.raises(NstError, match=r"^a(/b)?: |^content: "):
+            check_names(names)
 
 
 def test_a_run_that_hardly_began(database: str, tmp_path: Path) -> None:

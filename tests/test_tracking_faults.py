@@ -336,7 +336,7 @@ def test_what_a_killed_process_left_running_is_closed(server: Server, relay: Rel
     begin_sweep(other, store)
     # As kill -9 leaves it: one cell logged, one in the middle of being so, the parent open.
     log_run(sweep / "0", store)
-    relay.fault = nth(2, "cut", "PUT")
+    relay.fault = nth(2, "500", "PUT")
     with pytest.raises(TrackingUnavailable):
         log_run(sweep / "1", Store(relay.uri, "left", canvas_steps=2))
     left = [run.info.status for run in runs_of(server.uri, "left")]
