@@ -111,8 +111,8 @@ def test_the_crew_is_asked_before_anything_is_made(
     ("arguments", "says"),
     [
         (["experiment=readme/noise_adam"], "a sweep of 5 cells, over content_layers"),
-        (["experiment=quickstart"], "a sweep of 6 cells, over optimizer, content_layers"),
-        (["experiment=quickstart", "optimizer=adam"], "a sweep of 3 cells, over content_layers"),
+        (["experiment=quickstart"], "a sweep of 6 cells, over optimizer, weights.style"),
+        (["experiment=quickstart", "optimizer=adam"], "a sweep of 3 cells, over weights.style"),
         ([SEARCH], "a search of 24 cells, over weights.content, weights.style, weights.tv"),
         (["experiment=readme/visualize_both"], None),
         (["experiment=readme/noise_adam", "content_layers=conv3_1"], None),
