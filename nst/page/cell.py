@@ -12,7 +12,7 @@ from nst.files import read_json
 from nst.grid import Run
 from nst.page.film import spread
 from nst.page.pictures import SMALL, Pictures
-from nst.store import Store
+from nst.store import Store, local_path
 from nst.tracking import run_url
 
 CURVE_POINTS = 150
@@ -147,7 +147,7 @@ def mlflow(folder: Path) -> Tracked | None:
     place = run_url(folder, Store(uri, "", 0))
     if re.match("https?://", place):
         return Tracked(run_id, place, None)
-    return Tracked(run_id, None, place)
+    return Tracked(run_id, None, place if local_path(uri) else None)
 
 
 def number(value: float) -> str:
