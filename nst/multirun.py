@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.batch import Result
 from nst.claim import release
@@ -137,8 +137,11 @@ def _forgotten(config: DictConfig) -> str | None:
     """What to say where a preset that is a sweep is painted without -m: as one cell, of the defaults."""
     hydra, choices = config.hydra, config.hydra.runtime.choices
     parse = OverridesParser.create().parse_override
-    given = {parse(part).get_key_element() for part in hydra.overrides.task}
-    params = {key: value for key, value in (hydra.sweeper.get("params") or {}).items() if key not in given}
+    # As they were written: an interpolation may mean nothing here.
+    written: Any = OmegaConf.to_container(hydra)
+    every = written["sweeper"].get("params") or {}
+    given = {parse(part).get_key_element() for part in written["overrides"]["task"]}
+    params = {key: every[key] for key in every if key not in given}
     name = next((f"{key}={choices[key]}" for key in GROUPS if choices.get(key)), None)
     if not params or name is None:
         return None

@@ -149,7 +149,7 @@ class _Relaying(BaseHTTPRequestHandler):
         super().finish()
 
     def relay(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         relay = self.server
         with relay.lock:
             relay.asked[self._kind()] += 1
@@ -166,7 +166,7 @@ class _Relaying(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self.upstream.request(self.command, self.path, body, dict(self.headers))
+        self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
         answer = self.upstream.getresponse()
         content = answer.read()
         if fault == "cut":
@@ -180,6 +180,18 @@ class _Relaying(BaseHTTPRequestHandler):
         with relay.lock:
             relay.received += len(head) + len(content)
         self.wfile.write(head.encode("latin-1") + content)
+
+    def _body(self) -> bytes:
+        """What was sent; an empty file comes in chunks, of which there are none."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        del self.headers["Transfer-Encoding"]
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("do_"):

@@ -12,7 +12,7 @@ from nst.files import open_text, read_json
 from nst.grid import Run
 from nst.page.film import spread
 from nst.page.pictures import SMALL, Pictures
-from nst.store import Store
+from nst.store import Store, local_path
 from nst.tracking import run_url
 
 CURVE_POINTS = 150
@@ -158,8 +158,7 @@ def mlflow(folder: Path) -> Tracked | None:
     place = run_url(folder, Store(uri, "", 0))
     if re.match("https?://", place):
         return Tracked(run_id, place, None)
-    # A page is passed on: what serves a store is shown of those that we make, and of nothing else.
-    return Tracked(run_id, None, place if re.match("(sqlite|file):", uri) else None)
+    return Tracked(run_id, None, place if local_path(uri) else None)
 
 
 def number(value: float) -> str:
