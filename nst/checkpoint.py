@@ -21,15 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.engine import Engine, Snapshot
-from nst.files import (
-    is_regular,
-    link_or_copy,
-    load_json,
-    open_regular,
-    read_json,
-    write_json,
-    write_whole,
-)
+from nst.files import copy_whole, is_regular, load_json, open_regular, read_json, write_json, write_whole
 from nst.recorder import Recorder, Scribe, charged_to
 from nst.reel import damage, piece_path
 from nst.text import visible
@@ -157,7 +149,8 @@ class Workbench:
         for new, (row, pieces) in enumerate(zip(rows, saved.pieces, strict=True)):
             for number in range(len(pieces)):
                 # A piece that is whole is never written again.
-                link_or_copy(piece_path(folder, str(row), number), piece_path(self.folder, str(new), number))
+                kept = piece_path(folder, str(row), number)
+                copy_whole(kept, piece_path(self.folder, str(new), number), link=True)
         self.save(saved)
 
     def _cells(self) -> Any:

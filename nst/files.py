@@ -206,14 +206,6 @@ def check_room(folder: Path, size: int) -> None:
         ) from error
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target`, which is not there yet, a second name of a file, or a copy where there are no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def final_name(name: str) -> str:
     """The name that a file is to have, of which `write_whole` has left a temporary one; else `name`."""
     while found := re.fullmatch(

@@ -45,6 +45,16 @@ def kept_at(
     return Saved(engine.done, 1.5, pieces, frames, engine.tensors(), torch.cat(losses), {}, columns)
 
 
+def painted_to(last: int, engine: Engine, iterations: int, save_every: int) -> list[torch.Tensor]:
+    """The losses of the snapshots up to the iteration `last`, after which painting was broken off."""
+    losses = []
+    for snapshot in engine.paint(iterations, save_every):
+        losses.append(snapshot.losses)
+        if snapshot.iteration == last:
+            break
+    return losses
+
+
 # L-BFGS: at a time when it has begun to forget.
 @pytest.mark.parametrize(
     ("kind", "dtype", "iterations", "at"),
@@ -95,13 +105,10 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     whole = list(engine(cells, starts, kind).paint(20, 5))
-    before, losses, bench = engine(cells, starts, kind), [], Workbench(tmp_path, ["a", "b", "c"])
+    before, bench = engine(cells, starts, kind), Workbench(tmp_path, ["a", "b", "c"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
-        for snapshot in before.paint(20, 5):
-            losses.append(snapshot.losses)
-            if snapshot.iteration == 10:
-                break
+        losses = painted_to(10, before, 20, 5)
         for row in range(3):
             (bench.folder / f"{row}-0.mp4").write_text(str(row))
         hashes = [[hashlib.sha256(str(row).encode()).hexdigest()] for row in range(3)]
@@ -257,13 +264,10 @@ CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
 def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs with a batch of ten iterations that was kept after seven."""
     outputs = tmp_path_factory.mktemp("kept")
-    bench, begun, losses = Workbench(outputs, ["a", "b"]), small_engine.__wrapped__(), []
+    bench, begun = Workbench(outputs, ["a", "b"]), small_engine.__wrapped__()
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
-        for snapshot in begun.paint(10, 6):
-            losses.append(snapshot.losses)
-            if snapshot.iteration == 6:
-                break
+        losses = painted_to(6, begun, 10, 6)
         for row in range(2):
             (bench.folder / f"{row}-0.mp4").touch()
         bench.save(kept_at(begun, [[EMPTY], [EMPTY]], [[0, 6]] * 2, losses))
