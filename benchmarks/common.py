@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst import pretrained
-from nst.config import ROOT
-from nst.engine import DTYPES
-from nst.files import write_whole
-from nst.images import noise, read
-from nst.objective import Cell, Objective
-from nst.optimizers import Optimizer
-from nst.optimizers.adam import Adam
-from nst.optimizers.lbfgs import LBFGS
-from nst.vgg import VGG
+from nst.config.schema import ROOT
+from nst.core.engine import DTYPES
+from nst.core.objective import Cell, Objective
+from nst.core.optimizers import Optimizer
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.vgg import VGG
+from nst.io import weights as pretrained
+from nst.io.files import atomic_write
+from nst.io.images import noise, read
 
 MODEL = "vgg19"  # with random weights: the time does not depend on what they have seen
 STYLE_LAYERS = {
@@ -52,7 +52,7 @@ def canvases(size: int, rows: int) -> Tensor:
 
 def weights() -> dict[str, Tensor]:
     """The convolutions of `MODEL`."""
-    return pretrained.load(MODEL, "random").tensors
+    return pretrained.load_weights(MODEL, "random").tensors
 
 
 def objective(size: int, rows: int, device: torch.device, precision: str) -> Objective:
@@ -186,7 +186,7 @@ def publish(title: str, tables: list[Table], device: torch.device, out: Path | N
     print(text)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with write_whole(out) as temporary:
+        with atomic_write(out) as temporary:
             temporary.write_text(text)
 
 

@@ -25,10 +25,10 @@ from benchmarks.common import (
     weights,
 )
 from benchmarks.plain import PlainLoop
-from nst import losses
-from nst.engine import DTYPES, Engine, arithmetic
-from nst.objective import Objective
-from nst.vgg import Pass
+from nst.core import losses
+from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.objective import Objective
+from nst.core.vgg import Pass
 
 aten = torch.ops.aten
 FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nst import batch, job
-from nst.recorder import Recorder
+from nst.execution import batch, runner
+from nst.runs.writer import RunWriter
 
 CHANGES = ("os.rename", "os.remove", "os.link", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -36,20 +36,20 @@ def kill_before(when: int) -> None:
         ended = True
 
     _before(batch, "_scores", has_ended)
-    _before(job, "remove_stale_batches", has_ended)  # where nothing was left to paint
+    _before(runner, "remove_stale_batches", has_ended)  # where nothing was left to paint
     sys.addaudithook(happens)
 
 
 def kill_when_finished() -> None:
     """Let this process die when the first cell of its first batch says that it is finished."""
-    finish = Recorder.finish
+    finish = RunWriter.finish
 
-    def killed(self: Recorder, **record: Any) -> float:
-        finish(self, **record)
+    def killed(self: RunWriter, *given: Any, **record: Any) -> float:
+        finish(self, *given, **record)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    Recorder.finish = killed  # type: ignore[method-assign]
+    RunWriter.finish = killed  # type: ignore[method-assign]
 
 
 def _before(module: ModuleType, name: str, call: Any) -> None:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.objective import Cell
-from nst.vgg import LAYERS
+from nst.core.objective import Cell
+from nst.core.vgg import LAYERS
 
 
 class PlainVGG(nn.Module):

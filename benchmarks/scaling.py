@@ -21,12 +21,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.batch import run_batch
-from nst.config import ROOT, Config, from_composed, register
-from nst.files import read_json
-from nst.gallery import rebuild
-from nst.plan import cut
-from nst.sweep import Job
+from nst.config.schema import ROOT, Config, from_composed, register
+from nst.execution.batch import run_batch
+from nst.execution.plan import cut
+from nst.io.files import read_json
+from nst.report.build import rebuild
+from nst.runs.job import Job
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 OPTIMIZERS = ("adam", "lbfgs")

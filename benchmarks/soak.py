@@ -33,11 +33,11 @@ from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
 from benchmarks.killed import kill_before
-from nst.cli import guarded, past_hydra
-from nst.config import ROOT, register
-from nst.gallery import rebuild
-from nst.interrupt import install
-from nst.job import paint
+from nst.cli import bypass_hydra, run_app
+from nst.config.schema import ROOT, register
+from nst.execution.runner import paint
+from nst.io.signals import install_handlers
+from nst.report.build import rebuild
 
 # In double precision, because cells are batched differently after a kill and are compared by pixel.
 ITERATIONS, CELLS = 12, 30
@@ -62,7 +62,9 @@ SIGNALS = {
 SHARE, MORE = 0.35, 1.15
 OTHER = 0.2  # of the attempts ask for other cells
 
-MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(past_hydra(paint))
+MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(
+    bypass_hydra(paint)
+)
 
 
 def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
@@ -82,7 +84,7 @@ def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
     if when is not None:
         kill_before(when)
     try:
-        os._exit(guarded(MAIN))
+        os._exit(run_app(MAIN))
     finally:
         os._exit(1)
 
@@ -281,6 +283,6 @@ def one(
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    install()
+    install_handlers()
     register()
     main()

@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.store import Store
-from nst.tracking import begin_sweep, end_sweep, log_run
+from nst.tracking.client import Store
+from nst.tracking.logger import begin_sweep, end_sweep, log_run
 from tests.mlflow_server import Relay, Server, free_port, serving
 from tests.postgres_server import missing, postgres
 
@@ -77,7 +77,7 @@ def timed(sweep: Path, store: Store, processes: int) -> float:
     """Seconds that so many processes take to log a sweep's cells; they were started before."""
     folders = sorted(path.parent for path in sweep.glob("*/run.json"))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nst.tracking", "nst.config", "mlflow.tracking"])
+    context.set_forkserver_preload(["nst.tracking.logger", "nst.config.schema", "mlflow.tracking"])
     begin_sweep(sweep, store)
     with ProcessPoolExecutor(processes, context) as pool:
         list(pool.map(begin_sweep, [sweep] * processes * 4, [store] * processes * 4))

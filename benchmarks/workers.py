@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.config import ROOT
-from nst.files import read_json
+from nst.config.schema import ROOT
+from nst.io.files import read_json
 
 CREWS = {
     "one process, all threads": [],

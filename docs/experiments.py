@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst.files import read_json
-from nst.gallery import sweeps_in
-from nst.grid import read_run
+from nst.io.files import read_json
+from nst.runs.reader import read_run
+from nst.runs.sweep import sweeps_in
 
 QUALITY = 88  # of JPEG: a sheet of fifteen canvases is then about 200 kB
 HEADS = ("cell", "total", "content", "style", "tv", "LPIPS to content", "style distance", "s", "precision")

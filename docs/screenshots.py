@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from nst.errors import NstError
-from nst.files import read_json
-from nst.store import Store
-from nst.tracking import RECORD, end_sweep, run_url
+from nst.io.files import read_json
+from nst.tracking.client import Store
+from nst.tracking.logger import RECORD, end_sweep, run_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

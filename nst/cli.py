@@ -13,11 +13,11 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from nst.config import ROOT
-from nst.credentials import take_from_command_line
+from nst.config.schema import ROOT
 from nst.errors import NstError
-from nst.interrupt import Interrupted, caught, obey
-from nst.text import visible
+from nst.io.credentials import strip_command_line
+from nst.io.signals import Interrupted, raise_on_signal, raise_pending
+from nst.io.text import escape_unprintable
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ WANTED = {
 }
 
 
-def guarded(main: Callable[[], object]) -> int:
+def run_app(main: Callable[[], object]) -> int:
     """Run a Hydra application; what goes wrong is one line on stderr and an exit code.
 
     Hydra prints what it catches over several lines, with a stack trace for what it does not know. It lets
@@ -53,12 +53,12 @@ def guarded(main: Callable[[], object]) -> int:
     given: list[str] = []
     try:
         try:
-            take_from_command_line()  # before Hydra writes what it was given into files
+            strip_command_line()  # before Hydra writes what it was given into files
             given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
             _check_given(given)
-            with caught():
+            with raise_on_signal():
                 main()
-                obey()
+                raise_pending()
         except _PastHydra as carrier:
             raise carrier.error from None
     except KeyboardInterrupt:  # where nobody took the signal over
@@ -68,15 +68,15 @@ def guarded(main: Callable[[], object]) -> int:
         _leave(stop)
     except Exception as error:
         try:
-            obey()  # what was interrupted may have raised this in its stead
+            raise_pending()  # what was interrupted may have raised this in its stead
         except Interrupted as stop:
             _leave(stop)
         if wanted:
             raise
         if isinstance(error, NstError | HydraException | OmegaConfBaseException | OSError) or _hydras(error):
-            print(f"error: {visible(one_line(error, given))}", file=sys.stderr)
+            print(f"error: {escape_unprintable(describe_error(error, given))}", file=sys.stderr)
             return 2
-        said = visible("; ".join(_lines(str(error))))
+        said = escape_unprintable("; ".join(_lines(str(error))))
         print(
             f"error: {type(error).__name__}: {said} (not foreseen; {FULL}=1 shows where)",
             file=sys.stderr,
@@ -92,7 +92,7 @@ def _leave(stop: Interrupted) -> NoReturn:
     os._exit(128 + stop.number)
 
 
-def past_hydra(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
+def bypass_hydra(task: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
     """`task`, its errors brought to `guarded` unseen: of any it sees, Hydra prints a line of its own."""
 
     def attempt(composed: DictConfig) -> T:
@@ -140,7 +140,7 @@ def _hydras(error: Exception) -> bool:
     return known[-1] in ("hydra", "omegaconf")
 
 
-def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
+def describe_error(error: BaseException, given: Sequence[str] = ()) -> str:
     """What is wrong, as `KEY=VALUE: what is allowed`; Hydra's and OmegaConf's errors put that way too.
 
     Args:

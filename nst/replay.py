@@ -21,17 +21,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from nst.batch import run_batch
-from nst.cells import describe
-from nst.config import Config, from_composed, register
-from nst.credentials import take_from_command_line
-from nst.device import device_of
+from nst.config.schema import Config, from_composed, register
 from nst.errors import NstError
-from nst.progress import shown
-from nst.record import Record, fault, is_finished, run_record
-from nst.sweep import Job
-from nst.text import visible
-from nst.tracking import fetch_run
+from nst.execution.batch import run_batch
+from nst.execution.console import batch_progress
+from nst.execution.device import device_of
+from nst.execution.resolve import resolve
+from nst.io.credentials import strip_command_line
+from nst.io.text import escape_unprintable
+from nst.runs.job import Job
+from nst.runs.record import Record, find_damage, is_finished, run_record
+from nst.tracking.logger import fetch_run
 
 NEEDED = (".hydra/config.yaml", "run.json")
 
@@ -54,7 +54,7 @@ def replay(run: Path, folder: Path) -> str:
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
     config = _config(run, record["model"]["name"])
-    identity = describe(config).identity
+    identity = resolve(config).identity
     if identity != record["identity"]:
         raise NstError(
             f"{run}: would not be the same canvas (identity {identity[:12]}, it had "
@@ -63,7 +63,7 @@ def replay(run: Path, folder: Path) -> str:
         )
     before = _pixels(run / "canvas.png")
     job = Job(config, folder, (f"replay of {record['name']}",))
-    with TemporaryDirectory() as others, shown([job], of=1) as watch:
+    with TemporaryDirectory() as others, batch_progress([job], of=1) as watch:
         rows = _rows_then(record) if device_of(config).type == "cuda" else 1
         filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
         result = run_batch([job, *filling], watch)[0]
@@ -80,7 +80,7 @@ def _finished_record(run: Path) -> Record:
     if missing or not is_finished(record):
         lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
         raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
-    if wrong := fault(run, record):
+    if wrong := find_damage(run, record):
         raise NstError(f"{wrong}; this run cannot be replayed, give another")
     return record
 
@@ -105,7 +105,9 @@ def _config(run: Path, network: str) -> Config:
         return from_composed(composed)
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
-        raise NstError(f"{path}: not the config of a run ({visible(said)}); give another run") from error
+        raise NstError(
+            f"{path}: not the config of a run ({escape_unprintable(said)}); give another run"
+        ) from error
 
 
 def _leave_config(config: Config, folder: Path) -> None:
@@ -161,7 +163,7 @@ def _found(run: str, uri: str) -> Iterator[Path]:
 def main() -> None:
     """Paint a run again."""
     try:
-        take_from_command_line()
+        strip_command_line()
     except NstError as error:
         sys.exit(f"error: {error}")
     parser = argparse.ArgumentParser(prog="python -m nst.replay", description=main.__doc__)
@@ -179,7 +181,7 @@ def main() -> None:
         with _found(given.run, given.uri) as run:
             compared = replay(run, given.into)
     except (NstError, OSError) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(f"error: {escape_unprintable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from nst.cli import one_line
-from nst.config import ROOT, Config, from_composed, register
+from nst.cli import describe_error
+from nst.config.schema import ROOT, Config, from_composed, register
 
 register()
 
@@ -27,5 +27,5 @@ def refusal(*overrides: str) -> str:
     try:
         config(*overrides)
     except Exception as error:
-        return one_line(error, overrides)
+        return describe_error(error, overrides)
     raise AssertionError(f"{overrides} was not refused")

@@ -12,7 +12,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = ["mlflow", "nst.cli", "nst.job", "nst.gallery", "nst.tracking", "nst.replay", "hydra.main"]
+PRELOADED = [
+    "mlflow",
+    "nst.cli",
+    "nst.execution.runner",
+    "nst.report.build",
+    "nst.tracking.logger",
+    "nst.replay",
+    "hydra.main",
+]
 
 
 def python(

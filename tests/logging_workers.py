@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from nst.store import Store
-from nst.tracking import end_sweep, log_run
+from nst.tracking.client import Store
+from nst.tracking.logger import end_sweep, log_run
 
 WORKERS = 4
 
@@ -18,7 +18,9 @@ WORKERS = 4
 def log_at_once(sweeps: Sequence[Path], shared: Path, store: Store) -> None:
     """Log `sweeps` and the cells of `shared` from four processes; raises what any of them raises."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nst.tracking", "nst.config", "mlflow.tracking", "mlflow.store.db.utils"])
+    context.set_forkserver_preload(
+        ["nst.tracking.logger", "nst.config.schema", "mlflow.tracking", "mlflow.store.db.utils"]
+    )
     with ProcessPoolExecutor(WORKERS, context) as pool:
         cells = sorted(path.parent for path in shared.glob("*/run.json"))
         asked = [pool.submit(log_run, cell, store) for cell in cells]

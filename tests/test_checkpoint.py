@@ -24,9 +24,17 @@ from safetensors.torch import save_file
 from test_cli import command, here, record
 from test_engine import engine, readme_cell
 
-from nst.checkpoint import CELLS, STATE, Saved, Workbench, fingerprint, kept_batches, remove_stale_batches
-from nst.config import ROOT
-from nst.engine import Engine, save_points
+from nst.config.schema import ROOT
+from nst.core.engine import Engine, save_points
+from nst.runs.checkpoint import (
+    CELLS,
+    STATE,
+    BatchCheckpoint,
+    CheckpointDirectory,
+    checkpointed_batches,
+    fingerprint,
+    remove_stale_batches,
+)
 
 GRID = [
     *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=150", "save_every=7"),
@@ -39,10 +47,12 @@ def pixels(run: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 
 
 def kept_at(
-    engine: Engine, pieces: list[list[str]], frames: list[list[int]], losses: list[torch.Tensor]
-) -> Saved:
+    engine: Engine, segments: list[list[str]], frames: list[list[int]], losses: list[torch.Tensor]
+) -> BatchCheckpoint:
     columns = list(engine.objective.columns)
-    return Saved(engine.done, 1.5, pieces, frames, engine.tensors(), torch.cat(losses), {}, columns)
+    return BatchCheckpoint(
+        engine.done, 1.5, segments, frames, engine.tensors(), torch.cat(losses), {}, columns
+    )
 
 
 def painted_to(last: int, engine: Engine, iterations: int, save_every: int) -> list[torch.Tensor]:
@@ -67,24 +77,24 @@ def test_an_engine_goes_on_bit_for_bit(
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     whole = list(engine(cells, starts, kind, dtype=dtype).paint(iterations, 5))
     before = engine(cells, starts, kind, dtype=dtype)
-    bench = Workbench(tmp_path, ["a", "b"])
+    bench = CheckpointDirectory(tmp_path, ["a", "b"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
         losses = []
         for snapshot in before.paint(iterations, 5):
             losses.append(snapshot.losses)
             if snapshot.iteration == at:
-                for piece in ("0-0", "0-1", "1-0"):
-                    (bench.folder / f"{piece}.mp4").touch()
-                frames, pieces = [list(range(0, at + 1, 5))] * 2, [[EMPTY] * 2, [EMPTY]]
-                bench.save(kept_at(before, pieces, frames, losses))
+                for segment in ("0-0", "0-1", "1-0"):
+                    (bench.folder / f"{segment}.mp4").touch()
+                frames, segments = [list(range(0, at + 1, 5))] * 2, [[EMPTY] * 2, [EMPTY]]
+                bench.save(kept_at(before, segments, frames, losses))
                 raise KeyboardInterrupt
-    assert kept_batches(tmp_path) == [["a", "b"]]
+    assert checkpointed_batches(tmp_path) == [["a", "b"]]
     after = engine(cells, starts, kind, dtype=dtype)
     with bench.held():
         saved = bench.load(after, iterations)
         assert saved is not None
-        assert (saved.done, saved.seconds, saved.pieces, saved.frames) == (at + 1, 1.5, pieces, frames)
+        assert (saved.done, saved.seconds, saved.segments, saved.frames) == (at + 1, 1.5, segments, frames)
         assert saved.losses.shape[0] == at + 1
         after.restore(saved.tensors, saved.done)
         rest = list(after.paint(iterations, 5))
@@ -105,7 +115,7 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     whole = list(engine(cells, starts, kind).paint(20, 5))
-    before, bench = engine(cells, starts, kind), Workbench(tmp_path, ["a", "b", "c"])
+    before, bench = engine(cells, starts, kind), CheckpointDirectory(tmp_path, ["a", "b", "c"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
         losses = painted_to(10, before, 20, 5)
@@ -114,14 +124,14 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
         hashes = [[hashlib.sha256(str(row).encode()).hexdigest()] for row in range(3)]
         bench.save(kept_at(before, hashes, [[0, 5, 10]] * 3, losses))
         raise KeyboardInterrupt
-    some = Workbench(tmp_path, ["abc"[row] for row in rows])
+    some = CheckpointDirectory(tmp_path, ["abc"[row] for row in rows])
     after = engine([cells[row] for row in rows], [starts[row] for row in rows], kind)
     with some.held():
         assert some.folder != bench.folder
         saved = some.load(after, 20)
         assert saved is not None
-        pieces = [(some.folder / f"{new}-0.mp4").read_text() for new in range(len(rows))]
-        assert pieces == [str(row) for row in rows]
+        segments = [(some.folder / f"{new}-0.mp4").read_text() for new in range(len(rows))]
+        assert segments == [str(row) for row in rows]
         after.restore(saved.tensors, saved.done)
         rest = list(after.paint(20, 5))
     for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
@@ -130,10 +140,10 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     assert torch.equal(saved.losses, torch.cat(losses)[:, rows][:, :, columns])
     # The rest may still be wanted; when all are finished nothing is left.
     remove_stale_batches(tmp_path, {"a", "b"})
-    assert kept_batches(tmp_path) == [["a", "b", "c"]]
+    assert checkpointed_batches(tmp_path) == [["a", "b", "c"]]
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         remove_stale_batches(tmp_path, {"a", "b", "c"})
-        assert kept_batches(tmp_path) == [["a", "b", "c"]]
+        assert checkpointed_batches(tmp_path) == [["a", "b", "c"]]
         raise KeyboardInterrupt
     remove_stale_batches(tmp_path, {"a", "b", "c"})
     assert not tmp_path.exists()
@@ -220,10 +230,16 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "link": (lambda folder: instead(folder / STATE, "link"), "not followed"),
     "endless": (lambda folder: instead(folder / STATE, "/dev/zero"), "not followed"),
     "FIFO": (lambda folder: instead(folder / STATE, "FIFO"), "not a regular file"),
-    "piece gone": (lambda folder: (folder / "1-0.mp4").unlink(), r"1-0\.mp4: a piece of the film is gone"),
-    "piece longer": (lambda folder: (folder / "1-0.mp4").write_bytes(b"1"), r"1-0\.mp4: .* not what it was"),
-    "piece a link": (lambda folder: instead(folder / "1-0.mp4", "link"), r"1-0\.mp4: a link"),
-    "piece a FIFO": (lambda folder: instead(folder / "1-0.mp4", "FIFO"), r"1-0\.mp4: not a regular file"),
+    "segment gone": (
+        lambda folder: (folder / "1-0.mp4").unlink(),
+        r"1-0\.mp4: this segment of the video is gone",
+    ),
+    "segment longer": (
+        lambda folder: (folder / "1-0.mp4").write_bytes(b"1"),
+        r"1-0\.mp4: .* not what it was",
+    ),
+    "segment a link": (lambda folder: instead(folder / "1-0.mp4", "link"), r"1-0\.mp4: a link"),
+    "segment a FIFO": (lambda folder: instead(folder / "1-0.mp4", "FIFO"), r"1-0\.mp4: not a regular file"),
     "cells a FIFO": (lambda folder: instead(folder / CELLS, "FIFO"), "cells.json"),
     "no cells": (lambda folder: (folder / CELLS).unlink(), "cells.json"),
     "cells of another": (lambda folder: (folder / CELLS).write_text('{"identities": ["c"]}'), "cells.json"),
@@ -237,13 +253,13 @@ CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
     "done is text": (lambda known, tensors: known.update(done="7"), "done"),
     "done is missing": (lambda known, tensors: known.pop("done"), "done"),
     "seconds": (lambda known, tensors: known.update(seconds=NAN), "seconds"),
-    "pieces of one": (lambda known, tensors: known.update(pieces=[[EMPTY]]), "pieces"),
-    "pieces that are not there": (
-        lambda known, tensors: known.update(pieces=[[EMPTY] * 9, [EMPTY]]),
+    "segments of one": (lambda known, tensors: known.update(segments=[[EMPTY]]), "segments"),
+    "segments that are not there": (
+        lambda known, tensors: known.update(segments=[[EMPTY] * 9, [EMPTY]]),
         "0-1.mp4",
     ),
-    "no pieces": (lambda known, tensors: known.update(pieces=[[], [EMPTY]]), "pieces"),
-    "pieces null": (lambda known, tensors: known.update(pieces=None), "NoneType"),
+    "no segments": (lambda known, tensors: known.update(segments=[[], [EMPTY]]), "segments"),
+    "segments null": (lambda known, tensors: known.update(segments=None), "NoneType"),
     "frames to come": (lambda known, tensors: known.update(frames=[[0, 9], [0, 5]]), "frames"),
     "frames twice": (lambda known, tensors: known.update(frames=[[0, 0], [0, 5]]), "frames"),
     "a tensor short": (lambda known, tensors: tensors.pop("canvas"), "tensors"),
@@ -264,7 +280,7 @@ CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
 def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs with a batch of ten iterations that was kept after seven."""
     outputs = tmp_path_factory.mktemp("kept")
-    bench, begun = Workbench(outputs, ["a", "b"]), small_engine.__wrapped__()
+    bench, begun = CheckpointDirectory(outputs, ["a", "b"]), small_engine.__wrapped__()
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
         losses = painted_to(6, begun, 10, 6)
@@ -276,15 +292,15 @@ def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def kept(kept_once: Path, tmp_path: Path) -> Workbench:
+def kept(kept_once: Path, tmp_path: Path) -> CheckpointDirectory:
     """That batch, for one test."""
     shutil.copytree(kept_once, tmp_path, dirs_exist_ok=True)
-    return Workbench(tmp_path, ["a", "b"])
+    return CheckpointDirectory(tmp_path, ["a", "b"])
 
 
 @pytest.mark.parametrize("damage", [*FILES, *CONTENT])
 def test_a_checkpoint_that_will_not_do_is_left_with_one_warning(
-    damage: str, kept: Workbench, caplog: pytest.LogCaptureFixture
+    damage: str, kept: CheckpointDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert kept.load(small_engine(), 10) is not None
     change, says = {**FILES, **CONTENT}[damage]
@@ -304,11 +320,11 @@ def test_a_checkpoint_that_will_not_do_is_left_with_one_warning(
     assert [path.name for path in kept.folder.iterdir()] == [CELLS]
 
 
-def test_a_checkpoint_of_another_engine_is_left(kept: Workbench) -> None:
+def test_a_checkpoint_of_another_engine_is_left(kept: CheckpointDirectory) -> None:
     assert kept.load(small_engine("adam"), 10) is None
 
 
-def test_a_diverged_row_may_hold_nan(kept: Workbench) -> None:
+def test_a_diverged_row_may_hold_nan(kept: CheckpointDirectory) -> None:
     def diverge(known: Known, tensors: Tensors) -> None:
         for tensor in tensors.values():
             if tensor.is_floating_point():
@@ -322,12 +338,14 @@ def test_a_diverged_row_may_hold_nan(kept: Workbench) -> None:
 
 
 @pytest.mark.parametrize("cells", ["3", "[]", '{"identities": 3}', '{"identities": [{}]}', "{", ""])
-def test_batches_of_which_nothing_is_known_are_none(cells: str, kept: Workbench, tmp_path: Path) -> None:
-    assert kept_batches(tmp_path) == [["a", "b"]]
+def test_batches_of_which_nothing_is_known_are_none(
+    cells: str, kept: CheckpointDirectory, tmp_path: Path
+) -> None:
+    assert checkpointed_batches(tmp_path) == [["a", "b"]]
     (kept.folder / CELLS).write_text(cells)
-    assert kept_batches(tmp_path) == []
+    assert checkpointed_batches(tmp_path) == []
     (kept.folder / CELLS).write_text('{"identities": ["a", "a"]}')
-    assert kept_batches(tmp_path) == []
+    assert checkpointed_batches(tmp_path) == []
 
 
 def test_a_batch_with_a_broken_checkpoint_is_painted_from_the_start(
@@ -336,7 +354,7 @@ def test_a_batch_with_a_broken_checkpoint_is_painted_from_the_start(
     monkeypatch.chdir(tmp_path)
     [pure] = here(tmp_path / "pure", ["seed=1"])
     identity = record(pure.folder)["identity"]
-    bench = Workbench(Path("outputs"), [identity])
+    bench = CheckpointDirectory(Path("outputs"), [identity])
     bench.folder.mkdir(parents=True)
     torch.save(Command(tmp_path / "marker"), bench.folder / STATE)
     [anew] = here(tmp_path / "anew", ["seed=1"])
@@ -348,7 +366,7 @@ def test_a_batch_with_a_broken_checkpoint_is_painted_from_the_start(
 
 
 def test_two_at_the_same_batch_have_a_folder_each(tmp_path: Path) -> None:
-    first, second = Workbench(tmp_path, ["a"]), Workbench(tmp_path, ["a"])
+    first, second = CheckpointDirectory(tmp_path, ["a"]), CheckpointDirectory(tmp_path, ["a"])
     with first.held(), second.held():
         assert first.folder != second.folder
         assert first.folder.is_dir()
@@ -392,5 +410,5 @@ def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str,
         assert record(mine)["frames"] == record(theirs)["frames"]
         films = [imageio.imread(run / "canvas.mp4", plugin="FFMPEG") for run in (mine, theirs)]
         assert films[0].shape == films[1].shape
-        # Each piece begins with a frame of its own making: what H.264 loses differs a little.
+        # Each segment begins with a frame of its own making: what H.264 loses differs a little.
         assert np.abs(films[0].astype(int) - films[1]).mean() < 8

@@ -22,12 +22,12 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from safetensors.torch import save_file
 
-from nst.batch import Result, run_batch
-from nst.cli import guarded
-from nst.config import ROOT
+from nst.cli import run_app
+from nst.config.schema import ROOT
 from nst.errors import NstError
-from nst.images import noise, to_uint8
-from nst.sweep import Job
+from nst.execution.batch import run_batch
+from nst.io.images import noise, to_uint8
+from nst.runs.job import Job, Result
 
 # Weights that need no cache and no network; canvases mean nothing with them, which is enough here.
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=4", "hardware.device=cpu"]
@@ -200,13 +200,13 @@ def test_exit_codes(
 ) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr(sys, "argv", ["run.py"])
-    assert guarded(_raise(error)) == code
+    assert run_app(_raise(error)) == code
     assert capsys.readouterr().err == line + "\n"
 
 
 def test_nothing_wrong_is_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    assert guarded(lambda: 3.5) == 0
+    assert run_app(lambda: 3.5) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -424,10 +424,10 @@ def test_presets_run(preset: str, cells: int, tmp_path: Path) -> None:
     assert sorted(path for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == sorted(runs)
     assert [record(run)["status"] for run in runs] == ["finished"] * cells
     assert len({record(run)["identity"] for run in runs}) == cells
-    described = json.loads((tmp_path / "sweep/sweep.json").read_text())
-    assert described["name"] == f"readme/{preset}"
-    assert described["command"].startswith(f"python run.py -m experiment=readme/{preset} ")
-    assert described["ended"] is not None
+    resolved = json.loads((tmp_path / "sweep/sweep.json").read_text())
+    assert resolved["name"] == f"readme/{preset}"
+    assert resolved["command"].startswith(f"python run.py -m experiment=readme/{preset} ")
+    assert resolved["ended"] is not None
     with Image.open(tmp_path / "sweep/sheet.png") as sheet:
         assert sheet.width > 16
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from rundirs import make_sweep
 
-from nst.config import ROOT
-from nst.curves import losses_png
+from nst.config.schema import ROOT
 from nst.errors import NstError
-from nst.gallery import contact_sheet
-from nst.images import read, to_uint8, write_png
+from nst.io.images import read, to_uint8, write_png
+from nst.report.build import contact_sheet
+from nst.report.loss_curves import losses_png
 
 Floats = NDArray[np.float64]
 
@@ -237,7 +237,7 @@ def test_what_is_written_says_that_it_is_srgb_and_is_read_as_it_was(tmp_path: Pa
 def test_a_phones_picture_is_named(
     brands: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.images._formats", lambda: ["PNG"])  # as where nothing reads them
+    monkeypatch.setattr("nst.io.images._formats", lambda: ["PNG"])  # as where nothing reads them
     path = tmp_path / "IMG_0001.jpg"
     path.write_bytes(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(100))
     with pytest.raises(NstError) as caught:

@@ -6,9 +6,9 @@ import pytest
 from composing import composed, config, refusal
 from omegaconf import OmegaConf
 
-from nst.config import ROOT, Config, check_layers, content_layers, style_layers
+from nst.config.schema import ROOT, Config, check_layers, content_layers, style_layers
+from nst.core.vgg import LAYERS
 from nst.errors import NstError
-from nst.vgg import LAYERS
 
 SEED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 SEED_WEIGHTS = [1e3 / n**2 for n in (16, 32, 128, 256, 512)]

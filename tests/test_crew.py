@@ -13,12 +13,12 @@ from composing import config
 from test_cli import children, command, pixels, record
 from test_faults import Running
 
-from nst.crew.processes import devices_of
-from nst.crew.unit import finished, lost, units
-from nst.device import work
 from nst.errors import NstError
-from nst.plan import cut
-from nst.sweep import Job
+from nst.execution.device import estimated_gflop
+from nst.execution.executors.processes import devices_of
+from nst.execution.executors.task import batch_tasks, failed_results, finished_result
+from nst.execution.plan import cut
+from nst.runs.job import Job
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=5", "hardware.device=cpu"]
 SMALL += ["tracking=none"]
@@ -106,7 +106,7 @@ def test_a_unit_is_picklable_and_paints_only_what_is_missing(tmp_path: Path) -> 
     ]
     here = Path.cwd()
     try:
-        [unit] = units([jobs])
+        [unit] = batch_tasks([jobs])
         unit = pickle.loads(pickle.dumps(unit))
         assert [result.error for result in unit()] == [None, None]
         before = {seed: record(tmp_path / seed)["started"] for seed in "01"}
@@ -116,15 +116,15 @@ def test_a_unit_is_picklable_and_paints_only_what_is_missing(tmp_path: Path) -> 
         os.chdir(here)
     assert record(tmp_path / "0")["started"] == before["0"]
     assert record(tmp_path / "1")["started"] > before["1"]
-    assert finished(jobs[0], "9999") is None  # of another time
+    assert finished_result(jobs[0], "9999") is None  # of another time
     (tmp_path / "1/run.json").unlink()
-    results = lost(unit, "its worker died")
+    results = failed_results(unit, "its worker died")
     assert [result.error for result in results] == [None, "its worker died"]
     assert record(tmp_path / "1")["error"] == "its worker died"
 
 
 def test_a_worker_with_another_network_than_the_launcher_does_not_paint(tmp_path: Path) -> None:
-    [unit] = units([[job(tmp_path, "iterations=2")]])
+    [unit] = batch_tasks([[job(tmp_path, "iterations=2")]])
     assert unit.network == "vgg16"
     here = Path.cwd()
     try:
@@ -150,7 +150,10 @@ def test_batches_let_all_workers_end_together(tmp_path: Path) -> None:
     assert [len(batch) for batch in cut(jobs, 1, lambda some: 99)] == [15, 3]
     assert [len(batch) for batch in cut(jobs, 2, lambda some: 99)] == [9, 6, 3]
     assert [len(batch) for batch in cut(jobs, 4, lambda some: 4)] == [3, 3, 3, 3, 3, 3]
-    costs = [sum(work(one.config) for one in unit.jobs) for unit in units(cut(jobs, 2, lambda some: 99))]
+    costs = [
+        sum(estimated_gflop(one.config) for one in unit.jobs)
+        for unit in batch_tasks(cut(jobs, 2, lambda some: 99))
+    ]
     assert costs == sorted(costs, reverse=True)
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rundirs import make_run
 
-from nst.curves import HEIGHT, INKS, WIDTH, losses_png
 from nst.errors import NstError
+from nst.report.loss_curves import HEIGHT, INKS, WIDTH, losses_png
 
 
 def drawn(path: Path) -> dict[str, int]:

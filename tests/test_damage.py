@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from test_cli import SMALL, command, config, here, pixels, record
 
-from nst.archive import take
-from nst.config import Config
-from nst.files import copy_whole, make_own, read_json, write_whole
-from nst.plan import Plan, plan
-from nst.record import NEEDED, PAINTED, digest, fault, run_record
-from nst.sweep import Job
+from nst.config.schema import Config
+from nst.execution.plan import Plan, plan
+from nst.io.files import atomic_copy, atomic_write, read_json, sha256_of, unshare
+from nst.runs.index import link_run
+from nst.runs.job import Job
+from nst.runs.record import OUTPUT_FILES, REQUIRED_FILES, find_damage, run_record
 
 CELLS = [["size=16", "optimizer=adam", f"seed={seed}"] for seed in (0, 1)]
 OTHERS = ("nst.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "mlflow.json", "notes.txt")
@@ -90,7 +90,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a byte short": lambda path: os.truncate(path, path.stat().st_size - 1),
     "emptied": lambda path: cut(path, 0),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "swapped": lambda path: exchange(path, path.with_name(PAINTED[PAINTED.index(path.name) - 1])),
+    "swapped": lambda path: exchange(path, path.with_name(OUTPUT_FILES[OUTPUT_FILES.index(path.name) - 1])),
     "removed": Path.unlink,
     "link": lambda path: instead(path, Path.symlink_to),
     "broken link": lambda path: instead(path, lambda path, moved: path.symlink_to("nowhere")),
@@ -107,8 +107,8 @@ def taken(before: Plan, sweep: Path) -> list[Path]:
         sweep / "1",
     }
     for folder, source in before.done.items():
-        take(source, folder, "cell", fps=30)
-        assert fault(folder, run_record(folder)) is None
+        link_run(source, folder, "cell", fps=30)
+        assert find_damage(folder, run_record(folder)) is None
     return sorted(before.done)
 
 
@@ -116,7 +116,7 @@ def taken(before: Plan, sweep: Path) -> list[Path]:
 def test_a_run_with_a_damaged_file_is_not_taken(
     damage: str, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in PAINTED:
+    for name in OUTPUT_FILES:
         outputs = tmp_path / name
         bad, good = copied(tree, outputs / "a")
         DAMAGES[damage](bad / name)
@@ -127,14 +127,14 @@ def test_a_run_with_a_damaged_file_is_not_taken(
             assert said.startswith(f"{bad}/")
             assert damage == "swapped" or said.startswith(f"{bad / name}: ")
             assert said.endswith("; this run is not taken")
-        assert digest(good / name) == record(good)["files"][name]["sha256"]
+        assert sha256_of(good / name) == record(good)["files"][name]["sha256"]
 
 
 @pytest.mark.parametrize("damage", ["cut to half", "emptied", "removed", "link", "FIFO"])
 def test_a_run_of_an_older_version_is_taken_if_its_files_can_be_decoded(
     damage: str, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in NEEDED:
+    for name in REQUIRED_FILES:
         outputs = tmp_path / name
         bad, good = copied(tree, outputs / "a")
         for cell in (bad, good):
@@ -164,7 +164,7 @@ def test_what_lies_beside_a_run_is_neither_followed_nor_needed(
     assert taken(planned(outputs, sweep), sweep) == [sweep / "0", sweep / "1"]
     for path in sweep.rglob("*"):
         assert stat.S_ISREG(path.lstat().st_mode) or path.parent == sweep
-    assert {path.name for path in (sweep / "0").iterdir()} <= {*PAINTED, "run.json", "nst.log"}
+    assert {path.name for path in (sweep / "0").iterdir()} <= {*OUTPUT_FILES, "run.json", "nst.log"}
     for path, was in before.items():
         if path.exists() and path.parent == cells[1]:
             assert path.lstat().st_mode == was.st_mode
@@ -172,7 +172,7 @@ def test_what_lies_beside_a_run_is_neither_followed_nor_needed(
     (tmp_path / "elsewhere").write_text("mine")
     for name in OTHERS[:3]:
         path = cells[0] / name
-        make_own(path)
+        unshare(path)
         if not path.is_dir():
             with path.open("a") as file:
                 file.write("theirs")
@@ -211,9 +211,9 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "files a list": changed(files=[]),
     "no files in files": changed(files={"canvas.png": {"bytes": 1, "sha256": ""}}),
     "files elsewhere": changed(
-        files={name: {"bytes": 1, "sha256": ""} for name in (*PAINTED, "../../1/canvas.png")}
+        files={name: {"bytes": 1, "sha256": ""} for name in (*OUTPUT_FILES, "../../1/canvas.png")}
     ),
-    "sizes of text": changed(files={name: {"bytes": "1", "sha256": ""} for name in PAINTED}),
+    "sizes of text": changed(files={name: {"bytes": "1", "sha256": ""} for name in OUTPUT_FILES}),
     "deeply nested": lambda path: path.write_text("[" * 100_000),
     "deep inside": lambda path: path.write_text('{"status": ' + '{"a":' * 100_000),
     "not UTF-8": lambda path: path.write_bytes(b'{"name": "\xff"}'),
@@ -275,8 +275,8 @@ def test_what_is_taken_again_over_its_own_links_leaves_nothing_behind(
     cells: list[Path], tmp_path: Path
 ) -> None:
     for _ in range(2):
-        take(cells[0], tmp_path / "b", "cell", fps=30)
-    assert {path.name for path in (tmp_path / "b").iterdir()} == {*PAINTED, "run.json", "nst.log"}
+        link_run(cells[0], tmp_path / "b", "cell", fps=30)
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {*OUTPUT_FILES, "run.json", "nst.log"}
     assert (tmp_path / "b/canvas.png").samefile(cells[0] / "canvas.png")
     assert not (tmp_path / "b/nst.log").samefile(cells[0] / "nst.log")
 
@@ -285,11 +285,11 @@ def test_what_is_written_in_place_is_no_longer_shared(tmp_path: Path) -> None:
     mine, other = tmp_path / "mine", tmp_path / "other"
     other.write_text("other")
     mine.hardlink_to(other)
-    make_own(mine)
+    unshare(mine)
     assert mine.read_text() == "other"
     mine.write_text("mine")
     assert other.read_text() == "other"
-    make_own(tmp_path / "nothing")
+    unshare(tmp_path / "nothing")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["mine", "other"]
 
 
@@ -297,9 +297,9 @@ def test_what_is_written_in_place_is_no_longer_shared(tmp_path: Path) -> None:
 def test_modes_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
-        with write_whole(tmp_path / "new") as temporary:
+        with atomic_write(tmp_path / "new") as temporary:
             temporary.write_text("new")
-        copy_whole(tmp_path / "new", tmp_path / "copy")
+        atomic_copy(tmp_path / "new", tmp_path / "copy")
     finally:
         os.umask(before)
     for name in ("new", "copy"):
@@ -391,7 +391,7 @@ def test_every_sweep_after_it_has_whole_cells(place: str, tmp_path: Path) -> Non
     [sweep] = {Path(line.split()[-1]) for line in ended.err.splitlines() if line.startswith("folder  ")}
     for cell in range(len(RUNNING) + 1):
         folder, pure = sweep / str(cell), tmp_path / "pure" / str(cell)
-        assert fault(folder, run_record(folder)) is None
+        assert find_damage(folder, run_record(folder)) is None
         assert (pixels(folder) == pixels(pure)).all()
         assert len(read_json(folder / "run.json")["frames"]) == len(record(pure)["frames"])
     untouched = sweep / str(len(RUNNING))

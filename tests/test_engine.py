@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_objective import SEED, image, network, plain
 
-from nst.engine import DTYPES, Engine, arithmetic, save_points
-from nst.objective import Cell, Objective
-from nst.optimizers.adam import Adam
-from nst.optimizers.lbfgs import LBFGS
+from nst.core.engine import DTYPES, Engine, arithmetic, save_points
+from nst.core.objective import Cell, Objective
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import LBFGS
 
 README = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)
 

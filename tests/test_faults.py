@@ -14,8 +14,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from test_cli import Ended, command, here, pixels, record
 
-from nst.config import ROOT
-from nst.interrupt import install
+from nst.config.schema import ROOT
+from nst.io.signals import install_handlers
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
@@ -94,7 +94,7 @@ def test_a_signal_keeps_the_batch_and_the_same_command_goes_on(
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        install((signal.SIGHUP,))
+        install_handlers((signal.SIGHUP,))
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -242,8 +242,8 @@ IN_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from test_cli import config
-from nst.job import paint_together
-from nst.sweep import Job
+from nst.execution.runner import paint_together
+from nst.runs.job import Job
 
 def jobs(folder, seeds):
     every = ["model=vgg16", "model.weights=random", "tracking=none", "hardware.device=cpu"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from composing import config
 
-from nst.batch import run_batch
-from nst.files import read_json
-from nst.sweep import Job
+from nst.execution.batch import run_batch
+from nst.io.files import read_json
+from nst.runs.job import Job
 
 
 def scores(folder: Path, *cells: tuple[str, ...]) -> list[dict[str, float]]:

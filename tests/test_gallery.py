@@ -18,9 +18,20 @@ from rundirs import SEED_LAYERS, make_collection, make_run, make_sweep
 from test_cli import Ended
 
 from nst.errors import NstError
-from nst.film import MOST_FRAMES, WEBP_FRAMES, WEBP_HOLD, WEBP_WIDTH
-from nst.gallery import Grid, animated_sheet, contact_sheet, grid, rebuild
-from nst.sheet import GAP, LARGEST, SMALLEST, TINIEST, WIDEST, Sheet, lay_out, placeholder, resize
+from nst.report.animation import MOST_FRAMES, WEBP_FRAMES, WEBP_HOLD, WEBP_WIDTH
+from nst.report.build import animated_sheet, contact_sheet, rebuild
+from nst.report.contact_sheet import (
+    GAP,
+    LARGEST,
+    SMALLEST,
+    TINIEST,
+    WIDEST,
+    Sheet,
+    lay_out,
+    placeholder,
+    resize,
+)
+from nst.report.grid import Grid, grid
 
 CONTENT_INIT = [
     [f"variant={variant}", f"content_layers={layer}"]
@@ -324,9 +335,9 @@ def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
 def test_more_canvases_than_can_be_decoded_at_once_are_the_same_film(tmp_path, monkeypatch):
     sweep = make_sweep(tmp_path / "sweep", "many", [[f"seed={n}"] for n in range(3)], iterations=40)
     expected = frames_of(animated_sheet(sweep))
-    monkeypatch.setattr("nst.film.MOST_DECODERS", 2)
+    monkeypatch.setattr("nst.report.animation.MOST_DECODERS", 2)
     np.testing.assert_array_equal(frames_of(animated_sheet(sweep)), expected)
-    monkeypatch.setattr("nst.film.KEPT", 2 * 3 * 3 * SMALLEST**2)  # memory for two frames
+    monkeypatch.setattr("nst.report.animation.KEPT", 2 * 3 * 3 * SMALLEST**2)  # memory for two frames
     fewer = frames_of(animated_sheet(sweep))
     assert len(expected) == len([0, 10, 20, 30, 39])
     for frame, same in zip(fewer, expected[::2], strict=True):
@@ -441,6 +452,6 @@ def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
 
 
 def test_gallery_needs_neither_hydra_nor_torch_nor_mlflow():
-    code = "import nst.gallery, sys; print({'hydra', 'torch', 'mlflow'} & set(sys.modules))"
+    code = "import nst.report.build, sys; print({'hydra', 'torch', 'mlflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

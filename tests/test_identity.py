@@ -8,14 +8,14 @@ import imageio.v3 as imageio
 import pytest
 from composing import config
 
-from nst.batch import run_batch
-from nst.cells import identity_of
-from nst.config import ROOT
-from nst.job import paint_together
-from nst.plan import plan
-from nst.record import fault, run_record
-from nst.sweep import Job
-from nst.video import decode
+from nst.config.schema import ROOT
+from nst.execution.batch import run_batch
+from nst.execution.plan import plan
+from nst.execution.resolve import identity_of
+from nst.execution.runner import paint_together
+from nst.io.video import decode
+from nst.runs.job import Job
+from nst.runs.record import find_damage, run_record
 
 SMALL = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
 ALIKE = {
@@ -73,7 +73,7 @@ def test_another_rate_of_the_film_paints_nothing(tmp_path: Path) -> None:
         assert imageio.immeta(film, plugin="FFMPEG")["fps"] == fps
         assert [pixels.tobytes() for pixels in decode(film)] == frames
         assert record["fps"] == fps
-        assert fault(result.folder, record) is None
+        assert find_damage(result.folder, record) is None
 
 
 @pytest.mark.parametrize("kind", ["content", "style"])

@@ -27,13 +27,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from nst.batch import run_batch
-from nst.cells import describe
 from nst.errors import NstError
-from nst.images import noise, read, to_uint8, write_png
-from nst.sweep import Job
-from nst.text import visible
-from nst.video import Video
+from nst.execution.batch import run_batch
+from nst.execution.resolve import resolve
+from nst.io.images import noise, read, to_uint8, write_png
+from nst.io.text import escape_unprintable
+from nst.io.video import Video
+from nst.runs.job import Job
 
 KEY = "images.content"
 PAGODA = Path(__file__).parents[1] / "data" / "pagoda.jpg"
@@ -84,7 +84,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(NstError) as caught:
         read(path, 8, KEY)
     message = str(caught.value)
-    start = f"{KEY}={visible(str(path))}: "
+    start = f"{KEY}={escape_unprintable(str(path))}: "
     assert message.startswith(start)
     assert message.isprintable()
     return message.removeprefix(start)
@@ -426,13 +426,13 @@ def test_a_cell_says_so_too(tmp_path: Path) -> None:
         cell = config("model=vgg16", "model.weights=random", "size=16")
         cell.images.content = name
         with pytest.raises(NstError) as caught:
-            describe(cell)
-        assert str(caught.value).startswith(f"images.content={visible(name)}: ")
+            resolve(cell)
+        assert str(caught.value).startswith(f"images.content={escape_unprintable(name)}: ")
     with tempfile.TemporaryDirectory() as closed:
         cell.images.content = f"{closed}/x.png"
         Path(closed).chmod(0)
         with unprivileged(), pytest.raises(NstError, match="no permission to read it"):
-            describe(cell)
+            resolve(cell)
 
 
 def test_a_folder_with_the_longest_name_there_can_be(tmp_path: Path) -> None:
@@ -640,7 +640,7 @@ def test_video_of_a_killed_process_is_absent(tmp_path: Path) -> None:
     path = tmp_path / "canvas.mp4"
     script = (
         "import os, signal, sys, pathlib, numpy\n"
-        "from nst.video import Video\n"
+        "from nst.io.video import Video\n"
         "with Video(pathlib.Path(sys.argv[1]), 30, 32) as video:\n"
         "    for _ in range(20): video.append(numpy.zeros((32, 32, 3), numpy.uint8))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -6,13 +6,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from nst import crew
-from nst.batch import Result
-from nst.config import ROOT, from_composed, register
-from nst.device import MOST_ROWS, most_rows
+from nst.config.schema import ROOT, from_composed, register
 from nst.errors import NstError
-from nst.job import paint_together
-from nst.sweep import Job, batches
+from nst.execution import executors
+from nst.execution.device import MOST_ROWS, most_rows
+from nst.execution.runner import paint_together
+from nst.runs.job import Job, Result, group_batches
 
 
 def job(number: int, *overrides: str) -> Job:
@@ -31,13 +30,13 @@ def test_jobs_that_can_share_a_step_are_batched():
         job(4, "optimizer=adam", "size=64"),
         job(5, "optimizer=adam", "optimizer.lr=0.5", "images=cat_mosaic", "weights.style=1"),
     ]
-    cut = batches(jobs, lambda configs: 99)
+    cut = group_batches(jobs, lambda configs: 99)
     assert [[job.folder.name for job in batch] for batch in cut] == [["0", "2", "5"], ["1"], ["3"], ["4"]]
 
 
 def test_no_batch_is_larger_than_what_fits():
     jobs = [job(number, f"seed={number}") for number in range(7)]
-    assert [len(batch) for batch in batches(jobs, lambda configs: 3)] == [3, 3, 1]
+    assert [len(batch) for batch in group_batches(jobs, lambda configs: 3)] == [3, 3, 1]
 
 
 def test_max_batch_is_obeyed_and_a_canvas_that_cannot_fit_is_refused():
@@ -59,7 +58,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, tmp_path
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return [Result(job.folder, job.name, 1.0, None) for job in jobs]
 
-    monkeypatch.setattr(crew, "run_batch", run_batch)
+    monkeypatch.setattr(executors, "run_batch", run_batch)
     jobs = [job(number, f"seed={number}") for number in range(7)]
     results = paint_together(jobs)
     assert tried == [7, 3, 1, 2, 4, 2, 2]

@@ -12,10 +12,10 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from rundirs import make_sweep
 
-from nst.curves import WIDTH
-from nst.gallery import rebuild
-from nst.store import Store
-from nst.tracking import end_sweep, run_url
+from nst.report.build import rebuild
+from nst.report.loss_curves import WIDTH
+from nst.tracking.client import Store
+from nst.tracking.logger import end_sweep, run_url
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 

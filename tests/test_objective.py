@@ -4,9 +4,9 @@ import pytest
 import torch
 from plain import PlainCell
 
-from nst.objective import Cell, Objective
-from nst.pretrained import load
-from nst.vgg import LAYERS, VGG, Tap
+from nst.core.objective import Cell, Objective
+from nst.core.vgg import LAYERS, VGG, Tap
+from nst.io.weights import load_weights
 
 SEED = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 
@@ -17,7 +17,7 @@ def image(seed: int, size: int = 24) -> torch.Tensor:
 
 def network(name: str, cells: list[Cell], dtype: torch.dtype = torch.float64, **options) -> VGG:
     taps = set().union(*(cell.taps() for cell in cells))
-    return VGG(name, load(name, "imagenet").tensors, taps, dtype=dtype, **options)
+    return VGG(name, load_weights(name, "imagenet").tensors, taps, dtype=dtype, **options)
 
 
 def mixed() -> list[Cell]:
@@ -52,7 +52,7 @@ def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
         cell.style_weight,
         cell.tv_weight,
         name,
-        tensors=load(name, "imagenet").tensors,
+        tensors=load_weights(name, "imagenet").tensors,
         **options,
     )
 
@@ -102,7 +102,7 @@ def test_narrower_networks_stay_near(dtype, loss_error, gradient_error):
 
 
 def test_the_network_is_cut_behind_its_deepest_tap():
-    tensors = load("vgg16", "imagenet").tensors
+    tensors = load_weights("vgg16", "imagenet").tensors
     net = VGG("vgg16", tensors, [Tap("conv3_1", "conv"), Tap("conv1_1", "relu")])
     assert [stage.layer for stage in net.stages] == list(LAYERS["vgg16"][:5])
 
@@ -142,7 +142,7 @@ def test_total_variation_alone_needs_no_network():
 def test_what_the_readmes_code_collects_is_what_comes_after_the_relu() -> None:
     """It collects each convolution's output, which the ReLU behind it, in place, then overwrites."""
     wanted = [Tap(layer, "relu") for layer in SEED]
-    weights = load("vgg16", "imagenet").tensors
+    weights = load_weights("vgg16", "imagenet").tensors
     ours = VGG("vgg16", weights, wanted, dtype=torch.float64).forward(image(0).double()[None]).features
     collected, x = {}, image(0).double()[None]
     for layer in LAYERS["vgg16"][: LAYERS["vgg16"].index("conv5_1") + 1]:

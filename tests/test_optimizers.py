@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.optimizers.adam import Adam
-from nst.optimizers.lbfgs import CHUNK, LBFGS
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import CHUNK, LBFGS
 
 
 def quadratic(x: Tensor) -> Tensor:

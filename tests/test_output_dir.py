@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from test_cli import Ended, command, pixels, record
 
-from nst.cells import identity_of
-from nst.config import ROOT, Config, from_composed
-from nst.output_dir import conflict_in
-from nst.sweep import Job
+from nst.config.schema import ROOT, Config, from_composed
+from nst.execution.output_dir import conflict_in
+from nst.execution.resolve import identity_of
+from nst.runs.job import Job
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "save_every=2"]
 SMALL += ["init_image=content", "optimizer=adam", "content_layers=conv1_1", "style_layers=conv1_1"]

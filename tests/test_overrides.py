@@ -25,14 +25,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-import nst.crew
-from nst.batch import Result, run_batch
-from nst.cells import describe
-from nst.cli import guarded, past_hydra
-from nst.config import ROOT, Config, register
-from nst.job import paint
-from nst.sweep import Job
-from nst.text import visible
+import nst.execution.executors
+from nst.cli import bypass_hydra, run_app
+from nst.config.schema import ROOT, Config, register
+from nst.execution.batch import run_batch
+from nst.execution.resolve import resolve
+from nst.execution.runner import paint
+from nst.io.text import escape_unprintable
+from nst.runs.job import Job, Result
 
 register()
 
@@ -240,7 +240,7 @@ class Ended:
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
 def main(composed: DictConfig) -> float:
     """What run.py's `main` is, whose own looks for `conf` beside the program that was started."""
-    return past_hydra(paint)(composed)
+    return bypass_hydra(paint)(composed)
 
 
 class PaintingBegins(BaseException):
@@ -253,17 +253,17 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Ended:
 
     def batch(jobs: Sequence[Job], watch: object) -> list[Result]:
         for job in jobs:
-            describe(job.config)
+            resolve(job.config)
         began.extend(jobs)
         raise PaintingBegins
 
     said = io.StringIO()
     with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
-        patched.setattr(nst.crew, "run_batch", batch)
+        patched.setattr(nst.execution.executors, "run_batch", batch)
         patched.setattr(sys, "argv", ["run.py", *arguments])
         patched.setenv("HYDRA_FULL_ERROR", "0")
         try:
-            code: int | None = guarded(main)
+            code: int | None = run_app(main)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
         except PaintingBegins:
@@ -276,7 +276,11 @@ def names_a_key(line: str, arguments: Sequence[str]) -> bool:
     key = re.match(r"[+~]*([\w./]+)[^\w./]", line)
     given = {re.split("[=@]", part.lstrip("+~"))[0].strip() for part in arguments}
     known = bool(key and key[1] in {*OURS, *GROUPS, *HYDRAS, *given})
-    return known or "; outputs=FOLDER says" in line or any(visible(part) in line for part in arguments)
+    return (
+        known
+        or "; outputs=FOLDER says" in line
+        or any(escape_unprintable(part) in line for part in arguments)
+    )
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rundirs import make_collection, make_run, make_sweep
 
 from nst.errors import NstError
-from nst.page import write_page
-from nst.page.film import MOST_FRAMES, spread
+from nst.report.page import write_page
+from nst.report.page.film import MOST_FRAMES, spread
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -179,9 +179,9 @@ def test_a_page_of_very_many_canvases_leaves_their_films_to_the_sheet(
     open_page: Open, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
-    monkeypatch.setattr("nst.page.MOST_FILMS", 5)
-    monkeypatch.setattr("nst.page.film.MOST_FILMS", 5)
-    monkeypatch.setattr("nst.page.pictures.SIDES", ((5, 512), (6, 16)))
+    monkeypatch.setattr("nst.report.page.MOST_FILMS", 5)
+    monkeypatch.setattr("nst.report.page.film.MOST_STRIPS", 5)
+    monkeypatch.setattr("nst.report.page.pictures.SIDES", ((5, 512), (6, 16)))
     page = open_page(write_page(tmp_path / "sweep"))
     assert levels(page) == pytest.approx([_level(number, 100) for number in range(6)], abs=4)
     sides = page.locator("button.canvas img").evaluate_all("all => all.map(one => one.naturalWidth)")

@@ -8,7 +8,7 @@ from mlflow_server import free_port, serving
 from postgres_server import missing, postgres
 from rundirs import make_sweep
 
-from nst.store import Store
+from nst.tracking.client import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 

@@ -14,10 +14,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from nst.batch import run_batch
-from nst.config import ROOT, Config, ModelName, content_layers, style_layers
-from nst.device import most_rows
-from nst.sweep import Job, batches
+from nst.config.schema import ROOT, Config, ModelName, content_layers, style_layers
+from nst.execution.batch import run_batch
+from nst.execution.device import most_rows
+from nst.runs.job import Job, group_batches
 
 FOLDER = ROOT / "conf/experiment/readme"
 SEED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -238,7 +238,7 @@ def test_every_cell_paints(name: str, tmp_path: Path) -> None:
         small.hardware.device = "cpu"
         small.size, small.iterations, small.save_every = 16, 3, 2
         jobs.append(Job(small, tmp_path / str(number), (f"seed={number}",)))
-    results = [result for batch in batches(jobs, most_rows) for result in run_batch(batch)]
+    results = [result for batch in group_batches(jobs, most_rows) for result in run_batch(batch)]
     assert [result.error for result in results] == [None] * TABLE[name][0]
     identities = {json.loads((job.folder / "run.json").read_text())["identity"] for job in jobs}
     assert len(identities) == len(jobs)

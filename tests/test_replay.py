@@ -11,7 +11,7 @@ from forked import python
 from PIL import Image
 from test_cli import Ended, children, command, record
 
-from nst.config import ROOT
+from nst.config.schema import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=12", "hardware.device=cpu"]
 

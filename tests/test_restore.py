@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from rundirs import make_collection, make_run, make_sweep
 from test_cli import Ended
 
-from nst.gallery import rebuild
-from nst.tracking import configured_store, end_sweep, log_run
+from nst.report.build import rebuild
+from nst.tracking.logger import configured_store, end_sweep, log_run
 
 JOBS = [["optimizer=adam", "content_layers=conv1_1"], ["optimizer=lbfgs", "content_layers=conv4_1"]]
 

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from test_cli import Ended, children, command, record
 
-from nst.config import ROOT
+from nst.config.schema import ROOT
 
 # Double precision, because cells are batched differently after a kill and are compared by pixel.
 SMALL = [

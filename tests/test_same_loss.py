@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rundirs import make_run
 
-from nst.grid import read_run
-from nst.same_loss import descents, main, to_common_loss
+from nst.report.same_loss import descents, main, to_common_loss
+from nst.runs.reader import read_run
 
 
 def run(folder: Path, totals: list[float], *overrides: str) -> Path:

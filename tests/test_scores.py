@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from plain import PlainCell
 from torch import Tensor
 
+from nst.core.metrics import Scorer
 from nst.errors import NstError
-from nst.images import noise, read
-from nst.pretrained import load, lpips_heads
-from nst.scores import Judge
+from nst.io.images import noise, read
+from nst.io.weights import load_weights, lpips_heads
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -24,9 +24,9 @@ def image(name: str, size: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
+def judge() -> Scorer:
     heads = lpips_heads()
-    return Judge(load("vgg16", "imagenet").tensors, heads)
+    return Scorer(load_weights("vgg16", "imagenet").tensors, heads)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def reference() -> lpips.LPIPS:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it calls torchvision as one did in 2021
         model = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    ours = load("vgg16", "imagenet").tensors.values()
+    ours = load_weights("vgg16", "imagenet").tensors.values()
     for theirs, tensor in zip(model.net.parameters(), ours, strict=True):
         theirs.copy_(tensor)
     return model
@@ -43,7 +43,7 @@ def reference() -> lpips.LPIPS:
 
 def plain_style_distance(canvas: Tensor, style: Tensor) -> float:
     layers = ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"]
-    weights = load("vgg16", "imagenet").tensors
+    weights = load_weights("vgg16", "imagenet").tensors
     cell = PlainCell(canvas, style, layers, {}, activation="relu", normalize=True, tensors=weights)
     mine, theirs = cell.features(canvas.clamp(0, 1)), cell.features(style)
     total = 0.0
@@ -70,7 +70,7 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("size", [16, 64, 97, 128])
-def test_lpips_is_the_reference_s(size: int, judge: Judge, reference: lpips.LPIPS) -> None:
+def test_lpips_is_the_reference_s(size: int, judge: Scorer, reference: lpips.LPIPS) -> None:
     canvases, contents = zip(*pairs(size), strict=True)
     scores = judge.score(canvases, contents, contents)
     for score, canvas, content in zip(scores, canvases, contents, strict=True):
@@ -81,7 +81,7 @@ def test_lpips_is_the_reference_s(size: int, judge: Judge, reference: lpips.LPIP
 
 
 @pytest.mark.parametrize("size", [16, 97])
-def test_style_distance_is_the_plain_one(size: int, judge: Judge) -> None:
+def test_style_distance_is_the_plain_one(size: int, judge: Scorer) -> None:
     canvases, styles = zip(*pairs(size), strict=True)
     for score, canvas, style in zip(judge.score(canvases, styles, styles), canvases, styles, strict=True):
         wanted = plain_style_distance(canvas, style)
@@ -89,13 +89,13 @@ def test_style_distance_is_the_plain_one(size: int, judge: Judge) -> None:
         assert score.style_distance == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_style_image_may_be_of_another_size(judge: Judge) -> None:
+def test_a_style_image_may_be_of_another_size(judge: Scorer) -> None:
     cat, night = image("cat.png", 32), image("starry_night.jpg", 50)
     (score,) = judge.score([cat], [cat], [night])
     assert score.style_distance == pytest.approx(plain_style_distance(cat, night), rel=1e-4)
 
 
-def test_an_image_is_no_distance_from_itself(judge: Judge) -> None:
+def test_an_image_is_no_distance_from_itself(judge: Scorer) -> None:
     cat, night = image("cat.png", 40), image("starry_night.jpg", 40)
     as_content, as_style = judge.score([cat, night], [cat.clone(), cat], [night, night.clone()])
     assert as_content.lpips_content == 0
@@ -104,7 +104,7 @@ def test_an_image_is_no_distance_from_itself(judge: Judge) -> None:
     assert as_style.lpips_content > 0.2
 
 
-def test_style_is_what_is_left_when_places_are_exchanged(judge: Judge) -> None:
+def test_style_is_what_is_left_when_places_are_exchanged(judge: Scorer) -> None:
     """Turned upside down, a painting keeps most of its style, and is far from itself as content."""
     night, cat = image("starry_night.jpg", 128), image("cat.png", 128)
     turned, other = judge.score([night.flip(1), cat], [night, night], [night, night])
@@ -114,7 +114,7 @@ def test_style_is_what_is_left_when_places_are_exchanged(judge: Judge) -> None:
 
 @given(rows=st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), size=st.integers(16, 40))
 @settings(max_examples=10, deadline=None)
-def test_rows_are_scored_as_each_is_alone(rows: list[tuple[int, int, int]], size: int, judge: Judge) -> None:
+def test_rows_are_scored_as_each_is_alone(rows: list[tuple[int, int, int]], size: int, judge: Scorer) -> None:
     images = [noise(size, 0), *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg"))]
     canvases, contents, styles = ([images[row[i]] for row in rows] for i in range(3))
     together = judge.score(canvases, contents, styles)
@@ -125,7 +125,7 @@ def test_rows_are_scored_as_each_is_alone(rows: list[tuple[int, int, int]], size
         assert score.style_distance == pytest.approx(alone.style_distance, rel=1e-5, abs=1e-7)
 
 
-def test_images_that_rows_share_pass_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_rows_share_pass_once(judge: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[Tensor] = []
     forward = judge._network.forward
 
@@ -140,7 +140,7 @@ def test_images_that_rows_share_pass_once(judge: Judge, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("size", [1, 2, 15])
-def test_too_small_a_canvas_has_no_score(size: int, judge: Judge) -> None:
+def test_too_small_a_canvas_has_no_score(size: int, judge: Scorer) -> None:
     small = [noise(size, 0)]
     with pytest.raises(NstError) as error:
         judge.score(small, small, small)
@@ -149,7 +149,7 @@ def test_too_small_a_canvas_has_no_score(size: int, judge: Judge) -> None:
     )
 
 
-def test_too_large_a_canvas_has_no_score(judge: Judge) -> None:
+def test_too_large_a_canvas_has_no_score(judge: Scorer) -> None:
     large = [torch.zeros(3, 1, 1).expand(3, 2**23, 2**23)]  # takes no memory, until it is worked on
     with pytest.raises(NstError) as error:
         judge.score(large, large, large)
@@ -158,9 +158,9 @@ def test_too_large_a_canvas_has_no_score(judge: Judge) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_judges_alike(judge: Judge) -> None:
+def test_a_gpu_judges_alike(judge: Scorer) -> None:
     canvases, contents = zip(*pairs(97), strict=True)
-    on_gpu = Judge(load("vgg16", "imagenet").tensors, lpips_heads(), "cuda")
+    on_gpu = Scorer(load_weights("vgg16", "imagenet").tensors, lpips_heads(), "cuda")
     for mine, theirs in zip(
         on_gpu.score(canvases, contents, contents), judge.score(canvases, contents, contents), strict=True
     ):

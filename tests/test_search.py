@@ -15,12 +15,11 @@ from PIL import Image
 from test_cli import command, record
 from test_faults import Running
 
-from hydra_plugins.search import _distribution
+from hydra_plugins.hydra_nst.search_sweeper import _distribution
 from nst.errors import NstError
-from nst.front import draw_front
-from nst.record import PAINTED, describe_files
-from nst.recorder import now
-from nst.search import Goal, Search, interval
+from nst.report.pareto import draw_pareto_front
+from nst.runs.record import OUTPUT_FILES, describe_files, now
+from nst.runs.search import Goal, Search, interval
 
 SMALL = ["model=vgg16", "size=32", "iterations=3", "hardware.device=cpu", "tracking=none"]
 
@@ -73,7 +72,7 @@ def told(folder: Path, goal: Goal, count: int) -> Search:
         }
         cell = folder / str(number)
         cell.mkdir()
-        for name in PAINTED:
+        for name in OUTPUT_FILES:
             (cell / name).touch()
         Image.new("RGB", (8, 8), (10 * number, 90, 90)).save(cell / "canvas.png")
         known |= {"started": now(), "frames": [0], "files": describe_files(cell)}
@@ -103,7 +102,7 @@ def test_the_front_is_what_nothing_beats(goal: Goal, tmp_path: Path) -> None:
     best = search.best()
     assert {trial.number for trial in best} == {trial.number for trial in trials} - beaten
     assert [trial.values for trial in best] == sorted(trial.values for trial in best)
-    with Image.open(draw_front(search, "A search")) as drawn:
+    with Image.open(draw_pareto_front(search, "A search")) as drawn:
         assert drawn.width > 1200
         assert len(drawn.getcolors(1 << 24) or []) > 50
 

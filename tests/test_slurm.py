@@ -16,9 +16,8 @@ from mlflow_server import serving
 from test_cli import command, pixels, record
 from test_faults import Running
 
-from nst.config import ROOT
-from nst.store import Store
-from nst.tracking import asking
+from nst.config.schema import ROOT
+from nst.tracking.client import Store, connect
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=5", "hardware.device=cpu"]
 SMALL += ["hardware.precision=fp64", "optimizer=adam,lbfgs", "seed=0,1", "hydra.sweep.dir=sweep"]
@@ -107,7 +106,7 @@ def test_a_preempted_job_of_the_array_is_queued_again_and_goes_on(
         assert "going on from iteration" in logs
         same(sweep, inline)
         parent = json.loads((sweep / "mlflow.json").read_text())
-        with asking(Store(server.uri, "", 0)) as client:
+        with connect(Store(server.uri, "", 0)) as client:
             cells = client.search_runs(
                 [parent["experiment_id"]], f"tags.mlflow.parentRunId = '{parent['run_id']}'"
             )

@@ -19,10 +19,10 @@ from mlflow_server import Relay, Server, serving
 from rundirs import make_sweep
 from test_cli import SMALL, command
 
-from nst.credentials import PASSWORD, USERNAME, check_address, kept, with_credentials
 from nst.errors import NstError
-from nst.store import Store, TrackingUnavailable, resolved
-from nst.tracking import begin_sweep, close_interrupted, fetch_run, main, run_url
+from nst.io.credentials import PASSWORD, USERNAME, check_address, strip_credentials, with_credentials
+from nst.tracking.client import Store, TrackingUnavailable, absolute_uri
+from nst.tracking.logger import begin_sweep, close_interrupted, fetch_run, main, run_url
 
 ESCAPE = "\x1b]0;title\x07\x1b[31m"
 NAME, SECRET = "nobody-in-particular", "p@ss/Zq9Secret"
@@ -148,11 +148,11 @@ def test_a_relative_store_is_the_same_from_everywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sweep = make_sweep(tmp_path / "sweep", "a", [["seed=1"]], status="failed")
-    store = Store(resolved(uri), "a", 2)
+    store = Store(absolute_uri(uri), "a", 2)
     begin_sweep(sweep, store)
     monkeypatch.chdir("/")
     assert close_interrupted(sweep, store) == 1
-    assert resolved(store.uri) == store.uri
+    assert absolute_uri(store.uri) == store.uri
     assert (tmp_path / "a b").is_dir()
     assert "mlflow ui --host 127.0.0.1 --backend-store-uri " in run_url(sweep, store)
 
@@ -174,7 +174,7 @@ def test_credentials_are_taken_out(
     for variable in (USERNAME, PASSWORD):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
-    assert kept(given) == left
+    assert strip_credentials(given) == left
     assert (os.environ.get(USERNAME), os.environ.get(PASSWORD)) == (name, password)
 
 
@@ -200,7 +200,7 @@ def test_a_database_has_its_credentials_in_its_address_on_the_way_to_mlflow(
 )
 def test_what_cannot_be_taken_out_is_refused_unseen(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NstError) as caught:
-        kept(given)
+        strip_credentials(given)
     assert "Zq9Secret" not in str(caught.value)
     assert "host" in str(caught.value)
     assert str(caught.value).isprintable()

@@ -8,9 +8,9 @@ import pytest
 from hydra.core.plugins import Plugins
 from test_overrides import JARGON, Ended, driven, on_small
 
-from nst.crew import Here
 from nst.errors import NstError
-from nst.sweep import Job
+from nst.execution.executors import InProcessExecutor
+from nst.runs.job import Job
 
 SEARCH = "hparams_search=weights"
 
@@ -88,7 +88,7 @@ def test_no_cells_at_a_time_is_one_line(
     assert line.startswith(f"{argument}: must be at least 1")
 
 
-class Busy(Here):
+class Busy(InProcessExecutor):
     """A crew that refuses what it is asked, and says how much that was."""
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -101,8 +101,8 @@ def test_the_crew_is_asked_before_anything_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Plugins.instance()  # which imports them anew
-    launcher = importlib.import_module("hydra_plugins.batched").BatchedLauncher
-    monkeypatch.setattr(launcher, "crew", Busy())
+    launcher = importlib.import_module("hydra_plugins.hydra_nst.launcher").BatchedLauncher
+    monkeypatch.setattr(launcher, "batch_executor", Busy())
     assert refused(driven(on_small(["-m", what]), monkeypatch)) == f"refused {jobs}"
     assert not list(tmp_path.iterdir())
 

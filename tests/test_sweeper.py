@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 from test_cli import Ended, command, record
 
-from hydra_plugins.composing import Composer
-from nst.config import ROOT
+from hydra_plugins.hydra_nst.composing import Composer
+from nst.config.schema import ROOT
 
 register()
 
@@ -31,7 +31,7 @@ def sweep(folder: Path, *arguments: str) -> Ended:
     return command(folder, "-m", *SMALL, "tracking=none", "hydra.sweep.dir=outputs/sweep", *arguments)
 
 
-def described(folder: Path) -> dict[str, object]:
+def resolved(folder: Path) -> dict[str, object]:
     found: dict[str, object] = json.loads((folder / "sweep.json").read_text())
     return found
 
@@ -53,13 +53,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
 
 def test_each_preset_is_a_sweep_of_its_own(pair: tuple[Path, Ended]) -> None:
     folder, _ = pair
-    assert described(folder)["grids"] == ["readme/conv_vs_relu", "readme/noise_adam"]
+    assert resolved(folder)["grids"] == ["readme/conv_vs_relu", "readme/noise_adam"]
     for name, count in (("conv_vs_relu", 4), ("noise_adam", 2)):
         grid = folder / "readme" / name
         assert [path.name for path in cells(grid)] == [str(number) for number in range(count)]
-        assert described(grid)["name"] == f"readme/{name}"
-        assert described(grid)["title"]
-        words = str(described(grid)["command"]).split()
+        assert resolved(grid)["name"] == f"readme/{name}"
+        assert resolved(grid)["title"]
+        words = str(resolved(grid)["command"]).split()
         assert words[:3] == ["python", "run.py", "-m"]
         assert f"experiment=readme/{name}" in words
         assert "content_layers=conv1_1,conv3_1" in words
@@ -67,7 +67,7 @@ def test_each_preset_is_a_sweep_of_its_own(pair: tuple[Path, Ended]) -> None:
             path.name for path in grid.iterdir()
         }
     assert (folder / "index.html").is_file()
-    assert described(folder)["ended"] is not None
+    assert resolved(folder)["ended"] is not None
 
 
 def test_cells_of_all_presets_are_batched_and_shared_ones_painted_once(pair: tuple[Path, Ended]) -> None:
@@ -106,7 +106,7 @@ def test_the_whole_readme_is_twelve_sheets_and_one_page_and_painted_once(tmp_pat
     assert (ended.code, ended.errors) == (0, []), ended.err
     first = tmp_path / "outputs/first"
     order = [line.split("`")[1] for line in README.splitlines() if line.startswith("| `readme/")]
-    assert described(first)["grids"] == order
+    assert resolved(first)["grids"] == order
     assert len(order) == 12
     assert sum(len(cells(first / name)) for name in order) == 61
     shown = {"sheet.png", "sheet.mp4", "sheet.webp", "index.html"}

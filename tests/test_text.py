@@ -21,16 +21,16 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from test_overrides import driven
 
-from nst import progress
-from nst.batch import Progress
-from nst.config import ROOT
-from nst.grid import grid
-from nst.page import write_page
-from nst.sheet import lay_out
-from nst.store import Store
-from nst.sweep import Job
-from nst.text import markdown, markdown_code, visible
-from nst.tracking import end_sweep, run_url
+from nst.config.schema import ROOT
+from nst.execution import console
+from nst.execution.batch import Progress
+from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.report.contact_sheet import lay_out
+from nst.report.grid import grid
+from nst.report.page import write_page
+from nst.runs.job import Job
+from nst.tracking.client import Store
+from nst.tracking.logger import end_sweep, run_url
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
 # Of one folder, so no slash; that is what the title is for.
@@ -77,21 +77,21 @@ def test_the_console_shows_it(swept: Swept) -> None:
     for line in swept.said.splitlines():
         assert line.isprintable(), line
     assert "cannot be read" not in swept.said
-    assert f"images.content={visible(GONE)}: no such file" in swept.said
-    assert visible(NASTY) in swept.said
+    assert f"images.content={escape_unprintable(GONE)}: no such file" in swept.said
+    assert escape_unprintable(NASTY) in swept.said
 
 
 def test_the_bars_of_a_terminal_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=200)
-    monkeypatch.setattr(progress, "console", terminal)
+    monkeypatch.setattr(console, "console", terminal)
     names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
     jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
-    with progress.shown(jobs) as watch:
+    with console.batch_progress(jobs) as watch:
         watch(Progress(2, 2, [1.0, 2.0]))
     assert isinstance(terminal.file, StringIO)
     shown = terminal.file.getvalue()
     for name in names:
-        assert visible(name) in shown
+        assert escape_unprintable(name) in shown
     assert "\x1b]0;" not in shown
 
 
@@ -146,13 +146,16 @@ def test_mlflow_shows_it(swept: Swept, tmp_path: Path) -> None:
     assert experiment.name == NASTY
     runs = client.search_runs([parent.info.experiment_id])
     cells = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert {cell.data.params["images.content"] for cell in cells} == {visible(NASTY), visible(GONE)}
+    assert {cell.data.params["images.content"] for cell in cells} == {
+        escape_unprintable(NASTY),
+        escape_unprintable(GONE),
+    }
     for run in (parent, *cells):
         for token in tokens(run.data.tags["mlflow.note.content"]):
             assert not token.type.startswith(("html", "link", "heading")), token
             assert token.type != "image" or str(token.attrs["src"]).startswith("get-artifact?path="), token
     shown = "".join(token.content for token in tokens(parent.data.tags["mlflow.note.content"]))
-    assert visible(TITLE) in shown
+    assert escape_unprintable(TITLE) in shown
     assert {path.name for path in tmp_path.iterdir()} - {"mlflow.db.lock"} == {"mlflow.db", "mlartifacts"}
 
 
@@ -160,10 +163,10 @@ def test_mlflow_shows_it(swept: Swept, tmp_path: Path) -> None:
 def test_markdown_is_the_text_and_nothing_else(text: str) -> None:
     plain = list(tokens(markdown(text)))
     assert {token.type for token in plain} <= {"text", "text_special", "paragraph_open", "paragraph_close"}
-    assert "".join(token.content for token in plain) == visible(text).strip()
+    assert "".join(token.content for token in plain) == escape_unprintable(text).strip()
     if text:
         [code] = [token for token in tokens(f"a {markdown_code(text)} b") if token.type == "code_inline"]
-        assert code.content.strip() == visible(text).strip()
+        assert code.content.strip() == escape_unprintable(text).strip()
 
 
 @pytest.mark.parametrize("sweep", [False, True])

@@ -28,9 +28,9 @@ from PIL import Image
 from rundirs import make_run, make_sweep
 
 from nst.errors import NstError
-from nst.run_view import check_names
-from nst.store import ENVIRONMENT, Store, TrackingUnavailable, resolved
-from nst.tracking import begin_sweep, close_interrupted, end_sweep, log_run, run_url
+from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable, absolute_uri
+from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_run, run_url
+from nst.tracking.view import check_names
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
@@ -54,7 +54,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return resolved(str(tmp_path_factory.mktemp("a store") / "mlruns"))
+    return absolute_uri(str(tmp_path_factory.mktemp("a store") / "mlruns"))
 
 
 @pytest.fixture(params=["database", "folder", "server"])

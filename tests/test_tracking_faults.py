@@ -22,9 +22,9 @@ from rundirs import make_run, make_sweep
 from test_cli import Ended, command
 
 from nst.errors import NstError
-from nst.logbook import Logbook
-from nst.store import ENVIRONMENT, Store, TrackingUnavailable
-from nst.tracking import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run, main
+from nst.tracking.background import BackgroundTracker
+from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable
+from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run, main
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
 PAINT = ["model=vgg16", "model.weights=random", "size=16", "iterations=3", "hardware.device=cpu"]
@@ -99,12 +99,12 @@ def nth(number: int, fault: str, of: str = "") -> Callable[[str], str | None]:
     return at
 
 
-def log_all(book: Logbook, sweep: Path) -> None:
-    book.begin(sweep)
+def log_all(tracker: BackgroundTracker, sweep: Path) -> None:
+    tracker.begin(sweep)
     for cell in sorted(sweep.glob("*/run.json")):
-        book.log(cell.parent)
-    book.end(sweep)
-    book.wait()
+        tracker.log(cell.parent)
+    tracker.end(sweep)
+    tracker.wait()
 
 
 FAULTS = {
@@ -133,13 +133,13 @@ def test_one_warning_and_the_server_is_completed_later(
 
     relay.fault = failing
     wait(monkeypatch, 1)
-    book = Logbook(store)
-    log_all(book, sweep)
+    tracker = BackgroundTracker(store)
+    log_all(tracker, sweep)
     # The first failure, and that of the attempt at the end: two tries each, however many cells there are.
     assert len(refused) <= 4
     [warning] = warnings(caplog)
     assert re.fullmatch(rf"tracking.uri={relay.uri}: .*nothing is lost.*python -m nst.tracking.*", warning)
-    assert book.where(sweep).startswith(f"MLflow  not logged; later: python -m nst.tracking {sweep} ")
+    assert tracker.where(sweep).startswith(f"MLflow  not logged; later: python -m nst.tracking {sweep} ")
 
     wait(monkeypatch, 60)
     end_sweep(sweep, Store(server.uri, fault, canvas_steps=2))
@@ -150,37 +150,37 @@ def test_a_server_that_is_back_when_the_sweep_ends_gets_all_of_it(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    book = Logbook(Store(server.uri, "back", canvas_steps=2))
+    tracker = BackgroundTracker(Store(server.uri, "back", canvas_steps=2))
     server.stop()
     wait(monkeypatch, 1)
-    book.begin(sweep)
-    book.log(sweep / "0")
-    book.wait()
+    tracker.begin(sweep)
+    tracker.log(sweep / "0")
+    tracker.wait()
     server.go_on()
     wait(monkeypatch, 60)
-    book.log(sweep / "1")
-    book.wait()
+    tracker.log(sweep / "1")
+    tracker.wait()
     assert not (sweep / "1/mlflow.json").exists()  # it is left alone while cells are painted
-    book.end(sweep)
-    book.wait()
+    tracker.end(sweep)
+    tracker.wait()
     assert_complete(server.uri, "back", sweep)
     assert len(warnings(caplog)) == 1
-    assert book.where(sweep).startswith(f"MLflow  {server.uri}/#/experiments/")
+    assert tracker.where(sweep).startswith(f"MLflow  {server.uri}/#/experiments/")
 
 
 def test_a_server_that_keeps_answering_is_given_up(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.logbook.QUIET_SECONDS", 2)
+    monkeypatch.setattr("nst.tracking.background.QUIET_SECONDS", 2)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:1], size=8)
     with dripping() as uri:
-        book = Logbook(Store(uri, "drips", canvas_steps=2))
-        log_all(book, sweep)
+        tracker = BackgroundTracker(Store(uri, "drips", canvas_steps=2))
+        log_all(tracker, sweep)
         [warning] = warnings(caplog)
         assert warning.startswith(f"tracking.uri={uri}: nothing could be logged for 2 s; nothing is lost")
-        assert "not logged" in book.where(sweep)
-        book.log(sweep / "0")
-        book.wait()  # at once
+        assert "not logged" in tracker.where(sweep)
+        tracker.log(sweep / "0")
+        tracker.wait()  # at once
     assert len(caplog.records) == 1
 
 
@@ -201,8 +201,8 @@ def test_a_download_is_bounded(relay: Relay, tmp_path: Path, monkeypatch: pytest
 def test_a_database_and_folders_that_others_hold_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.store.LOCK_SECONDS", 0.5)
-    monkeypatch.setattr("nst.tracking.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("nst.tracking.client.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("nst.tracking.logger.LOCK_SECONDS", 0.5)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:2], size=8)
     path = tmp_path / "mlflow.db"
     store = Store(f"sqlite:///{path}", "locked", canvas_steps=2)
@@ -212,8 +212,8 @@ def test_a_database_and_folders_that_others_hold_for_long(
         begin_sweep(sweep, store)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        book = Logbook(store)
-        log_all(book, sweep)
+        tracker = BackgroundTracker(store)
+        log_all(tracker, sweep)
         [warning] = warnings(caplog)
         assert "database is locked" in warning
         assert "nothing is lost" in warning
@@ -228,8 +228,8 @@ def test_a_broken_cell_does_not_cost_the_others_their_place(
     (sweep / "0/canvas.png").unlink()
     (sweep / "1/.hydra/config.yaml").unlink()
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", "broken", canvas_steps=2)
-    book = Logbook(store)
-    log_all(book, sweep)
+    tracker = BackgroundTracker(store)
+    log_all(tracker, sweep)
     [warning] = warnings(caplog)
     assert warning.startswith(f"{sweep}/0: not logged, {sweep}/0/canvas.png: No such file")
     assert "tracking.uri" not in warning  # it is not the store's fault
@@ -314,8 +314,8 @@ def test_a_sweep_whose_server_is_no_help_from_its_start(
 
 def test_a_dead_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    book = Logbook(Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2))
-    log_all(book, sweep)
+    tracker = BackgroundTracker(Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2))
+    log_all(tracker, sweep)
     assert "refused" in warnings(caplog)[0]
     assert len(warnings(caplog)) == 1
 
@@ -343,9 +343,9 @@ def test_what_a_killed_process_left_running_is_closed(server: Server, relay: Rel
     assert left == ["RUNNING", "FINISHED", "RUNNING", "RUNNING"]
 
     os.utime(sweep / "1/run.json", (2e9, 2e9))
-    book = Logbook(store)
-    book.close(sweep)
-    book.wait()
+    tracker = BackgroundTracker(store)
+    tracker.close(sweep)
+    tracker.wait()
     parent, cell, half, others = runs_of(server.uri, "left")
     assert [run.info.status for run in (parent, cell)] == ["KILLED", "FINISHED"]
     assert [run.info.status for run in (half, others)] == ["KILLED", "RUNNING"]
@@ -364,7 +364,7 @@ def test_a_sweep_that_is_broken_off_is_killed_and_waits_for_nobody(
     relay: Relay, server: Server, tmp_path: Path
 ) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    book = Logbook(Store(relay.uri, "off", canvas_steps=2))
+    tracker = BackgroundTracker(Store(relay.uri, "off", canvas_steps=2))
     logging_began, may_go_on = Event(), Event()
 
     def hold(request: str) -> str | None:
@@ -374,12 +374,12 @@ def test_a_sweep_that_is_broken_off_is_killed_and_waits_for_nobody(
         return None
 
     relay.fault = hold
-    book.begin(sweep)
+    tracker.begin(sweep)
     for cell in range(4):
-        book.log(sweep / str(cell))
+        tracker.log(sweep / str(cell))
     logging_began.wait(60)
     may_go_on.set()
-    book.break_off([sweep])
+    tracker.abort([sweep])
     parent, *cells = runs_of(server.uri, "off")
     assert (parent.info.status, [run.info.status for run in cells]) == ("KILLED", ["FINISHED"])
     rewrite(sweep / "sweep.json", interrupted=True)

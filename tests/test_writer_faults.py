@@ -27,15 +27,16 @@ from test_cli import command, record
 from test_engine import readme_cell
 from test_faults import SMALL, remount
 
-from nst import files, recorder, stuck
-from nst.batch import logged_to
-from nst.config import ROOT
-from nst.engine import Snapshot
+from nst.config.schema import ROOT
+from nst.core.engine import Snapshot
 from nst.errors import NstError
-from nst.job import paint_together
-from nst.recorder import Recorder, Scribe, Stuck, charged_to
-from nst.reel import Reel
-from nst.sweep import Job
+from nst.execution.batch import logged_to
+from nst.execution.runner import paint_together
+from nst.io import files, timeouts
+from nst.io.segmented_video import SegmentedVideo
+from nst.runs import writer
+from nst.runs.job import Job
+from nst.runs.writer import RunWriter, SnapshotWriter, Stuck, record_failure
 
 SECONDS = 60  # within which all that is here ends
 FRAMES = 120  # more than a pipe holds: 768 bytes each
@@ -66,45 +67,45 @@ def within(act: Callable[[], object]) -> None:
 def undrawn() -> Iterator[None]:
     """Without pictures of the curves, which take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nst.curves.losses_png", lambda run: run)
+        patch.setattr("nst.report.loss_curves.losses_png", lambda run: run)
         yield
 
 
-def paint(folder: Path, flushed_at: int = FRAMES // 2) -> list[Recorder]:
-    """Two cells, as `nst.batch` has them written; the fault, if any, is that of the first."""
+def paint(folder: Path, flushed_at: int = FRAMES // 2) -> list[RunWriter]:
+    """Two cells, as `nst.execution.batch` has them written; the fault, if any, is that of the first."""
     cells = [readme_cell(size=SIDE), readme_cell(size=SIDE)]
     columns = cells[0].columns()
     bench = folder / "bench"
     bench.mkdir(exist_ok=True)
-    recorders = [Recorder(folder / str(row), {"name": str(row), "lr": 0.1}) for row in range(2)]
-    with logged_to([one.folder for one in recorders if not begins(one)]):
-        for row, one in enumerate(recorders):
-            with charged_to(one):
-                one.start(cells[row], columns, Reel(bench, str(row), 30, SIDE))
-        scribe = Scribe(recorders)
+    writers = [RunWriter(folder / str(row), {"name": str(row), "lr": 0.1}) for row in range(2)]
+    with logged_to([one.folder for one in writers if not begins(one)]):
+        for row, one in enumerate(writers):
+            with record_failure(one):
+                one.start(cells[row], columns, SegmentedVideo(bench, str(row), 30, SIDE))
+        writer = SnapshotWriter(writers)
         generator = torch.Generator().manual_seed(0)
-        with scribe.writing():
+        with writer.writing():
             for iteration in range(FRAMES):
                 canvas = torch.rand(2, 3, SIDE, SIDE, generator=generator)
                 losses = torch.full((1, 2, len(columns)), float(iteration))
-                if not scribe.hand_over(Snapshot(iteration, canvas, losses)):
+                if not writer.submit(Snapshot(iteration, canvas, losses)):
                     break
                 if iteration == flushed_at:
                     logging.getLogger("nst.test").warning("in the middle")
-                    scribe.flush()
-                    for one in recorders:
+                    writer.flush()
+                    for one in writers:
                         if one.error is None:
-                            with charged_to(one):
-                                one.cut()
-        for one in recorders:
+                            with record_failure(one):
+                                one.end_segment()
+        for one in writers:
             if one.error is None:
-                with charged_to(one):
-                    one.finish()
-    return recorders
+                with record_failure(one):
+                    one.finish(lambda run: run)
+    return writers
 
 
-def begins(one: Recorder) -> str | None:
-    with charged_to(one):
+def begins(one: RunWriter) -> str | None:
+    with record_failure(one):
         one.begin()
     return one.error
 
@@ -153,16 +154,16 @@ def at_losses(patch: pytest.MonkeyPatch, folder: Path, act: Act) -> None:
 
 
 def at_frames(patch: pytest.MonkeyPatch, folder: Path, act: Act) -> None:
-    append, count = Reel.append, 0
+    append, count = SegmentedVideo.append, 0
 
-    def appends(reel: Reel, frame: Any) -> None:
+    def appends(video: SegmentedVideo, frame: Any) -> None:
         nonlocal count
-        count += reel._name == "0"
-        if reel._name == "0" and count > 5:
+        count += video._name == "0"
+        if video._name == "0" and count > 5:
             act()
-        append(reel, frame)
+        append(video, frame)
 
-    patch.setattr(Reel, "append", appends)
+    patch.setattr(SegmentedVideo, "append", appends)
 
 
 def at_file(name: str) -> Callable[[pytest.MonkeyPatch, Path, Act], None]:
@@ -205,7 +206,7 @@ def test_a_cell_that_cannot_be_written_fails_alone(
             fails()  # what cannot be written to cannot be cleared either
         unlink(path, missing_ok)
 
-    found: list[Recorder] = []
+    found: list[RunWriter] = []
     with monkeypatch.context() as patch:
         WHERE[where](patch, bad, fails)
         patch.setattr(Path, "unlink", unlinks)
@@ -222,7 +223,7 @@ def test_a_cell_that_cannot_be_written_fails_alone(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stuck, "SECONDS", 1)
+    monkeypatch.setattr(timeouts, "SECONDS", 1)
 
 
 def encoder(of: str, process: int | None = None, seconds: float = SECONDS) -> psutil.Process:
@@ -240,21 +241,21 @@ def encoder(of: str, process: int | None = None, seconds: float = SECONDS) -> ps
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("number", [1, FRAMES], ids=["while it takes frames", "at the end of a piece"])
+@pytest.mark.parametrize("number", [1, FRAMES], ids=["while it takes frames", "at the end of a segment"])
 def test_a_stuck_encoder_fails_its_cell(
     number: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append, count = Reel.append, 0
+    append, count = SegmentedVideo.append, 0
 
-    def appends(reel: Reel, frame: Any) -> None:
+    def appends(video: SegmentedVideo, frame: Any) -> None:
         nonlocal count
-        append(reel, frame)
-        count += reel._name == "0"
-        if reel._name == "0" and count == number:
+        append(video, frame)
+        count += video._name == "0"
+        if video._name == "0" and count == number:
             encoder(".0-").send_signal(signal.SIGSTOP)
 
-    monkeypatch.setattr(Reel, "append", appends)
-    found: list[Recorder] = []
+    monkeypatch.setattr(SegmentedVideo, "append", appends)
+    found: list[RunWriter] = []
     within(lambda: found.extend(paint(tmp_path, flushed_at=FRAMES)))
     assert str(found[0].error).startswith(f"{tmp_path}/bench/0-0.mp4: ffmpeg has ")
     assert " nothing for 1 s; see that its disk answers" in str(found[0].error)
@@ -268,13 +269,13 @@ def test_a_stuck_encoder_fails_its_cell(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_stuck_disk_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "PATIENCE", 2)
+    monkeypatch.setattr(writer, "PATIENCE", 2)
     answers = threading.Event()
     at_losses(monkeypatch, tmp_path / "0", lambda: (answers.wait(SECONDS), None)[1])
     try:
         with pytest.raises(Stuck, match=r"/0: nothing could be written for 2 s; see that its disk answers"):
             within(lambda: paint(tmp_path))
-        one = Recorder(tmp_path / "0", {"name": "0"})
+        one = RunWriter(tmp_path / "0", {"name": "0"})
         one.fail(Stuck("it is"))
         assert record(tmp_path / "0")["error"] == "it is"
     finally:
@@ -291,9 +292,9 @@ def test_the_end_of_the_thread_that_writes_is_raised_where_it_is_painted(
 
     if name == "fail":
         at_frames(monkeypatch, tmp_path / "0", lambda: (_ for _ in ()).throw(OSError("gone")))
-    monkeypatch.setattr(Recorder, name, broken)
+    monkeypatch.setattr(RunWriter, name, broken)
     if name == "add" and issubclass(kind, Exception):
-        found: list[Recorder] = []
+        found: list[RunWriter] = []
         within(lambda: found.extend(paint(tmp_path)))
         assert [one.error for one in found] == ["not foreseen"] * 2
         return
@@ -323,7 +324,7 @@ def test_what_went_wrong_first_is_raised(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.EROFS, "second")
 
     monkeypatch.setattr(Path, "unlink", refuses)
-    with pytest.raises(NstError, match="first"), files.write_whole(tmp_path / "file"):
+    with pytest.raises(NstError, match="first"), files.atomic_write(tmp_path / "file"):
         raise NstError("first")
 
 
@@ -424,7 +425,7 @@ def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_
 
 IN_C = """
 import ctypes, sys
-from nst.interrupt import caught, install
+from nst.io.signals import caught, install
 install()
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 libc.pthread_mutex_lock(mutex)

@@ -1,0 +1,1 @@
+"""The launchers and sweepers of this project, as Hydra finds them."""

@@ -1,0 +1,193 @@
+"""A sweep as one thing: opened before its first cell, and given its sheet after its last."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from nst.cli import bypass_hydra, describe_error
+from nst.errors import NstError
+from nst.execution.console import console, summarize
+from nst.execution.output_dir import conflict_in, lock_output_dir
+from nst.execution.runner import job_of
+from nst.io.files import format_error, unshare
+from nst.io.locks import unlock_dir
+from nst.io.signals import raise_pending
+from nst.io.text import escape_unprintable
+from nst.report.build import rebuild
+from nst.runs.sweep import close_sweep, open_sweep, results_of, sweeps_in
+from nst.tracking.background import BackgroundTracker, tracker_of, tracking_of
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("hparams_search", "experiment")  # whose options may be sweeps
+
+
+class SweepCallback(Callback):
+    """Hydra's callback around a run or a sweep, whichever sweeper and launcher make it.
+
+    It works from the sweep's folder alone, because cells may be painted in other processes.
+    """
+
+    def __init__(self, title: str | None = None, order: int | None = None) -> None:
+        """Take what a preset says of itself; `order` is for the sweeper, which reads it in the config."""
+        self.title = title
+        self.began = time.monotonic()
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that a run can be tracked, and give it a folder that is new, empty or its own."""
+        bypass_hydra(_lock_run_dir)(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
+
+        Raises:
+            SystemExit: 2, if tracking is misconfigured, or the folder cannot be made.
+        """
+        with _exit_on_error(2):
+            tracker = tracker_of(tracking_of(config))
+            if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
+                # Which cells there will be is not known yet, so none in the folder can be among them.
+                named = Path(config.hydra.sweep.dir)
+                _name(config, "sweep", lock_output_dir(named, lambda place: conflict_in(place, {})))
+                open_sweep(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
+            if tracker and not config.plan:
+                tracker.close(Path(config.outputs))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Draw the sheets, complete the parent runs, say what became of it all.
+
+        Raises:
+            SystemExit: 1, if a cell failed or a sheet could not be drawn.
+        """
+        if config.plan:
+            return
+        folder = _folder(config)
+        with _exit_on_error(1):
+            failed = self._end(folder, tracker_of(tracking_of(config)))
+        if failed:
+            raise SystemExit(1)
+
+    def _end(self, folder: Path, tracker: BackgroundTracker | None) -> bool:
+        """Complete a sweep; whether any of it failed. The tracker is the process's one, not kept here:
+        launchers send this object to other processes.
+        """
+        raise_pending()
+        sweeps = sweeps_in(folder)
+        results = [result for sweep in sweeps for result in results_of(sweep)]
+        failed = any(result.error for result in results)
+        if tracker:
+            tracker.wait()  # the page says where the runs are
+        for sweep in {folder, *sweeps}:
+            close_sweep(sweep)
+        try:
+            rebuild(folder)
+        except (NstError, OSError) as error:
+            log.error("%s", format_error(error, folder))
+            failed = True
+        where = [f"folder  {folder}", f"page    {folder / 'index.html'}"]
+        if (folder / "front.png").is_file():
+            where.append(f"front   {folder / 'front.png'}")
+        if tracker:
+            for sweep in sweeps:
+                tracker.end(sweep)
+            tracker.wait()
+            where.append(tracker.where(sweeps[0]))
+        summarize(results, time.monotonic() - self.began, where)
+        return failed
+
+
+def _unswept_preset(config: DictConfig) -> str | None:
+    """What to say where a preset that is a sweep is painted without -m: as one cell, of the defaults."""
+    hydra, choices = config.hydra, config.hydra.runtime.choices
+    parse = OverridesParser.create().parse_override
+    # As they were written: an interpolation may mean nothing here.
+    written: Any = OmegaConf.to_container(hydra)
+    every = written["sweeper"].get("params") or {}
+    given = {parse(part).get_key_element() for part in written["overrides"]["task"]}
+    params = {key: every[key] for key in every if key not in given}
+    name = next((f"{key}={choices[key]}" for key in GROUPS if choices.get(key)), None)
+    if not params or name is None:
+        return None
+    if choices["hydra/sweeper"] == "search":
+        cells = f"search of {hydra.sweeper.trials} cells"
+    else:
+        swept = [parse(f"{key}={value}") for key, value in params.items()]
+        countable = [part for part in swept if not isinstance(part.value(), Glob)]
+        values = [list(part.sweep_string_iterator()) for part in countable if part.is_discrete_sweep()]
+        count = math.prod(map(len, values))
+        cells = f"sweep of {count} cells" if countable == swept else "sweep"
+    return (
+        f"{name}: a {cells}, over {', '.join(params)}; without -m one cell of the defaults is painted, and "
+        f"`python run.py -m {name}` paints all"
+    )
+
+
+@contextmanager
+def _exit_on_error(code: int) -> Iterator[None]:
+    """What goes wrong inside is told, and ends the process: Hydra would make a warning of it, and go on."""
+    try:
+        yield
+    except Exception as error:
+        console.print(
+            f"error: {escape_unprintable(describe_error(error))}", style="red", soft_wrap=True, markup=False
+        )
+        raise SystemExit(code) from error
+
+
+def _lock_run_dir(config: DictConfig) -> None:
+    """Claim the folder of a single run that can be tracked."""
+    tracker_of(tracking_of(config))
+    if forgotten := _unswept_preset(config):
+        log.warning("%s", forgotten)
+    named = Path(config.hydra.run.dir)
+    composed = copy.deepcopy(config)
+    with open_dict(composed):
+        del composed["hydra"]
+    job = job_of(composed, config.hydra, named)
+    if not job.config.plan:
+        folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job}))
+        leave_config_alone(folder)
+        _name(config, "run", folder)
+
+
+def _name(config: DictConfig, kind: str, folder: Path) -> None:
+    """Let Hydra write there."""
+    with open_dict(config):
+        config.hydra[kind].dir = str(folder)
+    # The jobs of a sweep are composed anew, from what was overridden.
+    escaped = str(folder).replace("'", "\\'")
+    config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{escaped}'")
+
+
+def leave_config_alone(folder: Path) -> None:
+    """Let what Hydra is about to write into a run directory, in place, change no other file."""
+    for name in (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))):
+        unshare(folder / name)
+
+
+def abort_sweep(folder: Path, tracker: BackgroundTracker | None) -> None:
+    """Leave a sweep that did not come to its end as one that can be gone on with."""
+    sweeps = sweeps_in(folder)
+    for sweep in {folder, *sweeps}:
+        with suppress(OSError):  # which may be why
+            close_sweep(sweep, interrupted=True)
+        unlock_dir(sweep)
+    if tracker:
+        tracker.abort(sweeps)
+    results = [result for sweep in sweeps for result in results_of(sweep)]
+    finished = sum(result.error is None for result in results)
+    log.warning("%s: %d cells are finished; the same command goes on with the rest", folder, finished)
+
+
+def _folder(config: DictConfig) -> Path:
+    return Path(config.hydra.sweep.dir).resolve()

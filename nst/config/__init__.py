@@ -1,0 +1,1 @@
+"""The typed schema of `conf/`, and the checks that need no pixels."""

@@ -1,0 +1,274 @@
+"""The typed schema of `conf/`, and every check that needs neither pixels nor weights."""
+
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from nst.core.vgg import LAYERS
+from nst.errors import NstError
+from nst.io.credentials import check_address
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
+Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
+Activation = Enum("Activation", "conv relu")
+OptimizerName = Enum("OptimizerName", "adam lbfgs")
+InitImageName = Enum("InitImageName", "noise content style")
+ModelName = Enum("ModelName", "vgg16 vgg19")
+By = Enum("By", "position layer")
+Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
+TrackingName = Enum("TrackingName", "mlflow none")
+Layer = Enum("Layer", LAYERS["vgg19"])  # type: ignore[misc]  # VGG-19 has every layer of VGG-16
+
+
+@dataclass
+class ModelConfig:
+    """The network: which, with what weights, and what to paint with where they cannot be had."""
+
+    name: ModelName = MISSING
+    weights: str = "imagenet"
+    fallback: ModelName | None = None
+    normalize: bool = False
+
+
+@dataclass
+class OptimizerConfig:
+    """The optimizer and its learning rate."""
+
+    name: OptimizerName = MISSING
+    lr: float = MISSING
+
+
+@dataclass
+class InitImageConfig:
+    """What the canvas is before the first iteration."""
+
+    name: InitImageName = MISSING
+
+
+@dataclass
+class WeightsConfig:
+    """Weights of the three losses, and of each style layer."""
+
+    content: float = MISSING
+    style: float = MISSING
+    tv: float = MISSING
+    by: By = MISSING
+    style_layers: list[float] = MISSING
+
+
+@dataclass
+class ImagesConfig:
+    """Paths of the content and the style image."""
+
+    content: str = MISSING
+    style: str = MISSING
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are tracked."""
+
+    name: TrackingName = MISSING
+    uri: str | None = None
+    experiment: str = "neural-style-transfer"
+    canvas_steps: int = 20
+
+
+@dataclass
+class HardwareConfig:
+    """What paints, and how exactly."""
+
+    device: str = MISSING
+    precision: Precision = MISSING
+    capture: bool = True
+    max_batch: int | str = "auto"
+    checkpoint: float = MISSING
+
+
+@dataclass
+class Config:
+    """One cell: everything that decides a canvas, and where it is painted and tracked."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    init_image: InitImageConfig = field(default_factory=InitImageConfig)
+    content_layers: dict[Layer, bool] = field(default_factory=dict)
+    style_layers: dict[Layer, bool] = field(default_factory=dict)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    mode: Mode = MISSING
+    activation: Activation = MISSING
+    size: int = MISSING
+    iterations: int = MISSING
+    save_every: int = MISSING
+    fps: int = MISSING
+    seed: int = MISSING
+    outputs: str = MISSING
+    resume: bool = MISSING
+    plan: bool = MISSING
+
+    @property
+    def uses_content(self) -> bool:
+        """Whether this mode has a content loss."""
+        return self.mode is not Mode.visualize_style
+
+    @property
+    def uses_style(self) -> bool:
+        """Whether this mode has a style loss."""
+        return self.mode is not Mode.visualize_content
+
+
+def register() -> None:
+    """Make the schema and the `root` resolver known to Hydra; `conf/config.yaml` begins with them."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+    OmegaConf.register_new_resolver("or", lambda value, other: value or other, replace=True)
+
+
+def from_composed(composed: DictConfig) -> Config:
+    """The composed config as a checked `Config`; raises NstError, one line, on what cannot be painted."""
+    _check_keys(composed, Config)
+    config: Any = OmegaConf.to_object(composed)
+    check(config)
+    return config  # type: ignore[no-any-return]
+
+
+def _check_keys(node: DictConfig, schema: Any, parent: str = "") -> None:
+    """Refuse what Hydra's `+KEY=VALUE` and `~KEY` did past the schema."""
+    known = [entry.name for entry in fields(schema)]
+    for key in map(str, node):
+        if key not in known:
+            allowed = ", ".join(f"{parent}{name}" for name in known)
+            raise NstError(f"{parent}{key}={node[key]}: no such key; allowed are {allowed}")
+    for name in known:
+        # Not `in node`, which asks for a value: some may be null.
+        if name not in list(node) or OmegaConf.is_missing(node, name):
+            raise NstError(f"{parent}{name}: has no value, and needs one; give {parent}{name}=VALUE")
+        kind = OmegaConf.get_type(node, name)
+        if is_dataclass(kind):
+            _check_keys(node[name], kind, f"{parent}{name}.")
+
+
+def check(config: Config) -> None:
+    """Refuse values that the types allow and that no canvas can be painted with."""
+    _at_least("iterations", config.iterations, 1)
+    _at_least("save_every", config.save_every, 1)
+    _at_least("fps", config.fps, 1)
+    _at_least("seed", config.seed, 0)
+    _at_least("tracking.canvas_steps", config.tracking.canvas_steps, 1)
+    if config.seed >= 2**63:
+        raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")
+    check_address(config.tracking.uri)
+    _positive("optimizer.lr", config.optimizer.lr)
+    for key in ("content", "style", "tv"):
+        _weight(f"weights.{key}", getattr(config.weights, key))
+    for index, weight in enumerate(config.weights.style_layers):
+        _weight(f"weights.style_layers[{index}]", weight)
+    _weight("hardware.checkpoint", config.hardware.checkpoint)
+    rows = config.hardware.max_batch
+    if rows != "auto" and (not isinstance(rows, int) or rows < 1):
+        raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
+    check_layers(config, config.model.name.name)
+    _check_size(config)
+    _check_device(config.hardware.device)
+
+
+def content_layers(config: Config) -> tuple[str, ...]:
+    """The selected content layers of the mode, shallow to deep."""
+    return _selected(config.content_layers) if config.uses_content else ()
+
+
+def style_layers(config: Config) -> dict[str, float]:
+    """The selected style layers of the mode, shallow to deep, each with its weight.
+
+    `weights.by=position` is the seed's: the n-th *selected* layer has the n-th weight. With
+    `weights.by=layer` a layer has the weight of its block, whatever else is selected.
+    """
+    if not config.uses_style:
+        return {}
+    weights, selected = config.weights.style_layers, _selected(config.style_layers)
+    if config.weights.by is By.layer:
+        return {layer: weights[int(layer[4]) - 1] for layer in selected}
+    return dict(zip(selected, weights, strict=False))
+
+
+def check_layers(config: Config, model: str) -> None:
+    """Refuse layers that the mode lacks, that `model` does not have, or that have no weight."""
+    needed = (
+        ("content_layers", config.uses_content, config.content_layers),
+        ("style_layers", config.uses_style, config.style_layers),
+    )
+    for key, used, layers in needed:
+        selected = _selected(layers)
+        if used and not selected:
+            raise NstError(
+                f"{key}=none: mode={config.mode.name} needs at least one; give {key}=conv1_1, or "
+                f"several as '{key}=[conv2_1,conv4_1]'"
+            )
+        for layer in selected:
+            if layer not in LAYERS[model]:
+                raise NstError(
+                    f"{key}={layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}"
+                )
+    count, weights = len(_selected(config.style_layers)), len(config.weights.style_layers)
+    if config.uses_style and config.weights.by is By.position and count > weights:
+        raise NstError(
+            f"weights.style_layers={list(config.weights.style_layers)}: {weights} weights by position "
+            f"for {count} style layers; give {count} weights, or weights.by=layer"
+        )
+    if config.uses_style and config.weights.by is By.layer and weights < 5:
+        raise NstError(
+            f"weights.style_layers={list(config.weights.style_layers)}: weights.by=layer needs one for "
+            "each of the 5 blocks; give 5 weights"
+        )
+
+
+def _check_size(config: Config) -> None:
+    """Each block halves the canvas, and the deepest features need a pixel."""
+    layers = (*content_layers(config), *style_layers(config))
+    least = max(2 ** (int(layer[4]) - 1) for layer in layers)
+    least = max(least, 2)  # total variation compares neighbours
+    if config.size < least:
+        deepest = max(layers, key=lambda layer: layer[4])
+        raise NstError(
+            f"size={config.size}: the features of {deepest} need at least {least} pixels; "
+            f"give size={least} or more"
+        )
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if not (device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdecimal())):
+        raise NstError(
+            f"hardware.device={device}: allowed are auto, cpu, cuda, cuda:0, cuda:1, ...; "
+            "auto takes a GPU where there is one"
+        )
+
+
+def _selected(layers: dict[Any, bool]) -> tuple[str, ...]:
+    chosen = {layer.name for layer, on in layers.items() if on}
+    return tuple(layer for layer in LAYERS["vgg19"] if layer in chosen)
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise NstError(f"{key}={value}: must be at least {least}; give a larger number")
+
+
+def _positive(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise NstError(f"{key}={value}: must be a finite number above 0; give another")
+
+
+def _weight(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise NstError(f"{key}={value}: must be a finite number, 0 or more; give another")

@@ -1,0 +1,1 @@
+"""Layers, losses, optimizers and the engine that paints: PyTorch and nothing else."""

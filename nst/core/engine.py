@@ -1,0 +1,226 @@
+"""Objective + optimizer + canvas -> a stream of snapshots, with nothing on the way that waits."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst.core.objective import Objective
+from nst.core.optimizers import Optimizer, State
+from nst.core.rows import part, parts
+
+log = logging.getLogger(__name__)
+
+# What the network computes in; canvas, losses and optimizer never go below float32.
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp64": torch.float64,
+}
+# Iterations before the step is captured: libraries choose their algorithms and allocate in the first.
+WARM_UP = 3
+# Snapshots on their way to the host before the engine waits for one.
+IN_FLIGHT = 4
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Allow TF32 products on CUDA inside, if `precision` is `tf32`; forbid them otherwise.
+
+    Allows, too, that cuDNN tries its algorithms once a shape: every iteration has the same shapes.
+    """
+    wanted = "tf32" if precision == "tf32" else "ieee"
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv"))  # noqa: B009
+    before = [switch.fp32_precision for switch in switches]
+    benchmark = torch.backends.cudnn.benchmark
+    try:
+        for switch in switches:
+            switch.fp32_precision = wanted
+        torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The canvases at one iteration, and the losses since the snapshot before.
+
+    Attributes:
+        iteration: 0 is the initial canvas.
+        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`.
+        losses: `[n, B, K]` on the CPU, of the n iterations up to and including `iteration`; columns as
+            in `Objective.columns`.
+    """
+
+    iteration: int
+    canvas: Tensor
+    losses: Tensor
+
+
+def save_points(iterations: int, save_every: int) -> list[int]:
+    """The iterations whose canvas is kept: 0, save_every, 2·save_every, ..., and the last."""
+    points = list(range(0, iterations, save_every))
+    return points if points[-1] == iterations - 1 else [*points, iterations - 1]
+
+
+class Engine:
+    """Paints B canvases together.
+
+    On CUDA the whole step (forward, backward, record, update) is captured in a graph and replayed, so
+    that the host launches one thing an iteration. On the CPU, or where capturing fails, it runs eagerly.
+    On the CPU a row's canvas is the same, bit for bit, whatever else is in the batch (`nst.core.rows`).
+
+    Attributes:
+        canvas: `[B, 3, H, W]`, painted in place.
+        state: the optimizer's; with `canvas` it is all that the next iteration depends on.
+        capture_seconds: what warming up and capturing took; 0 where nothing is captured.
+        done: evaluations so far.
+        settles: whether to hand over each snapshot before going on, so that `tensors` are as they were
+            after its iteration; painting is slower on CUDA while that is so.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer[State],
+        canvas: Tensor,
+        *,
+        capture: bool = True,
+    ) -> None:
+        network = objective.network
+        self.objective, self.optimizer = objective, optimizer
+        self.canvas = canvas.to(network.device, network.wide, copy=True)
+        self.state = optimizer.init(self.canvas)
+        self._parts = [
+            (rows, optimizer.of(rows), part(self.state, rows)) for rows in parts(len(canvas), network.device)
+        ]
+        self.capture = capture and network.device.type == "cuda"
+        self.capture_seconds = 0.0
+        self.done = 0
+        self.settles = False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, the tensors that all further iterations depend on: those in use, not copies."""
+        return {"canvas": self.canvas, **_tensors("state", self.state)}
+
+    def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
+        """Go on from `tensors` of an engine of the same cells that had done `done` evaluations."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.done = done
+
+    def paint(self, iterations: int, save_every: int) -> Iterator[Snapshot]:
+        """Run evaluations up to `iterations` in all, and yield a snapshot at each of `save_points`.
+
+        The canvas moves after each evaluation. Snapshots leave the device asynchronously; a few may be
+        on their way while later iterations already run.
+        """
+        device = self.canvas.device
+        rows, columns = len(self.canvas), len(self.objective.columns)
+        record = self.canvas.new_zeros(min(save_every, iterations), rows, columns)
+        cursor = torch.zeros(1, dtype=torch.long, device=device)
+
+        def step() -> None:
+            losses, gradient = self.objective(self.canvas)
+            record.index_copy_(0, cursor, losses.unsqueeze(0))
+            cursor.add_(1)
+            for rows, optimizer, state in self._parts:
+                optimizer.step(self.canvas[rows], losses[rows, 0], gradient[rows], state)
+
+        run, on_way, began = step, deque[_OnWay](), self.done
+        for point in save_points(iterations, save_every):
+            if point < self.done:
+                continue
+            first = self.done
+            while self.done < point:
+                run = self._advance(run, step, self.done - began)
+            canvas = _to_host(self.canvas)
+            run = self._advance(run, step, self.done - began)
+            losses = _to_host(record[: self.done - first])
+            cursor.zero_()
+            on_way.append(_OnWay(Snapshot(point, canvas, losses), device))
+            while len(on_way) > (0 if self.settles or device.type == "cpu" else IN_FLIGHT):
+                yield on_way.popleft().arrived()
+        while on_way:
+            yield on_way.popleft().arrived()
+
+    def _advance(self, run: Callable[[], None], step: Callable[[], None], count: int) -> Callable[[], None]:
+        """One iteration, of which there were `count` in this process; returns what runs the next."""
+        if self.capture and count < WARM_UP:
+            started = time.perf_counter()
+            _warm_up(step)
+            if count + 1 == WARM_UP:
+                run = self._captured(step)
+            self.capture_seconds += time.perf_counter() - started
+        else:
+            run()
+        self.done += 1
+        return run
+
+    def _captured(self, step: Callable[[], None]) -> Callable[[], None]:
+        """`step` as a graph; `step` itself, said once, where it cannot be captured."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                step()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.capture = False
+            log.warning("The step cannot be captured, painting eagerly: %s", error)
+            return step
+        return graph.replay
+
+
+def _tensors(name: str, value: object) -> dict[str, Tensor]:
+    """The tensors of a dataclass of tensors and such dataclasses, by dotted name."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    assert is_dataclass(value)
+    found: dict[str, Tensor] = {}
+    for entry in fields(value):
+        found |= _tensors(f"{name}.{entry.name}", getattr(value, entry.name))
+    return found
+
+
+def _warm_up(step: Callable[[], None]) -> None:
+    """Run `step` on a stream of its own, as capturing asks for."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """A copy on the CPU; from CUDA through pinned memory, without waiting for it."""
+    if tensor.device.type == "cpu":
+        return tensor.clone()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+class _OnWay:
+    """A snapshot whose copies have been asked for."""
+
+    def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
+        self.snapshot = snapshot
+        self.event: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self.event = torch.cuda.Event()
+            self.event.record()
+
+    def arrived(self) -> Snapshot:
+        """The snapshot, once it is there."""
+        if self.event is not None:
+            self.event.synchronize()
+        return self.snapshot

@@ -1,0 +1,139 @@
+"""How far a canvas is from its two images, by a judge that no cell's layers and weights move.
+
+Losses of cells with different layers or weights are in different units. These scores are not: they are
+read off the same five layers of VGG-16 for every cell, whatever painted it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nst.core.engine import arithmetic
+from nst.core.losses import gram_matrix
+from nst.core.vgg import VGG, Tap
+from nst.errors import NstError
+
+# The last convolution of each block, after its ReLU: LPIPS's layers.
+TAPS = tuple(Tap(layer, "relu") for layer in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"))
+SMALLEST = 16  # pixels a side, of which four poolings leave one
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Two distances of one canvas, 0 where it is the image itself."""
+
+    lpips_content: float
+    style_distance: float
+
+
+class Scorer:
+    """Scores canvases against the images that they were painted from.
+
+    **LPIPS** (Zhang et al., CVPR 2018, eq. 1, version 0.1) to the content image: with x̂ the features of
+    layer l scaled to unit length over their channels, and w the published heads,
+
+        d(x, c) = Σ_l 1/(H_l·W_l) Σ_hw Σ_k w_lk (x̂_lkhw - ĉ_lkhw)²
+
+    **Style distance** to the style image: the relative distance of Gram matrices G_l = F_l·F_lᵀ/(H_l·W_l)
+    (Gatys et al., CVPR 2016, eq. 3), in Frobenius norms, as a mean over the same five layers, so that each
+    counts alike whatever its units:
+
+        d(x, s) = 1/5 Σ_l |G_l(x) - G_l(s)| / |G_l(s)|
+
+    A canvas without any features would have 1. Two unrelated pictures have about 1 to 2, as the more
+    contrasted one counts for more, and a canvas of noise has 7.
+
+    Args:
+        weights: VGG-16's, as `nst.io.weights.load("vgg16", "imagenet")` has them.
+        heads: as `nst.io.weights.lpips_heads()` has them.
+        device: where to compute, in float32.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Tensor], heads: Sequence[Tensor], device: torch.device | str = "cpu"
+    ) -> None:
+        # LPIPS's shift and scale of [-1, 1] are ImageNet's mean and standard deviation of [0, 1].
+        self._network = VGG("vgg16", weights, TAPS, normalize=True, device=device)
+        self._heads = [head.to(device).view(1, -1, 1, 1) for head in heads]
+
+    @torch.no_grad()
+    def score(
+        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Tensor]
+    ) -> list[Scores]:
+        """Score each canvas, clamped to [0, 1] as it is shown, against its own content and style.
+
+        Args:
+            canvases, contents, styles: `[3, H, W]` each, as many of one as of the other, on any device; a
+                canvas and its content of one size. Where rows share an image, as one tensor object, its
+                features are computed once.
+
+        Raises:
+            NstError: a side is below 16 pixels, where the network's last layers have nothing left to see,
+                or memory does not suffice. There is no lesser score instead: it would not compare.
+        """
+        size = min((side for canvas in canvases for side in canvas.shape[1:]), default=SMALLEST)
+        if size < SMALLEST:
+            raise NstError(
+                f"size={size}: a canvas below {SMALLEST} pixels cannot be scored; "
+                f"give size={SMALLEST} or more"
+            )
+        try:
+            with arithmetic("fp32"):
+                return self._score(canvases, contents, styles)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise NstError(
+                f"size={size}: there is no memory left on {self._network.device} to score the canvas; "
+                "give a smaller size"
+            ) from error
+
+    def _score(
+        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Tensor]
+    ) -> list[Scores]:
+        distinct = {id(style): style for style in styles}
+        grams = {key: _grams(self._features(style)) for key, style in distinct.items()}
+        sharing = defaultdict(list)
+        for row, content in enumerate(contents):
+            sharing[id(content)].append(row)
+        scores: dict[int, Scores] = {}
+        # One canvas at a time: it bounds the memory, and a batch is hardly faster.
+        for rows in sharing.values():
+            directions = [_directions(layer) for layer in self._features(contents[rows[0]])]
+            for row in rows:
+                features = self._features(canvases[row])
+                lpips = self._lpips(features, directions)
+                scores[row] = Scores(lpips, _relative_distance(_grams(features), grams[id(styles[row])]))
+        return [scores[row] for row in range(len(canvases))]
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        """`[1, C, H, W]` of each layer."""
+        shown = image.to(self._network.device, torch.float32).clamp(0, 1).unsqueeze(0)
+        features = self._network.forward(shown).features
+        return [features[tap] for tap in TAPS]
+
+    def _lpips(self, features: Sequence[Tensor], directions: Sequence[Tensor]) -> float:
+        layers = [
+            ((_directions(mine) - theirs).square() * head).sum(1).mean()
+            for mine, theirs, head in zip(features, directions, self._heads, strict=True)
+        ]
+        return torch.stack(layers).sum().item()
+
+
+def _directions(features: Tensor) -> Tensor:
+    """Features scaled to unit length over their channels; 0 where all of them are 0."""
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / (lengths + 1e-10)
+
+
+def _grams(features: Sequence[Tensor]) -> list[Tensor]:
+    """Gram matrix `[1, C, C]` of each layer, a mean over its positions."""
+    return [gram_matrix(layer) / layer[0, 0].numel() for layer in features]
+
+
+def _relative_distance(grams: Sequence[Tensor], targets: Sequence[Tensor]) -> float:
+    layers = [(gram - target).norm() / target.norm() for gram, target in zip(grams, targets, strict=True)]
+    return torch.stack(layers).mean().item()

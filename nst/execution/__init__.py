@@ -1,0 +1,1 @@
+"""From resolved cells to finished run directories: plan, batches, executors."""

@@ -1,0 +1,338 @@
+"""One unit of work: jobs that share a step, painted together, each into its own run directory."""
+
+import logging
+import math
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nst.config.schema import ROOT
+from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.metrics import Scorer
+from nst.core.objective import Objective
+from nst.core.optimizers import Optimizer
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import HISTORY, LBFGS
+from nst.core.vgg import VGG, Tap
+from nst.errors import NstError
+from nst.execution.device import device_name, device_of, gflop
+from nst.execution.resolve import ResolvedCell, initial_canvas, resolve
+from nst.io.files import unshare
+from nst.io.segmented_video import SegmentedVideo
+from nst.io.signals import defer_signals, raise_pending, stop_requested
+from nst.io.weights import load_weights, lpips_heads
+from nst.runs.checkpoint import CheckpointDirectory, CheckpointManager
+from nst.runs.job import Job, Result
+from nst.runs.writer import RunWriter, SnapshotWriter, record_failure
+
+log = logging.getLogger(__name__)
+_warned = set[str]()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a batch is."""
+
+    iteration: int
+    iterations: int
+    losses: list[float]  # the total of each job, in order
+
+
+def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda progress: None) -> list[Result]:
+    """Paint `jobs` as the rows of one batch and write their run directories.
+
+    Args:
+        jobs: of one of `nst.runs.job.batches`' groups.
+        watch: called now and then while it paints.
+
+    Returns:
+        A result a job, in order. What is wrong with one job, an image that cannot be read or a loss
+        that is no number any more, fails that job alone; what is wrong with all fails all.
+
+    Raises:
+        torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
+        Interrupted: by a signal; the batch is kept, so that it can be gone on with.
+    """
+    rows = [_Row(job, RunWriter(job.folder, _record(job))) for job in jobs]
+    losses: dict[Path, float] = {}
+    for row in rows:
+        with record_failure(row.writer):
+            row.writer.begin()
+    with logged_to([row.job.folder for row in _well(rows)]):
+        try:
+            for row in _well(rows):
+                with record_failure(row.writer):
+                    _prepare(row)
+            if ready := _well(rows):
+                losses = _paint(ready, watch)
+        except BaseException as error:
+            reason = _close(rows, error)
+            if isinstance(reason, torch.OutOfMemoryError) or not isinstance(reason, Exception):
+                raise reason from None
+    return [
+        Result(
+            row.job.folder,
+            row.job.name,
+            losses.get(row.job.folder, math.nan),
+            row.writer.error,
+            status=row.writer.status,
+        )
+        for row in rows
+    ]
+
+
+@dataclass
+class _Row:
+    """A job on its way through a batch."""
+
+    job: Job
+    writer: RunWriter
+    resolved: ResolvedCell = field(init=False)
+
+
+@contextmanager
+def logged_to(folders: Sequence[Path]) -> Iterator[None]:
+    """Let each folder's `nst.log` have what is logged inside."""
+    with ExitStack() as stack:
+        for folder in folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                unshare(folder / "nst.log")
+                handler = _RunLog(folder / "nst.log")
+            except OSError as error:  # what else of the run cannot be written fails it
+                _warn_once(f"{error.filename}: {error.strerror}; painting goes on without a log")
+                continue
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logging.getLogger().addHandler(handler)
+            stack.callback(handler.close)
+            stack.callback(logging.getLogger().removeHandler, handler)
+        yield
+
+
+def _warn_once(message: str) -> None:
+    """Warn, if it was not said in this process before."""
+    if message not in _warned:
+        _warned.add(message)
+        log.warning("%s", message)
+
+
+class _RunLog(logging.FileHandler):
+    """A run's log. It is no part of the result: where its disk takes no more, one line says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        """Say so, once: what is wrong with the disk fails the cells as well."""
+        _warn_once("nst.log: its disk takes no more; painting goes on without a log")
+
+    def close(self) -> None:
+        """Let go of the file, whether or not it takes the rest."""
+        with suppress(OSError):
+            super().close()
+
+
+def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
+    """Close the runs that `error` ended; returns what is to be told, and raised if others have to know.
+
+    That is a `torch.OutOfMemoryError` where fewer rows might have fitted.
+    """
+    reason = _out_of_memory(error) or error
+    if isinstance(reason, torch.OutOfMemoryError) and len(rows) == 1:
+        size = rows[0].job.config.size
+        reason = NstError(f"size={size}: out of memory on the device; give a smaller size")
+    for row in _well(rows):
+        if row.writer.status == "running":
+            row.writer.fail(reason)
+    return reason
+
+
+def _well(rows: Sequence[_Row]) -> list[_Row]:
+    """Those that have not failed yet."""
+    return [row for row in rows if row.writer.error is None]
+
+
+def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
+    """`error` if it is that, by one name; of the host's memory PyTorch has no exception."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return torch.OutOfMemoryError(str(error))
+    return None
+
+
+def _prepare(row: _Row) -> None:
+    """Give a row its cell; raises NstError where its images, weights or layers are not to be had."""
+    config = row.job.config
+    row.resolved = resolve(config)
+    for key, digest in (row.job.digests or {}).items():
+        if row.resolved.digests[key] != digest:
+            path = config.images.content if key == "images.content" else config.images.style
+            raise NstError(
+                f"{key}={path}: is another picture than when this was planned; run the same command again, "
+                "which paints the new one"
+            )
+    weights = row.resolved.weights
+    model = {
+        "name": weights.name,
+        "asked": config.model.name.name,
+        "weights": weights.sha256,
+        "source": weights.source,
+    }
+    row.writer.record |= {"identity": row.resolved.identity, "model": model}
+
+
+def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path, float]:
+    """Paint prepared rows; returns the final total loss of those that finished."""
+    checkpoints = CheckpointDirectory(
+        Path(rows[0].job.config.outputs), [row.resolved.identity for row in rows]
+    )
+    with defer_signals(), checkpoints.held(), arithmetic(rows[0].job.config.hardware.precision.name):
+        try:
+            return _paint_at(checkpoints, rows, watch)
+        except BaseException as error:
+            _close(rows, error)  # while the films so far are there
+            raise
+
+
+def _paint_at(
+    checkpoints: CheckpointDirectory, rows: Sequence[_Row], watch: Callable[[Progress], None]
+) -> dict[Path, float]:
+    started = time.perf_counter()
+    configs = [row.job.config for row in rows]
+    config, network = configs[0], rows[0].resolved.weights.name
+    device, writers = device_of(config), [row.writer for row in rows]
+    engine = _engine(rows, device)
+    saved = checkpoints.load(engine, config.iterations) if config.resume else None
+    if saved is None:
+        checkpoints.clear()
+    else:
+        engine.restore(saved.tensors, saved.done)
+        log.info("going on from iteration %d", saved.done)
+    for number, row in enumerate(rows):
+        segments = saved.segments[number] if saved else ()
+        video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, config.size, segments)
+        with record_failure(row.writer):
+            row.writer.start(row.resolved.cell, engine.objective.columns, video)
+    snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
+    if saved is not None:
+        snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)
+    manager = CheckpointManager(
+        checkpoints, engine, snapshot_writer, writers, config.hardware.checkpoint, saved
+    )
+    with snapshot_writer.writing():
+        for snapshot in engine.paint(config.iterations, config.save_every):
+            latest = snapshot.losses[-1, :, 0].tolist()
+            watch(Progress(snapshot.iteration + 1, config.iterations, latest))
+            if not snapshot_writer.submit(snapshot):
+                break
+            # After the last there is nothing to go on with.
+            if snapshot.iteration + 1 < config.iterations and manager.maybe_save(
+                snapshot, now=stop_requested()
+            ):
+                raise_pending()
+        painted, painting = time.perf_counter(), manager.seconds
+    timings = {
+        "setup_seconds": ready - started,
+        "capture_seconds": engine.capture_seconds,
+        "painting_seconds": painting,
+        "iterations_per_second": config.iterations / painting,
+        "gflops": gflop(network, configs) * config.iterations / painting,
+        "batch_cells": len(rows),
+        "batch_seconds": ready - started + painting,
+        "batch_seconds_per_cell": (ready - started + painting) / len(rows),
+    }
+    finished = _well(rows)
+    # What was not hidden behind the painting.
+    timings["writing_seconds"] = time.perf_counter() - painted
+    scores = _scores(finished, device)
+    from nst.report.loss_curves import losses_png  # it takes a second to import, and is not for every start
+
+    losses = {}
+    name = device_name(device)
+    for row, score in zip(finished, scores, strict=True):
+        with record_failure(row.writer):
+            losses[row.job.folder] = row.writer.finish(losses_png, device=name, timings=timings, scores=score)
+    return losses
+
+
+def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float] | None]:
+    """How far each canvas is from its images; None, and one warning, where that cannot be told."""
+    cells = [row.resolved.cell for row in rows]
+    try:
+        found = scorer(device).score(
+            [row.writer.canvas for row in rows],
+            [cell.content for cell in cells],
+            [cell.style for cell in cells],
+        )
+    except NstError as error:
+        _warn_once(f"canvases are not scored: {error}")
+        return [None] * len(rows)
+    return [asdict(score) for score in found]
+
+
+@cache
+def scorer(device: torch.device) -> Scorer:
+    """What scores canvases on a device; raises NstError where its weights are not to be had."""
+    heads = lpips_heads()  # first: VGG-16 comes with them, in a smaller file than elsewhere
+    return Scorer(load_weights("vgg16", "imagenet").tensors, heads, device)
+
+
+def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
+    """Network, objective, optimizer and canvases of a batch."""
+    jobs, cells = [row.job for row in rows], [row.resolved.cell for row in rows]
+    config, weights = jobs[0].config, rows[0].resolved.weights
+    network = VGG(
+        weights.name,
+        weights.tensors,
+        set[Tap]().union(*(cell.taps() for cell in cells)),
+        normalize=config.model.normalize,
+        device=device,
+        dtype=DTYPES[config.hardware.precision.name],
+    )
+    canvas = torch.stack([initial_canvas(job.config, cell) for job, cell in zip(jobs, cells, strict=True)])
+    optimizer = _optimizer(jobs, network)
+    return Engine(Objective(network, cells), optimizer, canvas, capture=config.hardware.capture)
+
+
+def _optimizer(jobs: Sequence[Job], network: VGG) -> Optimizer[Any]:
+    rates = [job.config.optimizer.lr for job in jobs]
+    lr = torch.tensor(rates, dtype=network.wide, device=network.device)
+    return Adam(lr) if jobs[0].config.optimizer.name.name == "adam" else LBFGS(lr, HISTORY)
+
+
+def _record(job: Job) -> dict[str, Any]:
+    return {
+        "name": job.name,
+        "device": None,
+        "precision": job.config.hardware.precision.name,
+        "lr": job.config.optimizer.lr,
+        "fps": job.config.fps,
+        "versions": _versions(),
+        "machine": {
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        },
+        "git": _commit(),
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("torch", "torchvision", "hydra-core", "mlflow", "numpy", "pillow")
+    return {name: version(name) for name in names}
+
+
+@cache
+def _commit() -> str | None:
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,137 @@
+"""From a config to the cell it describes: its images, its weights, its layers, and its identity."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nst.config.schema import Config, InitImageName, check_layers, content_layers, style_layers
+from nst.core.objective import Cell
+from nst.errors import NstError
+from nst.execution.device import most_rows
+from nst.io.images import noise, read
+from nst.io.weights import Weights, load_weights
+
+# Raised whenever the same config would give another canvas than before.
+NUMERICS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedCell:
+    """A cell, ready to be painted."""
+
+    cell: Cell
+    weights: Weights
+    identity: str
+    digests: dict[str, str]  # of its images, by the keys of the config that name them
+
+
+def resolve(config: Config) -> ResolvedCell:
+    """The cell that a config describes; images and weights are read once a process.
+
+    Raises:
+        NstError: an image or the weights cannot be read, the network that is to be had lacks a layer,
+            or a canvas of that size does not fit in memory.
+    """
+    most_rows([config])  # before the images: they are as large as the canvas
+    content = _image(config.images.content, config.size, "images.content")
+    style = _image(config.images.style, config.size, "images.style")
+    weights = _weights(config)
+    check_layers(config, weights.name)
+    cell = Cell(
+        content,
+        style,
+        dict.fromkeys(content_layers(config), 1.0),
+        style_layers(config),
+        config.activation.name,
+        config.weights.content if config.uses_content else 0.0,
+        config.weights.style if config.uses_style else 0.0,
+        config.weights.tv,
+    )
+    digests = {"images.content": _digest(content), "images.style": _digest(style)}
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
+
+
+def identity_of(config: Config) -> str | None:
+    """The identity of the cell that a config describes; None where it cannot be resolved."""
+    try:
+        return resolve(config).identity
+    except NstError:
+        return None
+
+
+def network_of(config: Config) -> str | None:
+    """What a cell is painted with, or its fallback; None if neither is to be had."""
+    try:
+        return _weights(config).name
+    except NstError:
+        return None
+
+
+def initial_canvas(config: Config, cell: Cell) -> Tensor:
+    """What the canvas is before the first iteration, `[3, size, size]`."""
+    match config.init_image.name.name:
+        case "content":
+            return cell.content
+        case "style":
+            return cell.style
+        case _:
+            return noise(config.size, config.seed)
+
+
+def _weights(config: Config) -> Weights:
+    fallback = config.model.fallback.name if config.model.fallback else None
+    return load_weights(config.model.name.name, config.model.weights, fallback=fallback)
+
+
+def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str) -> str:
+    """A hash of all that decides a cell's pixels and scores, and of nothing else.
+
+    Layers and weights count as the mode uses them, the seed where it draws something, images as they are
+    used: both in every mode, because a canvas is scored by both. Paths, tracking, device and the rate of
+    the film do not count.
+    """
+    parts = {
+        "numerics": NUMERICS,
+        "weights": weights,
+        "images": digests,
+        "content_layers": content_layers(config),
+        "style_layers": style_layers(config),
+        "loss_weights": [cell.content_weight, cell.style_weight, cell.tv_weight],
+        "normalize": config.model.normalize,
+        "optimizer": dataclasses.asdict(config.optimizer),
+        "init_image": config.init_image.name,
+        "precision": config.hardware.precision,
+        "seed": config.seed if config.init_image.name is InitImageName.noise else None,
+    }
+    for key in ("activation", "size", "iterations", "save_every"):
+        parts[key] = getattr(config, key)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
+
+
+def _name(value: Any) -> str:
+    assert isinstance(value, Enum)
+    return value.name
+
+
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.numpy().tobytes()).hexdigest()
+
+
+def _image(path: str, size: int, key: str) -> Tensor:
+    # os.path's: of these none raises where a user is unknown, or we may not look.
+    found = Path(os.path.expanduser(path))
+    changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
+    return _read_once(found, size, key, changed)
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, size: int, key: str, changed: int) -> Tensor:
+    """One tensor an image, so that cells share its features; `changed` makes an edited file anew."""
+    return read(path, size, key)

@@ -1,0 +1,1 @@
+"""Files, locks, signals, images, videos and weights: what comes from and goes to the machine."""

@@ -1,0 +1,178 @@
+"""Images in and out: read and resize, write, initial canvases."""
+
+import stat
+import warnings
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+from torch import Tensor
+
+from nst.errors import NstError
+from nst.io import color
+from nst.io.files import atomic_write
+from nst.io.text import escape_unprintable
+
+# Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
+# whose only fault is some other malformed tag.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read(path: Path, size: int, key: str) -> Tensor:
+    """Return the image at `path` as a float32 RGB tensor `[3, size, size]` with values in [0, 1].
+
+    It is turned upright by its EXIF orientation, brought from its colour profile to sRGB, laid on
+    white where it is transparent, and resized to the square bilinearly with antialiasing, whatever
+    its aspect ratio. Of an animation it is the first frame. `key` is the config key that messages
+    name. Raises NstError, always one line, for anything that is not a whole, decodable image.
+    """
+    named = f"{key}={escape_unprintable(str(path))}"
+    try:
+        _check_file(path, named)
+        with warnings.catch_warnings():
+            # Of large images and odd metadata. What keeps it from the pixels, Pillow raises.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_formats()) as image:
+                rgb = _upright_rgb(image, named)
+    except NstError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever the damage made them trip over.
+        raise NstError(f"{named}: {_fault(error, path)}") from error
+    resized = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    values = np.asarray(resized, dtype=np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def noise(size: int, seed: int) -> Tensor:
+    """Return a canvas `[3, size, size]` of N(0, 1) values that `seed` alone decides.
+
+    It is drawn in float32 on the CPU, whose generator gives the same values whatever device
+    paints, and leaves the global random state alone.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(3, size, size, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:
+    """Return `canvas`, `[3, H, W]` or `[B, 3, H, W]`, as bytes `[..., H, W, 3]` to be shown.
+
+    Values are clamped to [0, 1] and rounded to the nearest of 256. NaN becomes 0 without a word:
+    a caller for whom that would hide a failure looks for NaN first.
+    """
+    # The bytes are made where the canvas is: a quarter of the traffic off a GPU.
+    levels = canvas.detach().float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
+    shown: NDArray[np.uint8] = levels.to(torch.uint8).movedim(-3, -1).contiguous().cpu().numpy()
+    return shown
+
+
+def write_png(canvas: Tensor, path: Path) -> None:
+    """Write `canvas`, `[3, H, W]`, to `path` as an 8-bit sRGB PNG that appears whole or not at all.
+
+    Raises OSError where `path` cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG", pnginfo=color.SRGB)
+
+
+def _check_file(path: Path, named: str) -> None:
+    """Refuse what is not a file with bytes in it, before opening it: opening a FIFO would wait."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise NstError(f"{named}: a directory; give the path of one image in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise NstError(f"{named}: a pipe, socket or device; copy the image to a regular file")
+    if not found.st_size:
+        raise NstError(f"{named}: an empty file; give an image (PNG, JPEG, ...)")
+
+
+@cache
+def _formats() -> list[str]:
+    """All that Pillow reads but PostScript: that is a program, which it would have Ghostscript run."""
+    with suppress(ImportError):  # the extra `heic`
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
+def _fault(error: Exception, path: Path) -> str:
+    """Say what is wrong with the file `path` that raised `error`, and what to do."""
+    reason = escape_unprintable(" ".join(str(error).split())) or type(error).__name__
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "no such file; give the path of an image (PNG, JPEG, ...)"
+        case PermissionError():
+            return "no permission to read it; allow it (chmod), or give another image"
+        case UnidentifiedImageError():
+            if unread := _named_by_its_brand(path):
+                return unread
+            return "not an image that Pillow can read; give a PNG, JPEG or other common format"
+        case Image.DecompressionBombError():
+            return f"too large ({reason.partition(',')[0]}); resize it, then try again"
+        case _:
+            return f"cannot be read ({reason}); if it is damaged, fetch it or save it again"
+
+
+def _named_by_its_brand(path: Path) -> str | None:
+    """Say of a HEIC or AVIF file that it is one, and what reads it: phones write them."""
+    with path.open("rb") as file:
+        size, kind = file.read(4), file.read(4)
+        brands = file.read(max(min(int.from_bytes(size), 256) - 8, 0)) if kind == b"ftyp" else b""
+    if b"avif" in brands:
+        return "an AVIF image, which Pillow reads from 11.3 on; pip install -U pillow, or save it as PNG"
+    if any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1")):
+        return "a HEIC image; pip install pillow-heif, which reads it, or save it as JPEG"
+    return None
+
+
+def _upright_rgb(image: Image.Image, named: str) -> Image.Image:
+    """Decode `image`: 8-bit sRGB, upright, on white."""
+    image.load()  # before asking its mode, which some decoders settle only now
+    # Pillow says None where a file has a profile that is damaged.
+    profile = (image.info["icc_profile"] or b"") if "icc_profile" in image.info else None
+    turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Pillow gives 16-bit grey a mode of its own, except where it comes from a PGM.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = _eight_bit(image)
+    elif image.mode in ("I", "F"):
+        raise NstError(
+            f"{named}: its pixels are 32-bit numbers, of which none is known to be white; "
+            "save it with 8 or 16 bits a channel"
+        )
+    grey = image.mode in ("1", "L", "LA", "La")
+    if not image.has_transparency_data:
+        rgb = color.rgb(image, profile, grey, named)
+    else:
+        image = image.convert("RGBA")
+        layer = color.rgb(image, profile, grey, named)
+        layer.putalpha(image.getchannel("A"))
+        white = Image.new("RGBA", layer.size, "white")
+        white.alpha_composite(layer)
+        rgb = white.convert("RGB")
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, where Pillow would clip it.
+
+    Eight bits, not floats: that is what Pillow makes of 16-bit colour, and what `content.png` can
+    hold, so a grey picture is no exception.
+    """
+    grey: NDArray[Any] = np.array(image, dtype=np.uint32)
+    if "transparency" in image.info:  # the one level that a PNG declares transparent
+        grey[grey == image.info["transparency"]] = 65535
+    return Image.fromarray(((grey + 128) // 257).astype(np.uint8))

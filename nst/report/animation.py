@@ -1,0 +1,111 @@
+"""A contact sheet that moves: its canvases in step by iteration, as a video and for a README."""
+
+import math
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from nst.io.video import Video, decode
+from nst.report.contact_sheet import MARGIN, PAPER, Sheet, canvas_tile, placeholder, resize
+from nst.report.text_layout import GREY, NOTE, Text, line_height
+from nst.runs.reader import Run
+
+MOST_FRAMES = 300
+# A decoder is a process: for more canvases than this the film is kept in so many bytes of memory instead.
+MOST_DECODERS, KEPT = 64, 1 << 30
+
+X264 = "-crf 20"  # of 51; at the usual 23 the brush strokes blur
+
+# A README shows it beside its text: smaller, fewer frames, and time to look at what came out.
+WEBP_WIDTH, WEBP_FRAMES, WEBP_HOLD = 1000, 48, 3  # pixels, frames, seconds of the last one
+WEBP_QUALITY, WEBP_EFFORT = 50, 2  # of 100, of 6
+
+
+def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
+    """Write the film of a sheet that was laid out with a footer, to both files.
+
+    The canvases are in step by iteration, and one that is done holds its final canvas. A film of
+    more than `MOST_FRAMES` is shown in longer steps, and of very many canvases in longer ones; the WebP
+    has `WEBP_FRAMES` of these at most, among them the first and the last, and takes as long.
+    """
+    # Others keep a placeholder.
+    painted = {(x, y): run for x, y, run in sheet.cells if run and run.finished}
+    many = len(painted) > MOST_DECODERS
+    most = min(MOST_FRAMES, KEPT // (len(painted) * 3 * sheet.side**2)) if many else MOST_FRAMES
+    times = _timeline([run.frames for run in painted.values()], max(1, most))
+    rates = [run.value("fps") for run in painted.values()]
+    fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
+
+    page = sheet.draw()
+    width, height = sheet.size
+    footer = height - MARGIN - line_height(NOTE)
+    chosen = np.linspace(0, len(times) - 1, min(WEBP_FRAMES, len(times))).round().astype(int).tolist()
+    small: list[Image.Image] = []
+    with ExitStack() as reels:
+        video = reels.enter_context(Video(mp4, fps, (height, width), X264))
+        moving: dict[tuple[int, int], Iterator[Image.Image]] = {}
+        for at, run in painted.items():
+            moving[at] = played = reels.enter_context(closing(_playback(run, times, sheet.side)))
+            if many:
+                moving[at] = iter(list(played))
+        for index, time in enumerate(times):
+            page.paste(PAPER, (0, footer, width, height))
+            count = f"iteration {time:,} of {times[-1]:,}"
+            Text(count, NOTE, GREY, width - MARGIN, footer, "ra").draw(ImageDraw.Draw(page))
+            for at, pictures in moving.items():
+                page.paste(next(pictures), at)
+            video.append(np.asarray(page))
+            if index in chosen:
+                small.append(_reduced(page))
+    held = round(1000 * (len(times) - 1) / fps / max(1, len(small) - 1))
+    small[0].save(
+        webp,
+        save_all=True,
+        append_images=small[1:],
+        duration=[held] * (len(small) - 1) + [1000 * WEBP_HOLD],
+        loop=0,
+        quality=WEBP_QUALITY,
+        method=WEBP_EFFORT,
+    )
+
+
+def _reduced(page: Image.Image) -> Image.Image:
+    """A copy of a page that is as wide as a README shows it."""
+    width = min(WEBP_WIDTH, page.width)
+    return page.resize((width, round(page.height * width / page.width)), Image.Resampling.LANCZOS)
+
+
+def _timeline(frames: list[list[int]], most: int) -> list[int]:
+    """The iterations to show: 0 to the last of any cell, in steps of the cell with the smallest.
+
+    The steps are longer where these would be more than `most`.
+    """
+    last = max((cell[-1] for cell in frames if cell), default=0)
+    step = max(1, min((cell[1] - cell[0] for cell in frames if len(cell) > 1), default=1))
+    step *= max(1, math.ceil(last / (step * most)))
+    return [*range(0, last, step), last]
+
+
+def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
+    """For each of `times` the canvas as it was then, `side` pixels; from its last frame on, the
+    final canvas.
+    """
+    iterations = run.frames
+    final = canvas_tile(run.folder, side)
+    shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
+    with closing(decode(run.folder / "canvas.mp4")) as video:
+        following = 0
+        for time in times:
+            if not iterations or time >= iterations[-1]:
+                yield final
+                continue
+            frame = None
+            while iterations[following] <= time:
+                frame = next(video, frame)  # a film that was cut short holds its last frame
+                following += 1
+            if frame is not None:
+                shown = resize(Image.fromarray(frame), side)
+            yield shown

@@ -1,0 +1,87 @@
+"""What there is to look at in a sweep's folder: sheets, still and moving, loss curves, the page.
+
+Reads run directories and nothing else, so an old sweep can have them made again:
+
+    python -m nst.gallery FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+from nst.errors import NstError
+from nst.io.color import SRGB
+from nst.io.files import atomic_write, is_regular, read_json
+from nst.report.animation import animate
+from nst.report.contact_sheet import lay_out
+from nst.report.grid import Grid, grid
+from nst.report.loss_curves import losses_png
+from nst.report.page import write_page
+from nst.runs.sweep import run_folders, sweeps_in
+
+
+def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
+    """Write `sheet.png`, the final canvases of a sweep directory as a grid, and return its path.
+
+    Args:
+        sweep_dir: the sweep directory.
+        found: its grid, where that has been read before.
+
+    Raises:
+        NstError: `sweep_dir` does not exist or has no runs.
+    """
+    path = sweep_dir / "sheet.png"
+    page = lay_out(found or grid(sweep_dir)).draw()
+    with atomic_write(path) as temporary:
+        page.save(temporary, pnginfo=SRGB)
+    return path
+
+
+def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
+    """Write `sheet.mp4`, the same grid with its canvases in step by iteration; return its path.
+
+    Beside it goes `sheet.webp`, the same film as small as a README wants it. As `contact_sheet` else.
+
+    Raises:
+        NstError: `sweep_dir` does not exist or has no runs.
+    """
+    path = sweep_dir / "sheet.mp4"
+    sheet = lay_out(found or grid(sweep_dir), footer=True)
+    with atomic_write(path) as mp4, atomic_write(path.with_suffix(".webp")) as webp:
+        animate(sheet, mp4, webp)
+    return path
+
+
+def rebuild(folder: Path) -> list[Path]:
+    """Make all there is to look at of a sweep, or of a sweep of sweeps; return what was made.
+
+    Each sweep gets its sheets and its page, and its finished runs the loss curves that they lack; a
+    sweep of sweeps also gets a page of all. One that was not begun yet is passed over.
+
+    Raises:
+        NstError: `folder` does not exist or has no runs.
+    """
+    sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
+    made: list[Path] = []
+    for sweep in [sweep for sweep in sweeps if any(sweep.glob("*/run.json"))] or [folder]:
+        made += [losses_png(run) for run in run_folders(sweep) if _lacks_curves(run)]
+        grids[sweep] = found = grid(sweep)
+        made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
+        made.append(write_page(sweep, grids))
+    return made if sweeps == [folder] else [*made, write_page(folder, grids)]
+
+
+def _lacks_curves(run: Path) -> bool:
+    finished = read_json(run / "run.json").get("status") == "finished"
+    return finished and is_regular(run / "losses.csv") and not (run / "losses.png").is_file()
+
+
+def main(arguments: list[str]) -> int:
+    """Rebuild what the folder named on the command line shows; 2 if that cannot be."""
+    try:
+        if len(arguments) != 1:
+            raise NstError("usage: python -m nst.gallery FOLDER, where FOLDER is that of a sweep")
+        print(*rebuild(Path(arguments[0])), sep="\n")
+    except (NstError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,231 @@
+"""A contact sheet: a grid of canvases as a page, with its labels and the images it is about."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from nst.io.files import open_regular
+from nst.report.grid import Grid, Inputs
+from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
+from nst.runs.reader import Run, read_record
+
+SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
+# So many canvases that they would be wider or higher than a film may be are shown smaller, and no more of
+# them than then fit.
+WIDEST, TINIEST = 4096, 36
+MARGIN, GAP, AIR = 40, 12, 8
+ROW_LABEL_WIDTH = 190
+NARROWEST = 620  # a sheet of one cell still has room for its title
+
+PAPER, PLACEHOLDER = "white", "#ececec"
+
+
+@dataclass
+class Sheet:
+    """Where everything goes: the size of the page, and what lies at which (x, y) of it.
+
+    Cells and images are squares of `side` pixels. A cell is a run or None; an image is the file of a
+    content or style image.
+    """
+
+    side: int
+    size: tuple[int, int] = (0, 0)
+    texts: list[Text] = field(default_factory=list)
+    images: list[tuple[int, int, Path]] = field(default_factory=list)
+    cells: list[tuple[int, int, Run | None]] = field(default_factory=list)
+
+    def draw(self) -> Image.Image:
+        """The page with the final canvases."""
+        page = Image.new("RGB", self.size, PAPER)
+        pen = ImageDraw.Draw(page)
+        for text in self.texts:
+            text.draw(pen)
+        for x, y, path in self.images:
+            page.paste(_picture(path, self.side) or placeholder("missing", "", self.side), (x, y))
+        for x, y, run in self.cells:
+            page.paste(canvas_tile(run.folder if run else None, self.side), (x, y))
+        return page
+
+
+def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
+    """Decide where everything on the sheet of a grid goes; `footer` leaves a line free below."""
+    grid = _cut(grid)
+    runs = grid.runs
+    inputs = Inputs.of(runs)
+    sheet = Sheet(_side(grid))
+    side, step = sheet.side, sheet.side + GAP
+    rows, columns = len(grid.row_labels), len(grid.column_labels)
+
+    # Across: the images that go beside the canvases, the row labels, the canvases.
+    row_axis = Block.fit(grid.row_axis, ROW_LABEL_WIDTH, 2)
+    names = [_label(label, ROW_LABEL_WIDTH, 3) for label in grid.row_labels]
+    above = inputs.kinds if inputs.vary == "columns" else []
+    image_names = [Block.fit(kind, side, 1) for kind in above]
+    labels = max(block.width for block in [row_axis, *names, *image_names])
+    beside = _columns_beside(inputs, rows)
+    labels_end = MARGIN + beside * step + (2 * GAP if beside else 0) + labels
+    left = labels_end + (GAP + 4 if labels else 0)
+    right = left + columns * step - GAP
+    width = max(right + MARGIN, NARROWEST)
+
+    # Down: the title, what all cells share, the column labels, the canvases.
+    y = _write_title(sheet, grid, width - 2 * MARGIN)
+    column_axis = Block.fit(grid.column_axis, right - left, 1)
+    sheet.texts += column_axis.place((left + right) // 2, y, "ma")
+    heads = [_label(label, side, 2) for label in grid.column_labels]
+    top = y + column_axis.height + 6 + max(block.height for block in [row_axis, *heads]) + AIR
+    for column, head in enumerate(heads):
+        _write_above(sheet, head, left + column * step + side // 2, top, "ma")
+    _write_above(sheet, row_axis, labels_end, top, "ra")
+
+    y = top
+    for kind, name in zip(above, image_names, strict=True):
+        _write_beside(sheet, name, labels_end, y)
+        for column in range(columns):
+            path = inputs.file(kind, [row[column] for row in runs])
+            sheet.images.append((left + column * step, y, path))
+        y += step
+    y += GAP if above else 0
+    bottom = _place_beside(sheet, inputs, runs, top) if beside else 0
+    for row, name in enumerate(names):
+        _write_beside(sheet, name, labels_end, y)
+        for column, run in enumerate(runs[row]):
+            sheet.cells.append((left + column * step, y, run))
+        y += step
+
+    height = max(y - GAP, bottom) + MARGIN + (line_height(NOTE) + GAP if footer else 0)
+    sheet.size = (width + width % 2, height + height % 2)  # H.264's 4:2:0 wants even sides
+    return sheet
+
+
+def canvas_tile(folder: Path | None, side: int) -> Image.Image:
+    """The final canvas of a cell at `side` pixels, or a placeholder that says why there is none."""
+    if folder is None:
+        return placeholder("missing", "", side)
+    record = read_record(folder)
+    status = record.get("status")
+    if status == "finished":
+        picture = _picture(folder / "canvas.png", side)
+        return picture or placeholder("missing", f"{folder.name}/canvas.png", side)
+    if status == "diverged" and (picture := _picture(folder / "canvas.png", side)):
+        return _struck(picture, f"diverged at {record.get('diverged_at')}")
+    if status in ("failed", "diverged"):
+        return placeholder(status, str(record.get("error") or ""), side)
+    if status in ("running", "interrupted"):
+        return placeholder("unfinished", "", side)
+    return placeholder("missing", f"{folder.name}/run.json", side)
+
+
+def placeholder(word: str, reason: str, side: int) -> Image.Image:
+    """A grey square that says in a word, and a few more, why there is no canvas."""
+    tile = Image.new("RGB", (side, side), PLACEHOLDER)
+    block = Block.fit(word, side - 2 * GAP, 1, HEAD) + Block.fit(reason, side - 2 * GAP, 4, SMALL)
+    for text in block.place(side // 2, (side - block.height) // 2, "ma"):
+        text.draw(ImageDraw.Draw(tile))
+    return tile
+
+
+def _struck(picture: Image.Image, words: str) -> Image.Image:
+    """A canvas that is not what was to be painted: faded, with a line at the foot that says so."""
+    tile = Image.blend(picture, Image.new("RGB", picture.size, PLACEHOLDER), 0.5)
+    block = Block.fit(words, picture.width - 2 * GAP, 1, HEAD)
+    pen = ImageDraw.Draw(tile)
+    pen.rectangle((0, picture.height - block.height - GAP, *picture.size), PLACEHOLDER)
+    for text in block.place(picture.width // 2, picture.height - block.height - GAP // 2, "ma"):
+        text.draw(pen)
+    return tile
+
+
+def resize(image: Image.Image, side: int) -> Image.Image:
+    """An image as it is shown: RGB, `side` pixels a side."""
+    return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _columns_beside(inputs: Inputs, rows: int) -> int:
+    """How many columns of images stand beside `rows` rows of canvases."""
+    if inputs.vary == "rows" or (inputs.vary == "shared" and rows == 1):
+        return len(inputs.kinds)
+    return 1 if inputs.vary == "shared" and inputs.kinds else 0
+
+
+def _side(grid: Grid) -> int:
+    runs = (run for row in grid.runs for run in row if run)
+    sizes = [size for run in runs if isinstance(size := run.value("size"), int)]
+    fits = WIDEST // max(len(grid.row_labels), len(grid.column_labels)) - GAP
+    return min(max([SMALLEST, *sizes]), LARGEST, fits)
+
+
+def _cut(grid: Grid) -> Grid:
+    """As much of a grid as a sheet has room for, and how much that is."""
+    most, rows, columns = WIDEST // (TINIEST + GAP), len(grid.row_labels), len(grid.column_labels)
+    if max(rows, columns) <= most:
+        return grid
+    told = f"rows 1 to {min(rows, most)} of {rows}, columns 1 to {min(columns, most)} of {columns}"
+    return replace(
+        grid,
+        subtitle=f"{told}, all are in index.html · {grid.subtitle}",
+        row_labels=grid.row_labels[:most],
+        column_labels=grid.column_labels[:most],
+        runs=[row[:most] for row in grid.runs[:most]],
+    )
+
+
+def _label(label: str, width: int, most: int) -> Block:
+    head, _, small_print = label.partition("\n")
+    return Block.fit(head, width, most, HEAD, INK) + Block.fit(small_print, width, 3, SMALL)
+
+
+def _write_title(sheet: Sheet, grid: Grid, width: int) -> int:
+    """Put title and subtitle at the head of the sheet; return where what follows begins."""
+    facts = [fact.replace(" ", NO_BREAK_SPACE) for fact in grid.subtitle.split(" · ")]
+    title = Block.fit(grid.title, width, 2, TITLE, INK)
+    subtitle = Block.fit(f"{NO_BREAK_SPACE}· ".join(facts), width, 6)
+    y = MARGIN - AIR
+    sheet.texts += title.place(MARGIN, y)
+    y += title.height + 4
+    sheet.texts += subtitle.place(MARGIN, y)
+    return y + subtitle.height + 2 * GAP
+
+
+def _write_above(sheet: Sheet, block: Block, x: int, y: int, anchor: str) -> None:
+    """Label what begins at `y`."""
+    sheet.texts += block.place(x, y - AIR - block.height, anchor)
+
+
+def _write_beside(sheet: Sheet, block: Block, x: int, y: int) -> None:
+    """Label the row of squares that begins at `y`, to the left of `x`."""
+    sheet.texts += block.place(x, y + (sheet.side - block.height) // 2, "ra")
+
+
+def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], top: int) -> int:
+    """Put the images left of the canvases, named; return where they end.
+
+    A pair that differs by row stands in each row, a pair for all beside the only row, or, where
+    there is more than one row to stand beside, one above the other.
+    """
+    step = sheet.side + GAP
+    if _columns_beside(inputs, len(runs)) == len(inputs.kinds):
+        for index, kind in enumerate(inputs.kinds):
+            x = MARGIN + index * step
+            _write_above(sheet, Block.fit(kind, sheet.side, 1), x + sheet.side // 2, top, "ma")
+            for row in range(len(runs) if inputs.vary == "rows" else 1):
+                path = inputs.file(kind, runs[row])
+                sheet.images.append((x, top + row * step, path))
+        return top + sheet.side
+    for kind in inputs.kinds:
+        name = Block.fit(kind, sheet.side, 1)
+        _write_above(sheet, name, MARGIN + sheet.side // 2, top, "ma")
+        path = inputs.file(kind, [run for row in runs for run in row])
+        sheet.images.append((MARGIN, top, path))
+        top += step + name.height + AIR
+    return sheet.images[-1][1] + sheet.side
+
+
+def _picture(path: Path, side: int) -> Image.Image | None:
+    """The picture in a file at `side` pixels; None if there is none that can be read."""
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            return resize(image, side)
+    except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
+        return None

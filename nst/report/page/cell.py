@@ -1,0 +1,180 @@
+"""What the page knows of one cell: its canvas, what came out, what it was painted with."""
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nst.io.files import open_text, read_json
+from nst.report.page.film import spread
+from nst.report.page.pictures import SMALL, Pictures
+from nst.runs.reader import Run
+from nst.tracking.client import Store, local_path
+from nst.tracking.logger import run_url
+
+CURVE_POINTS = 150
+SCORES = ("lpips_content", "style_distance")
+TERMS = ("total", "content", "style", "tv")
+
+RESULTS = {
+    "lpips_content": (
+        "LPIPS to content",
+        "Perceptual distance (Zhang et al. 2018) from the canvas to the content image, by VGG-16 whatever "
+        "painted it: 0 is the same image, lower is better.",
+    ),
+    "style_distance": (
+        "style distance",
+        "Relative distance of the canvas's Gram matrices (Gatys et al. 2016) from the style image's, "
+        "by VGG-16 whatever painted it: 0 is the same style, lower is better.",
+    ),
+    "total": ("total loss", "The final total loss: the weighted sum of the three terms."),
+    "content": ("content loss", "The final content loss, unweighted."),
+    "style": ("style loss", "The final style loss, unweighted."),
+    "tv": ("total variation", "The final total variation, unweighted."),
+    "to_common_loss": (
+        "to the common loss",
+        "Evaluations until the total loss was for the first time as low as it is, in the end, in every cell "
+        "of this grid with the same objective (images, layers, weights, size).",
+    ),
+    "painting_seconds": ("painting, s", "Seconds of painting; cells of one batch were painted together."),
+    "iterations_per_second": ("iterations/s", "Iterations a second."),
+}
+"""The numbers a page shows of a cell: the head of their column, and what they are."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where MLflow has a folder: an http address, or else a command that serves the store."""
+
+    run_id: str
+    address: str | None
+    command: str | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run directory as the page shows it; `label` says which of the grid's it is.
+
+    `to_common_loss` is its place among the runs with its objective, as `nst.report.same_loss` has it.
+    """
+
+    run: Run
+    label: str
+    pictures: Pictures
+    to_common_loss: int | None = None
+
+    @cached_property
+    def canvas(self) -> str | None:
+        """The address of the final canvas, or of the last finite one; None if it has none."""
+        shown = self.run.record.get("status") in ("finished", "diverged")
+        return self.pictures.read(self.run.folder / "canvas.png", self.pictures.side) if shown else None
+
+    @cached_property
+    def state(self) -> tuple[str, str]:
+        """What became of it in a word, and why or what else there is to know."""
+        record, name = self.run.record, self.run.folder.name
+        status = record.get("status")
+        if status == "finished":
+            taken = record.get("taken_from")
+            if self.canvas:
+                return "finished", f"taken from {taken}" if taken else ""
+            return "missing", f"{name}/canvas.png"
+        if status in ("failed", "diverged"):
+            return str(status), str(record.get("error") or "")
+        unfinished = status in ("running", "interrupted")
+        return ("unfinished", "") if unfinished else ("missing", f"{name}/run.json")
+
+    @property
+    def small(self) -> bool:
+        """Whether its pixels are to be seen as such."""
+        size = self.run.value("size")
+        return isinstance(size, int) and size < SMALL
+
+    @cached_property
+    def results(self) -> dict[str, float]:
+        """Its numbers by their key in `RESULTS`, as far as there are any."""
+        found: dict[str, Any] = {}
+        for part in ("final", "scores", "timings"):
+            values = self.run.record.get(part)
+            found |= values if isinstance(values, dict) else {}
+        if self.to_common_loss is not None:
+            found["to_common_loss"] = self.to_common_loss
+        return {key: float(found[key]) for key in RESULTS if isinstance(found.get(key), int | float)}
+
+    def curve(self) -> dict[str, list[float | None]] | None:
+        """Some points of its loss curves: their iterations "at", and each term's values there.
+
+        What a logarithmic axis has no place for is None. Without a table of losses, None.
+        """
+        try:
+            with open_text(self.run.folder / "losses.csv") as file:
+                rows = list(csv.DictReader(file))
+            at = [int(row["iteration"]) for row in rows]
+            shown = set(spread(at, CURVE_POINTS))
+            kept = [row for row, iteration in zip(rows, at, strict=True) if iteration in shown]
+            curve = {term: [_point(row[term]) for row in kept] for term in TERMS}
+        except (OSError, ValueError, LookupError, TypeError, csv.Error):
+            return None
+        return {"at": [float(iteration) for iteration in sorted(shown)], **curve} if kept else None
+
+    def facts(self, varying: list[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+        """All there is to say of it, under headings, as lines of a name and a value."""
+        record, parameters = self.run.record, self.run.parameters()
+        state, reason = self.state
+        model = record.get("model") if isinstance(record.get("model"), dict) else {}
+        tracked = mlflow(self.run.folder)
+        about = {
+            "state": f"{state}: {reason}" if reason else state,
+            "folder": str(self.run.folder.resolve()),
+            "started": moment(record.get("started")),
+            "ended": moment(record.get("ended")),
+            "device": record.get("device"),
+            "precision": record.get("precision"),
+            "model": model and model.get("name"),
+            "MLflow run": tracked and (tracked.address or tracked.run_id),
+            "identity": record.get("identity"),
+        }
+        groups: dict[str, dict[str, Any]] = {
+            "Differs": {key: parameters.get(key) for key in varying},
+            "Results": {RESULTS[key][0]: number(value) for key, value in self.results.items()},
+            "Run": about,
+            "All parameters": parameters,
+        }
+        return [
+            (heading, [(name, str(value)) for name, value in lines.items() if value])
+            for heading, lines in groups.items()
+        ]
+
+
+def mlflow(folder: Path) -> Tracked | None:
+    """Where MLflow has a run or a sweep directory; None if it is not tracked."""
+    record = read_json(folder / "mlflow.json")
+    uri, run_id = record.get("uri"), record.get("run_id")
+    if not isinstance(uri, str) or not isinstance(run_id, str) or "experiment_id" not in record:
+        return None
+    place = run_url(folder, Store(uri, "", 0))
+    if re.match("https?://", place):
+        return Tracked(run_id, place, None)
+    return Tracked(run_id, None, place if local_path(uri) else None)
+
+
+def number(value: float) -> str:
+    """A number to four digits, as it is read: 1,234 and 0.01234, 1.234e+08 only where it must be."""
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.3e}"
+    if abs(value) < 1:
+        return f"{value:.4g}"
+    return f"{value:,.{max(4 - len(str(int(abs(value)))), 0)}f}"
+
+
+def moment(text: object) -> str:
+    """A moment in ISO 8601 to the second, as it is read."""
+    return re.sub(r"\.\d+", "", str(text)).replace("T", " ").replace("+00:00", " UTC") if text else ""
+
+
+def _point(text: str) -> float | None:
+    value = float(text)
+    return float(f"{value:.4g}") if 0 < value < math.inf else None

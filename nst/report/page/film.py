@@ -1,0 +1,140 @@
+"""The frames of a canvas as small pictures, at moments that all cells of a page share."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nst.io.files import open_regular
+from nst.io.video import decode
+from nst.report.page.pictures import webp
+from nst.runs.reader import Run
+
+MOST_STRIPS = 400  # more would make a page too large: 77 kB each
+MOST_FRAMES = 24
+FRAME_SIDE = 160  # pixels
+FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
+# Share of the side, and WebP's quality. Noise takes many bytes, and nobody looks at it closely.
+RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 12), (0.6, 20))
+
+
+@dataclass(frozen=True)
+class FrameStrip:
+    """The frames of a cell, each a square WebP picture, to be shown with `side` pixels.
+
+    `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
+    its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
+    nothing but the final canvas is shown.
+    """
+
+    frames: tuple[bytes, ...]
+    side: int
+    last: int
+    shows: list[int | None]
+
+
+class FrameStrips:
+    """Films at the moments `times`; a video that several runs share is decoded once.
+
+    There are no moments, and no films, where there are more than `MOST_FILMS` runs.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        moments = {moment for run in runs if len(runs) <= MOST_STRIPS for moment in run.frames}
+        self.times = spread(sorted(moments), MOST_FRAMES)
+        self._known: dict[str, FrameStrip] = {}
+
+    def of(self, run: Run) -> FrameStrip:
+        """The film of a run that is finished."""
+        frames = run.frames
+        path = run.folder / "canvas.mp4"
+        try:
+            key = f"{hashlib.sha256(_content(path)).hexdigest()} {frames}"
+        except OSError:
+            key = f"{path}"
+        if key not in self._known:
+            self._known[key] = self._read(path, frames)
+        return self._known[key]
+
+    def _read(self, path: Path, frames: list[int]) -> FrameStrip:
+        at = [max(bisect_right(frames, time) - 1, 0) for time in self.times]
+        final, last = len(frames) - 1, max(frames, default=0)
+        wanted = sorted({frame for frame in at if frame < final})
+        shows = [wanted.index(frame) if frame < final else None for frame in at]
+        pictures = _decode(path, wanted) if wanted else []
+        if not pictures:
+            return FrameStrip((), 0, last, shows)
+        # A film that was cut short holds its last frame.
+        pictures += pictures[-1:] * (len(wanted) - len(pictures))
+        return FrameStrip(tuple(_encode(pictures)), pictures[0].width, last, shows)
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _encode(pictures: list[Image.Image]) -> list[bytes]:
+    """Frames in order, each as good as its bytes allow, and none better than the one after it.
+
+    The later a frame, the less of noise is in it: from the last one back, only ever down the rungs.
+    """
+    rung = 0
+    encoded: list[bytes] = []
+    for picture in reversed(pictures):
+        frame = _compress(picture, rung)
+        while len(frame) > FRAME_BYTES and rung + 1 < len(RUNGS):
+            rung += 1
+            frame = _compress(picture, rung)
+        encoded.append(frame)
+    return encoded[::-1]
+
+
+def _compress(picture: Image.Image, rung: int) -> bytes:
+    share, quality = RUNGS[rung]
+    side = round(share * picture.width)
+    return webp(picture.resize((side, side), Image.Resampling.LANCZOS), quality=quality)
+
+
+def spread(iterations: Sequence[int], most: int) -> list[int]:
+    """At most `most` of ascending iterations, evenly spread by the logarithm of 1 + iteration.
+
+    The first and the last are among them. The paint moves fast at first and slowly for long.
+    """
+    if len(iterations) <= most:
+        return list(iterations)
+    known = np.asarray(iterations)
+    first, last = iterations[0] + 1, iterations[-1] + 1
+    chosen = known[[0, -1]]
+    # At the start several moments fall on one frame, so more are tried than are wanted.
+    for count in range(3, 4 * most):
+        places = np.searchsorted(known, np.geomspace(first, last, count).round() - 1)
+        found = known[np.unique(places.clip(max=len(known) - 1))]
+        if len(found) > most:
+            break
+        chosen = found
+    return [int(iteration) for iteration in chosen]
+
+
+def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
+    """The wanted frames of a video, ascending, as far as they can be read, as squares."""
+    pictures: list[Image.Image] = []
+    with closing(decode(path)) as video:
+        try:
+            with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
+                size = canvas.width  # a video's sides are even: an odd canvas is one less
+            side = min(size, FRAME_SIDE)
+            for number, frame in enumerate(video):
+                if len(pictures) == len(wanted):
+                    break
+                if number == wanted[len(pictures)]:
+                    picture = Image.fromarray(frame).crop((0, 0, size, size))
+                    pictures.append(picture.resize((side, side), Image.Resampling.LANCZOS))
+        except (OSError, SyntaxError):  # the last is Pillow's for a broken PNG
+            pass
+    return pictures

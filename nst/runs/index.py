@@ -1,0 +1,89 @@
+"""Finished runs on disk: found by their identity, and taken into another sweep."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from nst.errors import NstError
+from nst.io.files import atomic_copy, folders_with, is_regular, write_json
+from nst.io.video import change_rate
+from nst.runs.record import OUTPUT_FILES, describe_files, find_damage, is_finished, run_record
+
+log = logging.getLogger(__name__)
+
+LOG = "nst.log"
+
+
+class RunIndex:
+    """The finished runs below some folders, as `run.json` tells of them."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        """Read every `run.json` below `folders`, of which some may not exist."""
+        self._records: dict[Path, dict[str, Any]] = {}
+        self._folders: dict[str, list[Path]] = {}
+        self._whole: dict[Path, bool] = {}
+        for top in dict.fromkeys(folder.resolve() for folder in folders):
+            for folder in folders_with("run.json", top):
+                record = run_record(folder) if folder not in self._records else {}
+                if is_finished(record):
+                    self._records[folder] = record
+                    self._folders.setdefault(record["identity"], []).append(folder)
+
+    def find(self, identity: str, at: Path) -> Path | None:
+        """The folder of a run with that identity whose files are as it says: `at`, if it is one of them."""
+        found = self._folders.get(identity, [])
+        return next(filter(self._is_whole, sorted(found, key=lambda folder: folder != at)), None)
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether a run can be taken; one warning if not. Only those that are asked for are read."""
+        if folder not in self._whole:
+            wrong = find_damage(folder, self._records[folder])
+            if wrong:
+                log.warning("%s; this run is not taken", wrong)
+            self._whole[folder] = wrong is None
+        return self._whole[folder]
+
+    def speed(self, device: str, precision: str) -> tuple[float, int]:
+        """The median GFLOP a second of batches painted so, and how many runs say so; NaN if none."""
+        found = [
+            record["timings"]["gflops"]
+            for record in self._records.values()
+            if (record.get("device"), record.get("precision")) == (device, precision)
+            and "gflops" in (record.get("timings") or {})
+        ]
+        return (median(found) if found else float("nan")), len(found)
+
+
+def link_run(source: Path, folder: Path, name: str, fps: int) -> dict[str, Any]:
+    """Make `folder` a run directory with the files of the finished run `source`; returns its `run.json`.
+
+    Its film is played at `fps` frames a second.
+
+    The files are hard links where they may be. `taken_from` in `run.json` names the folder that the
+    canvas was painted in; timings are those of the painting.
+
+    Raises:
+        NstError: `source` is not finished any more.
+    """
+    record = run_record(source)
+    if not is_finished(record):
+        raise NstError(f"{source}: was finished, and is not any more; run the same command again")
+    if folder == source and record.get("fps") == fps:
+        return record
+    if folder != source:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in OUTPUT_FILES:
+            if is_regular(source / file):
+                atomic_copy(source / file, folder / file, link=True)
+            else:
+                (folder / file).unlink(missing_ok=True)
+        if is_regular(source / LOG):  # which is appended to when a run is painted again: no link
+            atomic_copy(source / LOG, folder / LOG)
+        record |= {"name": name, "taken_from": record.get("taken_from") or str(source)}
+    if record.get("fps") != fps:
+        change_rate(folder / "canvas.mp4", fps)
+        record |= {"fps": fps, "files": describe_files(folder)}
+    write_json(folder / "run.json", record)
+    return record

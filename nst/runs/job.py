@@ -1,0 +1,83 @@
+"""The jobs of a sweep, and which of them are painted together."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from nst.config.schema import Config
+from nst.io.text import escape_unprintable
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to paint: its config, its run directory, and the overrides that tell it from others.
+
+    `digests` are those of its images when it was planned, by the keys that name them.
+    """
+
+    config: Config
+    folder: Path
+    overrides: tuple[str, ...]
+    digests: Mapping[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return escape_unprintable(" ".join(self.overrides)) or "defaults"
+
+    def paths(self) -> list[str]:
+        """Where on the file system it needs something: its images, its weights, its own folder's place."""
+        place = next(parent for parent in self.folder.parents if parent.is_dir())
+        return [str(path) for path in (*self.inputs(), place)]
+
+    def inputs(self) -> list[Path]:
+        """The files that it reads: its images, its weights."""
+        files = [self.config.images.content, self.config.images.style]
+        if self.config.model.weights not in ("imagenet", "random"):
+            files.append(self.config.model.weights)
+        # os.path's: of these none raises where a user is unknown.
+        return [Path(os.path.realpath(os.path.expanduser(path))) for path in files]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job: its final total loss, or why there is none (then it is NaN)."""
+
+    folder: Path
+    name: str
+    loss: float
+    error: str | None
+    taken_from: Path | None = None  # where it was painted, if not for this job
+    status: str = "finished"  # as in run.json
+
+
+def group_batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:
+    """Group the jobs that can share a step, in order of first appearance.
+
+    They share a step when the network, the size, the arithmetic, the kind of optimizer and the
+    iterations are the same; everything else may differ from row to row.
+
+    Args:
+        jobs: in any order.
+        most_rows: the most rows that a batch of such cells may have.
+    """
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        config = job.config
+        key = [config.model, config.hardware, config.optimizer.name]
+        key += [config.size, config.iterations, config.save_every]
+        groups.setdefault(json.dumps(key, default=_plain), []).append(job)
+    cut = []
+    for group in groups.values():
+        most = most_rows([job.config for job in group])
+        cut += [group[start : start + most] for start in range(0, len(group), most)]
+    return cut
+
+
+def _plain(value: Any) -> Any:
+    return value.name if isinstance(value, Enum) else dataclasses.asdict(value)

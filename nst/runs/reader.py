@@ -1,0 +1,92 @@
+"""A run directory, read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nst.io.files import open_text, read_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail."""
+
+    folder: Path
+    overrides: dict[str, str]
+    config: DictConfig
+    record: dict[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it painted its canvas to the end."""
+        return self.record.get("status") == "finished"
+
+    @property
+    def frames(self) -> list[int]:
+        """The iteration that each frame of its canvas.mp4 shows."""
+        frames = self.record.get("frames")
+        return [at for at in frames if isinstance(at, int) and at >= 0] if isinstance(frames, list) else []
+
+    def value(self, key: str) -> Any:
+        """The config's value at a dotted key; None if it has none."""
+        try:
+            return OmegaConf.select(self.config, key)
+        except OmegaConfBaseException:  # an interpolation that only resolves inside Hydra
+            return None
+
+    def layers(self, kind: str) -> list[str]:
+        """The names of its "content" or "style" layers, shallow to deep."""
+        chosen = self.value(f"{kind}_layers") or {}
+        return sorted(str(name) for name in chosen if chosen[name])
+
+    def parameters(self) -> dict[str, str]:
+        """Its config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1 conv2_1".
+
+        Where a run is tracked decides nothing about its canvas, and is left out.
+        """
+        flat = dict(_flat("", OmegaConf.to_container(self.config)))  # unresolved, as above
+        return {key: value for key, value in flat.items() if not key.startswith("tracking.")}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The run.json of a run directory; empty if it cannot be read."""
+    return read_json(folder / "run.json")
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run directory, as far as it can be read."""
+    items = _read_yaml(folder / ".hydra/overrides.yaml")
+    config = _read_yaml(folder / ".hydra/config.yaml")
+    # Unresolved: what looks like an interpolation is only what was typed.
+    typed: Any = OmegaConf.to_container(items) if isinstance(items, ListConfig) else []
+    overrides = {}
+    for item in typed:
+        key, equals, value = str(item).lstrip("+~").partition("=")
+        overrides[key] = value if equals else "removed"
+    config = config if isinstance(config, DictConfig) else OmegaConf.create({})
+    return Run(folder, overrides, config, read_record(folder))
+
+
+def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
+    try:
+        with open_text(path) as file:
+            return OmegaConf.load(file)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError):
+        return None
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
+        yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+    elif isinstance(value, list):
+        yield prefix, " ".join(str(item) for item in value)
+    else:
+        yield prefix, str(value)

@@ -1,0 +1,83 @@
+"""A sweep's folder: what `sweep.json` says of it, its run directories, and what became of them."""
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from nst.io.files import write_json
+from nst.runs.job import Result
+from nst.runs.record import now, run_record, sweep_record
+
+
+def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -> None:
+    """Say in `sweep.json` of a sweep's folder what it is.
+
+    Args:
+        folder: a new one, or that of a sweep that was interrupted: it began when it did. It is claimed
+            by this process.
+        name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
+        title: what it shows, in words.
+        more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
+            directories there will be; `per_row`, how many to show in a row, if it is no grid.
+    """
+    known = sweep_record(folder)
+    sweep = {
+        "name": name or "sweep",
+        "title": title,
+        "command": _command(None if "grids" in more else name),
+        "started": known.get("started") or now(),
+        "ended": None,
+    }
+    write_json(folder / "sweep.json", {**sweep, **more})
+
+
+def close_sweep(folder: Path, interrupted: bool = False) -> None:
+    """Say in `sweep.json` that the sweep is over, or that it was `interrupted`."""
+    known = sweep_record(folder)
+    write_json(folder / "sweep.json", {**known, "ended": now(), "interrupted": interrupted})
+
+
+def results_of(sweep: Path) -> list[Result]:
+    """What `run.json` says of each run of a sweep, in order."""
+    results = []
+    for folder in run_folders(sweep):
+        record = run_record(folder)
+        finished, taken = record.get("status") == "finished", record.get("taken_from")
+        loss = record["final"]["total"] if finished else math.nan
+        error = None if finished else record.get("error") or "not finished"
+        status = record.get("status", "missing")
+        name = record.get("name") or folder.name
+        results.append(Result(folder, name, loss, error, Path(taken) if taken else None, status))
+    return results
+
+
+def run_folders(sweep_dir: Path) -> list[Path]:
+    """The run directories that a sweep has, in order, whether they are there yet or not.
+
+    Their number is in `sweep.json`; of a sweep that does not say it, all that are there.
+    """
+    cells = sweep_record(sweep_dir).get("cells")
+    if cells is not None:
+        return [sweep_dir / str(number) for number in range(cells)]
+    numbered = [path for path in sweep_dir.glob("*") if path.name.isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name))
+
+
+def sweeps_in(folder: Path) -> list[Path]:
+    """The sweep in a folder, or those of a sweep of sweeps, in its order."""
+    grids = sweep_record(folder).get("grids")
+    return [folder] if grids is None else [folder / name for name in grids]
+
+
+def _command(preset: str | None) -> str:
+    """The command that paints this sweep; of one `preset` where it swept over several."""
+    arguments = sys.argv[1:]
+    if preset:
+        arguments = [
+            f"experiment={preset}" if argument.startswith("experiment=") else argument
+            for argument in arguments
+            if not argument.startswith("hydra.sweep.dir=")
+        ]
+    return shlex.join(["python", "run.py", *arguments])

@@ -1,0 +1,319 @@
+"""A run directory, written while its canvas is painted and off the thread that paints it."""
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst.core.engine import Snapshot
+from nst.core.objective import Cell
+from nst.errors import NstError
+from nst.io import timeouts
+from nst.io.files import atomic_write, discard_temporaries, format_error, read_json, write_json
+from nst.io.images import to_uint8, write_png
+from nst.io.segmented_video import SegmentedVideo
+from nst.runs.record import OUTPUT_FILES, describe_files, now
+
+WAITING = 8  # snapshots in memory before painting waits for the disk
+PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
+
+
+class Diverged(NstError):  # noqa: N818 - what became of the cell
+    """A loss or a canvas is not finite any more, from `iteration` on."""
+
+    def __init__(self, iteration: int, lr: float) -> None:
+        super().__init__(
+            f"optimizer.lr={lr}: the loss is not a finite number from iteration {iteration} on; "
+            "give a smaller learning rate, or smaller weights"
+        )
+        self.iteration = iteration
+
+
+class Stuck(NstError):  # noqa: N818 - what became of the disk
+    """Nothing can be written any more: the thread that should has waited too long."""
+
+
+class RunWriter:
+    """The files of one run: frames and losses as they come, the rest at the end.
+
+    `run.json` says `running` from the start; what became of it is written last, when all else is there.
+
+    Attributes:
+        error: why it ended before it was finished; None while all is well.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder, self.record = folder, record
+        self.frames: list[int] = []
+        self.error: str | None = None
+        self._open = ExitStack()
+
+    @property
+    def status(self) -> str:
+        """As in `run.json`."""
+        return str(self.record["status"])
+
+    def begin(self) -> None:
+        """Make the folder, or clear it of what an earlier attempt has written in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        attempted = bool(read_json(self.folder / "run.json"))
+        self._update(status="running", error=None, started=now(), ended=None)
+        if attempted:
+            discard_temporaries(self.folder, (*OUTPUT_FILES, "run.json"))
+            for name in OUTPUT_FILES:
+                (self.folder / name).unlink(missing_ok=True)
+
+    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
+        """Write what is known before painting, and open what grows while it goes on.
+
+        Args:
+            cell: what is painted.
+            columns: names of the columns of the losses to come, among them all of this cell's.
+            video: where its frames go.
+        """
+        write_png(cell.content, self.folder / "content.png")
+        write_png(cell.style, self.folder / "style.png")
+        self._columns = [list(columns).index(name) for name in cell.columns()]
+        self._names = cell.columns()
+        self._video = video
+        self._open.callback(video.discard)
+        table = self._open.enter_context(atomic_write(self.folder / "losses.csv"))
+        self._table = self._open.enter_context(table.open("w"))
+        self._table.write(",".join(["iteration", *self._names]) + "\n")
+
+    def resume(self, losses: Tensor, frames: Sequence[int], canvas: Tensor | None) -> None:
+        """Take in what was recorded before the process that began this run was gone.
+
+        Args:
+            losses: `[n, K]`, of the iterations from 0 on.
+            frames: the iterations of the frames on the video.
+            canvas: `[3, H, W]`, its last finite one, if it diverged.
+
+        Raises:
+            Diverged: that is so.
+        """
+        if canvas is not None:
+            self.canvas = canvas
+        self.frames += frames
+        self._write_losses(0, losses)
+
+    def add(self, iteration: int, canvas: Tensor, losses: Tensor) -> None:
+        """Take in one snapshot of this cell: canvas `[3, H, W]`, losses `[n, K]`.
+
+        Raises:
+            Diverged: the loss or the canvas is not finite any more.
+            NstError, OSError: the disk takes no more.
+        """
+        self._write_losses(iteration + 1 - len(losses), losses)
+        if not canvas.isfinite().all():
+            raise Diverged(iteration, self.record["lr"])
+        self._video.append(to_uint8(canvas))
+        self.frames.append(iteration)
+        self.canvas = canvas
+
+    def end_segment(self) -> None:
+        """See to it that the frames so far are on disk."""
+        self._video.end_segment()
+
+    @property
+    def segments(self) -> list[str]:
+        """Of the film, the hashes of those on disk."""
+        return self._video.segments
+
+    def _write_losses(self, first: int, losses: Tensor) -> None:
+        mine = losses[:, self._columns]
+        finite = int(mine[:, 0].isfinite().long().cumprod(0).sum())
+        # 17 significant digits hold a float64, 9 a float32.
+        digits = 17 if mine.dtype == torch.float64 else 9
+        for row, values in enumerate(mine[:finite].tolist(), first):
+            self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
+        if finite < len(mine):
+            raise Diverged(first + finite, self.record["lr"])
+        self._losses = mine[-1].tolist()
+
+    def finish(self, draw_losses: Callable[[Path], object], **record: Any) -> float:
+        """Complete the files; returns the final total loss.
+
+        Args:
+            draw_losses: writes `losses.png` into a run directory.
+            record: what else `run.json` is to say.
+        """
+        self._keep()
+        draw_losses(self.folder)
+        final = dict(zip(self._names[:4], self._losses, strict=False))
+        files = describe_files(self.folder)
+        self._update(status="finished", ended=now(), final=final, files=files, **record)
+        return float(self._losses[0])
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what was painted so far, and say in `run.json` what happened. Raises nothing."""
+        self.error = format_error(error, self.folder)
+        status: dict[str, Any] = {"status": "failed"}
+        if isinstance(error, Diverged):
+            status = {"status": "diverged", "diverged_at": error.iteration}
+        elif not isinstance(error, Exception):  # a signal's, ours or a library's
+            status = {"status": "interrupted"}
+        elif not isinstance(error, NstError | OSError):
+            self.record["traceback"] = traceback.format_exception(error)
+        # What failed may be the disk; then `run.json` still says that it was running, and nobody takes
+        # it for more.
+        if not isinstance(error, Stuck):  # else this would wait for the same
+            with suppress(Exception):
+                self._keep()
+        with suppress(Exception):
+            self._update(**status, error=self.error, ended=now())
+
+    def _keep(self) -> None:
+        """Complete the files of what was painted, each whatever becomes of the others.
+
+        Raises:
+            Exception: the first that one of them met with.
+        """
+        errors = []
+        for part in (self._keep_canvas, self._keep_film, self._open.close):
+            try:
+                part()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _keep_canvas(self) -> None:
+        if self.frames:
+            write_png(self.canvas, self.folder / "canvas.png")
+
+    def _keep_film(self) -> None:
+        if self.frames:
+            self._video.finish(self.folder / "canvas.mp4", len(self.frames))
+            self.record["frames"] = self.frames
+
+    def _update(self, **record: Any) -> None:
+        self.record |= record
+        write_json(self.folder / "run.json", self.record)
+
+
+class SnapshotWriter:
+    """Hands snapshots to the writers on a thread of its own, a bounded number at a time.
+
+    A writer that fails is closed as failed, and the others go on. What the thread itself trips over, and
+    that it gets nothing done any more, is raised in the thread that hands over.
+    """
+
+    def __init__(self, writers: Sequence[RunWriter]) -> None:
+        self.writers = writers
+        self._changed = threading.Condition()
+        self._todo = deque[Snapshot]()  # the first is being written
+        self._at: RunWriter | None = None  # whose turn it is
+        self._steps = 0
+        self._over = False
+        self._error: BaseException | None = None
+        # A daemon, because a process has to end even while a disk keeps the thread waiting.
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+
+    def resume(self, losses: Tensor, frames: Sequence[Sequence[int]], diverged: Mapping[int, Tensor]) -> None:
+        """Give each writer what was recorded before.
+
+        Args:
+            losses: `[n, B, K]`.
+            frames: the iterations of each writer's frames.
+            diverged: the last finite canvas of each writer that has diverged.
+        """
+        for row, writer in enumerate(self.writers):
+            if writer.error is None:
+                with record_failure(writer):
+                    writer.resume(losses[:, row], frames[row], diverged.get(row))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Everything handed over inside is written when this is left; raises as `submit` does."""
+        self._thread.start()
+        try:
+            yield
+            self.flush()
+        except BaseException:
+            with suppress(Exception):
+                self.flush()
+            raise
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    def submit(self, snapshot: Snapshot) -> bool:
+        """Queue a snapshot; False when no writer is left that could use it.
+
+        Raises:
+            Stuck: nothing is written any more.
+            BaseException: what ended the thread that writes.
+        """
+        with self._changed:
+            self._wait(lambda: len(self._todo) < WAITING)
+            self._todo.append(snapshot)
+            self._changed.notify_all()
+        return any(writer.error is None for writer in self.writers)
+
+    def flush(self) -> None:
+        """Return when everything handed over is written; raises as `submit` does."""
+        with self._changed:
+            self._wait(lambda: not self._todo)
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        """Wait for the thread to come so far, with `_changed` held, as long as it gets anything done."""
+        steps = -1
+
+        def happened() -> bool:
+            return until() or self._error is not None or self._steps > steps
+
+        while not until() and self._error is None:
+            steps = self._steps
+            if not timeouts.wait_until(lambda seconds: self._changed.wait_for(happened, seconds), PATIENCE):
+                folder = self._at.folder if self._at else self.writers[0].folder
+                self._error = Stuck(
+                    f"{folder}: nothing could be written for {PATIENCE * timeouts.SECONDS} s; see that its "
+                    "disk answers, then run the same command again"
+                )
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while (snapshot := self._next()) is not None:
+                for row, writer in enumerate(self.writers):
+                    if self._begins(writer):
+                        with record_failure(writer):
+                            writer.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
+                with self._changed:
+                    self._todo.popleft()
+                    self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _next(self) -> Snapshot | None:
+        """The next snapshot, when there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._todo or self._over)
+            return self._todo[0] if self._todo and not self._over else None
+
+    def _begins(self, writer: RunWriter) -> bool:
+        """Note whose turn it is; whether there is anything to do."""
+        with self._changed:
+            self._at = writer
+            self._steps += 1
+            return writer.error is None and self._error is None
+
+
+@contextmanager
+def record_failure(writer: RunWriter) -> Iterator[None]:
+    """Whatever goes wrong inside is this cell's, and closes it as failed."""
+    try:
+        yield
+    except Exception as error:
+        writer.fail(error)

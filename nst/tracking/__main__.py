@@ -1,0 +1,7 @@
+"""`python -m nst.tracking FOLDER` logs what is not in MLflow yet."""
+
+import sys
+
+from nst.tracking.logger import main
+
+sys.exit(main())

@@ -1,0 +1,414 @@
+"""A run directory -> MLflow.
+
+The disk is the truth and MLflow a view of it: everything here is read from the files of a run or
+of a sweep after it was painted, so it can be done again, on old directories too, and nothing is
+lost when a store is down. FOLDER/mlflow.json says under which run a folder is tracked. A run
+counts as logged when its status in the store is final, because that is set last; one that was
+interrupted, or whose directory was painted again since, is replaced as a whole.
+
+    python -m nst.tracking outputs/…    logs what is not there yet, without doubles
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from omegaconf import OmegaConf
+
+from nst.config.schema import ROOT
+from nst.errors import NstError
+from nst.io.credentials import strip_command_line, strip_credentials, without_secrets
+from nst.io.files import atomic_copy, format_error, is_regular, read_json, write_json
+from nst.io.locks import is_locked
+from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.runs.reader import read_run
+from nst.runs.record import OUTPUT_FILES
+from nst.runs.sweep import run_folders
+from nst.tracking.client import (
+    LOCK_SECONDS,
+    Store,
+    TrackingUnavailable,
+    absolute_uri,
+    checked_id,
+    connect,
+    local_path,
+    open_experiment,
+)
+from nst.tracking.view import Point, RunView, check_names, millis, require_json, table
+
+if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
+    from mlflow.entities import Run, RunInfo
+    from mlflow.tracking import MlflowClient
+
+RECORD = "mlflow.json"
+HALF = "half"  # in that of a cell, until all of it is logged
+LOCK = ".mlflow.lock"
+# What is sent of a folder: what we wrote there, and nothing else that may lie in it.
+CONFIG = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
+RUN_FILES = (*OUTPUT_FILES, *CONFIG, "run.json", "nst.log")
+SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
+SWEEP_FILES = (*SHEETS, "sweep.json", "search.json", "multirun.yaml")
+ENTITIES_A_CALL = 1000
+LONGEST_PARAM = 6000
+DEFAULTS = ROOT / "conf/tracking/mlflow.yaml"
+
+
+def begin_sweep(sweep_dir: Path, store: Store) -> str:
+    """Make the parent run of a sweep, or open the one it has again; return its run id.
+
+    Raises `TrackingUnavailable` when the store does not answer within half a minute.
+    """
+    with connect(store) as client:
+        parent = _parent(client, sweep_dir.resolve(), store)
+        if parent.status != "RUNNING":
+            client.update_run(parent.run_id, status="RUNNING")
+        return str(parent.run_id)
+
+
+def log_run(run_dir: Path, store: Store) -> str:
+    """Log a run directory, under its sweep's run if it is a cell of one; return its run id.
+
+    Nothing is sent when it is there already. Raises `NstError` when it is not a run directory,
+    `TrackingUnavailable` when the store does not answer.
+    """
+    view = RunView.read(run_dir.resolve())
+    tags = view.tags()
+    with connect(store) as client:
+        parent = None
+        if (view.folder.parent / "sweep.json").is_file():
+            parent = _parent(client, view.folder.parent, store)
+            tags["mlflow.parentRunId"] = parent.run_id
+        known = _known(client, view.folder)
+        if known and known.info.status == view.status and not read_json(view.folder / RECORD).get(HALF):
+            same = ("nst.started", "mlflow.parentRunId")
+            if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
+                return str(known.info.run_id)
+
+    with tempfile.TemporaryDirectory() as stage:
+        # Everything is read before the run is made: a broken directory leaves nothing behind.
+        with _reading(view.folder):
+            _copy_known(view.folder, RUN_FILES, Path(stage))
+            view.write_canvas_steps(Path(stage), store.canvas_steps)
+            params, points = view.params(), view.points()
+            for names in (tags, params, {point.key for point in points}):
+                check_names(names)
+        with connect(store) as client:
+            experiment_id = parent.experiment_id if parent else open_experiment(client, store)
+            if known:
+                client.delete_run(known.info.run_id)
+            info = client.create_run(experiment_id, view.started, tags, view.name).info
+            # Known from now on: whoever goes on after a failure deletes this one first.
+            _write_record(view.folder, store, info, **{HALF: True})
+            _log_batches(client, info.run_id, _note(view, info.run_id), params, points)
+            client.log_artifacts(info.run_id, stage)
+            _delete_others(client, info, tags)
+            client.set_terminated(info.run_id, view.status, view.ended)
+            _write_record(view.folder, store, info)
+            return str(info.run_id)
+
+
+def end_sweep(sweep_dir: Path, store: Store) -> str:
+    """Log the cells that are not logged yet, then the sheets and the table, and end the parent.
+
+    The parent is KILLED when the sweep was interrupted, FINISHED when every cell is, else FAILED.
+    Returns its run id. Raises as `log_run` does; for a cell, when all else is done.
+    """
+    sweep_dir = sweep_dir.resolve()
+    sweep = require_json(sweep_dir / "sweep.json")
+    cells = [RunView.read(folder) for folder in _cells(sweep_dir)]
+    whole, broken = list[RunView](), list[NstError]()
+    for view in cells:
+        try:
+            log_run(view.folder, store)
+            whole.append(view)
+        except TrackingUnavailable:
+            raise
+        except NstError as error:
+            broken.append(error)
+    with tempfile.TemporaryDirectory() as stage:
+        with _reading(sweep_dir):
+            _copy_known(sweep_dir, SWEEP_FILES, Path(stage))
+            (Path(stage) / "cells.json").write_text(json.dumps(table(whole)))
+        with connect(store) as client:
+            run_id = str(_parent(client, sweep_dir, store).run_id)
+            client.log_artifacts(run_id, stage)
+            title, command = markdown(sweep.get("title") or ""), markdown_code(sweep["command"])
+            parts = (title, command, _picture(run_id, sweep_dir / "sheet.png"))
+            client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
+            status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
+            if sweep.get("interrupted"):
+                status = "KILLED"
+            ended = sweep.get("ended")
+            client.set_terminated(run_id, status, millis(ended) if ended else None)
+    if broken:
+        raise broken[0]
+    return run_id
+
+
+def close_interrupted(folder: Path, store: Store) -> int:
+    """Close as KILLED what processes that are gone left RUNNING of what is below `folder`; return how many.
+
+    Those are parents of sweeps, and cells in the middle of whose logging they were; they ended when
+    their folder last gave a sign of life. What was not logged of the cells is left to `log_run`. Raises
+    `TrackingUnavailable` when the store does not answer.
+    """
+    folder, path = folder.resolve(), local_path(store.uri)
+    if path and not path.exists():
+        return 0
+    with connect(store) as client:
+        known = _known(client, folder)
+        experiment = known.info if known else client.get_experiment_by_name(store.experiment)
+        if experiment is None:
+            return 0
+        closed = 0
+        for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+            shown = Path(run.data.tags.get("nst.run_dir", ""))
+            if shown.is_relative_to(folder) and not is_locked(shown) and not is_locked(shown.parent):
+                client.set_terminated(run.info.run_id, "KILLED", _last_sign(shown))
+                closed += 1
+        return closed
+
+
+def _last_sign(folder: Path) -> int | None:
+    """When a sweep or a run last wrote of itself, in ms since the epoch."""
+    signs = [folder / "sweep.json", folder / "run.json", *folder.glob("*/run.json")]
+    times = [path.stat().st_mtime for path in signs if path.is_file()]
+    return round(max(times) * 1000) if times else None
+
+
+def run_url(folder: Path, store: Store) -> str:
+    """Where to look at a folder that was logged: its address, or the command that serves it."""
+    uri = without_secrets(absolute_uri(store.uri))
+    if not re.match("https?://", uri):
+        allowed = "MLFLOW_ALLOW_FILE_STORE=true " if uri.startswith("file:") else ""
+        return escape_unprintable(
+            f"{allowed}mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(uri)}"
+        )
+    record = require_json(folder / RECORD)
+    place = f"#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
+    # MLflow's page is else laid out for language models.
+    return escape_unprintable(f"{uri.rstrip('/')}/{place}?workflowType=machine_learning")
+
+
+def fetch_run(run_id: str, uri: str, folder: Path) -> None:
+    """Download the files of a run directory that was logged into `folder`.
+
+    Raises `NstError` when there is no such run, `TrackingUnavailable` when the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    store = Store(absolute_uri(uri), "", 0)
+    path = local_path(uri)
+    none = NstError(f"{run_id}: no such folder, and no such run in {uri}; give one of them")
+    if path and not path.exists():
+        raise none
+    with connect(store) as client:
+        try:
+            checked_id(client.get_run(run_id).info.run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise none from error
+        client.download_artifacts(run_id, "", str(folder))
+
+
+def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
+    """The run of a sweep; made if the store has none."""
+    sweep = require_json(sweep_dir / "sweep.json")
+    # Cells may be logged from several processes, each of them the first to need it.
+    with FileLock(sweep_dir / LOCK, timeout=LOCK_SECONDS):
+        known = _known(client, sweep_dir)
+        if known:
+            return known.info
+        experiment_id = open_experiment(client, store)
+        tags = {
+            "nst.run_dir": str(sweep_dir),
+            "nst.started": sweep["started"],
+            "nst.command": sweep["command"],
+            "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}]),
+        }
+        info = client.create_run(
+            experiment_id, start_time=millis(sweep["started"]), tags=tags, run_name=sweep["name"]
+        ).info
+        _delete_others(client, info, tags)
+        _write_record(sweep_dir, store, info)
+        return info
+
+
+def _known(client: "MlflowClient", folder: Path) -> "Run | None":
+    """The run that the folder's record names, if this store has it and it is the folder's."""
+    from mlflow.exceptions import MlflowException
+
+    run_id = read_json(folder / RECORD).get("run_id")
+    if not isinstance(run_id, str):
+        return None
+    try:
+        # By its id alone: one store may be known under several addresses.
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    if run.info.lifecycle_stage != "active":
+        return None
+    shown = run.data.tags.get("nst.run_dir")
+    if shown != str(folder):
+        if shown is None or Path(shown).exists():
+            return None  # a copy, record and all, of a folder that has its own run
+        client.set_tag(run.info.run_id, "nst.run_dir", str(folder))  # it was moved
+        run.data.tags["nst.run_dir"] = str(folder)
+    return run
+
+
+def _write_record(folder: Path, store: Store, info: "RunInfo", **more: Any) -> None:
+    ids = {"experiment_id": checked_id(info.experiment_id), "run_id": checked_id(info.run_id)}
+    write_json(folder / RECORD, {"uri": store.uri, **ids, **more})
+
+
+def _delete_others(client: "MlflowClient", info: "RunInfo", tags: dict[str, str]) -> None:
+    """Delete what a request that was sent twice, or an attempt of which no record was left, made of
+    the same painting.
+    """
+    started = f"tags.`nst.started` = '{tags['nst.started']}'"
+    others = client.search_runs([info.experiment_id], started)
+    ids = {run.info.run_id for run in others if run.data.tags["nst.run_dir"] == tags["nst.run_dir"]}
+    for run_id in ids - {info.run_id}:
+        client.delete_run(run_id)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """What cannot be read inside is the folder's fault, where `asking` would take it for the store's."""
+    try:
+        yield
+    except NstError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise NstError(f"{folder}: not logged, {format_error(error, folder)}") from error
+
+
+def _note(view: RunView, run_id: str) -> str:
+    """The run's description: why it has no more, its canvas, and where that was painted."""
+    source = view.record.get("taken_from")
+    taken = f"Not painted for this sweep: taken from {markdown_code(source)}." if source else None
+    error = view.record.get("error")
+    why = markdown_code(error) if error else None
+    parts = (taken, why, _picture(run_id, view.folder / "canvas.png"))
+    return "\n\n".join(filter(None, parts))
+
+
+def _picture(run_id: str, path: Path) -> str:
+    """Markdown that shows an artifact in a run's description; empty if there is no such file."""
+    address = f"get-artifact?path={path.name}&run_uuid={run_id}"
+    return f"![{path.name}]({address})" if path.is_file() else ""
+
+
+def _log_batches(
+    client: "MlflowClient", run_id: str, note: str, params: dict[str, str], points: list[Point]
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    tags = [RunTag("mlflow.note.content", note)]
+    entities = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
+    metrics = [Metric(point.key, point.value, point.millis, point.step) for point in points]
+    first = ENTITIES_A_CALL - len(entities) - len(tags)
+    client.log_batch(run_id, metrics[:first], entities, tags)
+    for start in range(first, len(metrics), ENTITIES_A_CALL):
+        client.log_batch(run_id, metrics[start : start + ENTITIES_A_CALL])
+
+
+def _copy_known(folder: Path, names: Sequence[str], stage: Path) -> None:
+    """Copy those of the named files that are there; no link is followed."""
+    for name in names:
+        if is_regular(folder / name):
+            (stage / name).parent.mkdir(exist_ok=True)
+            atomic_copy(folder / name, stage / name)
+
+
+def tracked_in(folder: Path) -> Iterator[Path]:
+    """The sweep or the run that a folder is; else those in the folders below it."""
+    sweep = read_json(folder / "sweep.json")
+    if (sweep and "grids" not in sweep) or (folder / "run.json").is_file():
+        yield folder
+    else:
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+                yield from tracked_in(path)
+
+
+def configured_store(folder: Path, **chosen: Any) -> Store:
+    """Where a run, or the first cell of a sweep, was to be tracked, but for what is `chosen` here.
+
+    What the run does not say is as `conf/tracking/mlflow.yaml` has it.
+    """
+    run = next((run for run in map(read_run, [folder, *_cells(folder)]) if run.config), None)
+    default = OmegaConf.load(DEFAULTS)
+    for key in ("uri", "experiment", "canvas_steps"):
+        if chosen.get(key) is None:
+            configured = run.value(f"tracking.{key}") if run else None
+            chosen[key] = OmegaConf.select(default, key) if configured is None else configured
+    store = Store(**chosen)
+    return replace(
+        store, uri=absolute_uri(strip_credentials(store.uri))
+    )  # an old config may hold credentials
+
+
+def _cells(sweep_dir: Path) -> list[Path]:
+    """The run directories of a sweep that have a record."""
+    return [cell for cell in run_folders(sweep_dir) if (cell / "run.json").is_file()]
+
+
+def _log(folder: Path, store: Store) -> tuple[int, int]:
+    """Log a run or a sweep; how many runs were sent, and how many were there already."""
+    sweep = (folder / "sweep.json").is_file()
+    runs = _cells(folder) if sweep else [folder]
+    before = [read_json(run / RECORD) for run in runs]
+    (end_sweep if sweep else log_run)(folder, store)
+    sent = sum(read_json(run / RECORD) != old for run, old in zip(runs, before, strict=True))
+    return sent, len(runs) - sent
+
+
+def main() -> int:
+    """Log the runs and sweeps in a folder, and in those below it, that are not in MLflow yet."""
+    parser = argparse.ArgumentParser(prog="python -m nst.tracking", description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    as_configured = "default: as each run was configured"
+    parser.add_argument("--uri", help=f"{as_configured}; NAME:PASSWORD@ in it goes no further")
+    parser.add_argument("--experiment", help=as_configured)
+    parser.add_argument("--canvas-steps", type=int, help=as_configured)
+    logged, there, failed, places = 0, 0, False, dict[str, None]()
+    try:
+        strip_command_line()
+        given = vars(parser.parse_args())
+        top = given.pop("folder")
+        if not top.is_dir():
+            raise NstError(f"{top}: no such folder; give that of a run, of a sweep, or one above them")
+        folders = list(tracked_in(top))
+        if not folders:
+            raise NstError(f"{top}: no runs in it; give the folder of a run, of a sweep, or one above them")
+        for folder in folders:
+            store = configured_store(folder, **given)
+            try:
+                sent, known = _log(folder, store)
+            except TrackingUnavailable:
+                raise
+            except NstError as error:  # it is of this folder, and the others can do without it
+                print(escape_unprintable(str(error)), file=sys.stderr)
+                failed = True
+                continue
+            print(escape_unprintable(f"{folder}: {sent} logged, {known} there already"), flush=True)
+            logged, there = logged + sent, there + known
+            places[run_url(folder, store)] = None
+    except NstError as error:
+        sys.exit(escape_unprintable(str(error)))
+    print(f"{logged} runs logged, {there} there already", *places, sep="\n")
+    return int(failed)
