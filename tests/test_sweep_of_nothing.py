@@ -9,7 +9,7 @@ from hydra.core.plugins import Plugins
 from test_overrides import JARGON, Ended, driven, on_small
 
 from nst.errors import NstError
-from nst.execution.executors import InProcessExecutor
+from nst.execution.executors.base import InProcessExecutor
 from nst.runs.job import Job
 
 SEARCH = "hparams_search=weights"

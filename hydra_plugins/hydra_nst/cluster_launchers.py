@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra_plugins.hydra_nst.launcher import BatchedLauncher
 
 if TYPE_CHECKING:
-    from nst.execution.executors import Executor
+    from nst.execution.executors.base import Executor
 
 
 @dataclass

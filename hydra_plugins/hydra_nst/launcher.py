@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from hydra_plugins.hydra_nst.composing import Composer
 
 if TYPE_CHECKING:
-    from nst.execution.executors import Executor
+    from nst.execution.executors.base import Executor
 
 
 @dataclass
@@ -38,7 +38,7 @@ class BatchedLauncher(Launcher):
     @cached_property
     def batch_executor(self) -> "Executor":
         """Who paints; raises NstError where there is nobody."""
-        from nst.execution.executors import InProcessExecutor
+        from nst.execution.executors.base import InProcessExecutor
         from nst.execution.executors.processes import ProcessExecutor, devices_of
 
         return InProcessExecutor() if self.devices is None else ProcessExecutor(devices_of(self.devices))

@@ -1,4 +1,4 @@
-"""How far a canvas is from its two images, by a judge that no cell's layers and weights move.
+"""How far a canvas is from its two images, measured the same way whatever painted it.
 
 Losses of cells with different layers or weights are in different units. These scores are not: they are
 read off the same five layers of VGG-16 for every cell, whatever painted it.

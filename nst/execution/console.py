@@ -263,8 +263,8 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
         console.print(table)
     finished = sum(result.error is None for result in results)
     taken = sum(result.taken_from is not None for result in results)
-    told = f", {taken} of them taken from where they were painted" if taken else ""
-    console.print(f"{finished} of {len(results)} cells finished in {seconds:.1f} s{told}", style="bold")
+    suffix = f", {taken} of them taken from where they were painted" if taken else ""
+    console.print(f"{finished} of {len(results)} cells finished in {seconds:.1f} s{suffix}", style="bold")
     for line in where:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -308,8 +308,8 @@ def _estimate(planned: Plan) -> str:
     seconds, runs = planned.seconds()
     if math.isnan(seconds):
         return "no estimate: nothing was painted before on this device in this precision"
-    told = f"{seconds:.0f} s" if seconds < 90 else str(timedelta(seconds=round(seconds)))
-    return f"about {told} of painting, by the speed of {runs} earlier runs"
+    time = f"{seconds:.0f} s" if seconds < 90 else str(timedelta(seconds=round(seconds)))
+    return f"about {time} of painting, by the speed of {runs} earlier runs"
 
 
 def _short(path: Path) -> str:

@@ -10,7 +10,7 @@ from nst.core.optimizers.lbfgs import HISTORY
 from nst.core.vgg import activation_bytes, flops
 from nst.errors import NstError
 
-# Rows of a batch at most, unless a number is given: the film of each is written by a process of its own,
+# Rows of a batch at most, unless a number is given: the video of each is written by a process of its own,
 # and many systems let a program open 1024 files, of which a process takes three.
 MOST_ROWS = 128
 

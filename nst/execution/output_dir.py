@@ -66,7 +66,7 @@ def first_usable(named: Path, conflict: Conflict) -> tuple[Path, str | None]:
 
 
 def lock_output_dir(named: Path, conflict: Conflict) -> Path:
-    """Claim such a folder, and say so where it is not the one that was named.
+    """Lock such a folder, and say so where it is not the one that was named.
 
     Args:
         named: the folder that was asked for.

@@ -17,14 +17,14 @@ from nst.runs.job import Job, group_batches
 
 @dataclass(frozen=True)
 class Plan:
-    """Every job is in a batch, done, or shared; the latter two are told by their folders."""
+    """Every job is in a batch, done, or shared; the last two are keyed by their folders."""
 
     jobs: Sequence[Job]
     batches: list[list[Job]]  # to be painted
     done: dict[Path, Path]  # painted before: the run directory it was painted in
     shared: dict[Path, Path]  # painted as another of these jobs: the folder of that one
     identities: dict[Path, str]  # of the jobs that can be resolved
-    archive: RunIndex
+    index: RunIndex
 
     def seconds(self) -> tuple[float, int]:
         """About how long the painting takes, by how many earlier runs; NaN if there are none.
@@ -35,7 +35,7 @@ class Plan:
         for batch in self.batches:
             config = batch[0].config
             device = device_name(device_of(config))
-            speed, runs = self.archive.speed(device, config.hardware.precision.name)
+            speed, runs = self.index.speed(device, config.hardware.precision.name)
             model = network_of(config) or config.model.name.name
             total += gflop(model, [job.config for job in batch]) * config.iterations / speed
             fewest = min(fewest or runs, runs)
@@ -52,7 +52,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     Raises:
         NstError: a canvas of that size does not fit in memory.
     """
-    archive = RunIndex(folder for job in jobs for folder in _places(job))
+    index = RunIndex(folder for job in jobs for folder in _places(job))
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
     left, begun, identities = list[Job](), dict[str, Job](), dict[Path, str]()
     for job in jobs:
@@ -64,7 +64,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
             identity, job = resolved.identity, replace(job, digests=resolved.digests)
         if identity is not None:
             identities[job.folder] = identity
-            source = archive.find(identity, job.folder) if job.config.resume else None
+            source = index.find(identity, job.folder) if job.config.resume else None
             if source is not None:
                 done[job.folder] = source
                 continue
@@ -78,7 +78,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     going_on = _begun(Path(jobs[0].config.outputs), begun)
     known = {job.folder for batch in going_on for job in batch}
     new = [job for job in left if job.folder not in known]
-    return Plan(jobs, [*going_on, *cut(new, workers, most_rows)], done, shared, identities, archive)
+    return Plan(jobs, [*going_on, *cut(new, workers, most_rows)], done, shared, identities, index)
 
 
 def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]], int]) -> list[list[Job]]:

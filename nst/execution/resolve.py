@@ -95,7 +95,7 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
 
     Layers and weights count as the mode uses them, the seed where it draws something, images as they are
     used: both in every mode, because a canvas is scored by both. Paths, tracking, device and the rate of
-    the film do not count.
+    the video do not count.
     """
     parts = {
         "numerics": NUMERICS,

@@ -16,7 +16,7 @@ from nst.config.schema import Config, from_composed
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import show_plan, summarize
-from nst.execution.executors import Executor, InProcessExecutor
+from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space, read_json
 from nst.runs.checkpoint import remove_stale_batches

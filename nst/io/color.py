@@ -23,7 +23,7 @@ def rgb(image: Image.Image, profile: bytes | None, grey: bool, named: str) -> Im
     """Return `image` in mode RGB and in the colours of sRGB; transparency is left out.
 
     Pixels of an sRGB profile, or of none, stay bit for bit what they are. A profile that cannot be used
-    is told in one warning, and the picture is taken for sRGB.
+    gives one warning, and the picture is read as sRGB.
 
     Args:
         image: 8 bits a channel.

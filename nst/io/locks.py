@@ -1,4 +1,4 @@
-"""Folders that a process paints in, kept from others for as long as it lives."""
+"""Folders that this process paints in, locked against others for as long as it lives."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _held: dict[Path, FileLock] = {}
 
 
 def lock_dir(folder: Path) -> bool:
-    """Make a folder, and keep it from other processes; False if another one has it."""
+    """Make a folder and lock it for this process; False if another process has it."""
     folder = folder.resolve()
     if folder in _held:
         return True
@@ -24,14 +24,14 @@ def lock_dir(folder: Path) -> bool:
 
 
 def unlock_dir(folder: Path) -> None:
-    """Let others have a folder; when a process ends, however it does, so do its claims."""
+    """Unlock a folder. When a process ends, however it does, its locks end too."""
     lock = _held.pop(folder.resolve(), None)
     if lock is not None:
         lock.release()
 
 
 def is_locked(folder: Path, other: bool = False) -> bool:
-    """Whether any process has it, or, with `other`, any but this one.
+    """Whether any process has locked it, or, with `other`, any but this one.
 
     So it seems where its lock is not ours to open.
     """

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP: while a batch is painted the first is a wish, to keep it; the next is an order."""
+"""SIGINT, SIGTERM, SIGHUP: while a batch is painted the first asks to save it, the second ends it."""
 
 import os
 import select
@@ -28,12 +28,12 @@ class Interrupted(BaseException):
 
 class _State:
     raising = False  # whether somebody catches what is raised
-    deferring = False  # whether somebody looks at `asked` before long
+    deferring = False  # whether somebody looks at `stop_requested` soon
     requested: int | None = None
 
 
 def install_handlers(signals: Iterable[int] = SIGNALS) -> None:
-    """Take signals over, in the main thread of a process that paints; until `caught` they end it.
+    """Take signals over, in the main thread of a process that paints; outside `raise_on_signal` they end it.
 
     A SIGHUP that is ignored stays so: that is what `nohup` is for. After the second the process has
     `SECONDS_TO_END` to end by itself, and then is ended.
@@ -49,12 +49,12 @@ def install_handlers(signals: Iterable[int] = SIGNALS) -> None:
     sys.unraisablehook = _unraised
     # Python's handlers run in the main thread, which may wait in a library for what never comes. The number
     # of a signal is written to this pipe whatever the main thread does.
-    told, tells = os.pipe()
-    os.set_blocking(tells, False)
-    before = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     if before != -1:
         os.close(before)
-    Thread(target=_end_after_second, args=(told, ours), name="signals", daemon=True).start()
+    Thread(target=_end_after_second, args=(reader, ours), name="signals", daemon=True).start()
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def raise_on_signal() -> Iterator[None]:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Inside, the first signal only makes `asked` true, and the second raises.
+    """Inside, the first signal only makes `stop_requested` true, and the second raises.
 
     Raises:
         Interrupted: on leaving, if a signal came.
@@ -120,17 +120,17 @@ def _handle(number: int, frame: FrameType | None) -> None:
     _say(b"\nstopping when the canvases are kept; once more stops at once\n")
 
 
-def _end_after_second(told: int, signals: Collection[int]) -> None:
+def _end_after_second(reader: int, signals: Collection[int]) -> None:
     """End this process when two of `signals` were read from a pipe, whatever its other threads do."""
     came = 0
-    while numbers := os.read(told, 1):
+    while numbers := os.read(reader, 1):
         number = numbers[0]
         came += number in signals and not (came and number in REPEATED)
         if came == 2:
             time.sleep(SECONDS_TO_END)
             _say(b"interrupted\n")
             os._exit(128 + number)
-    os.close(told)
+    os.close(reader)
 
 
 def _say(line: bytes) -> None:
@@ -141,6 +141,6 @@ def _say(line: bytes) -> None:
 
 
 def _unraised(what: "sys.UnraisableHookArgs") -> None:
-    """Say nothing of an `Interrupted` where nothing can be raised: `obey` raises it again."""
+    """Say nothing of an `Interrupted` where nothing can be raised: `raise_pending` raises it again."""
     if not isinstance(what.exc_value, Interrupted):
         sys.__unraisablehook__(what)

@@ -14,7 +14,7 @@ from nst.report.text_layout import GREY, NOTE, Text, line_height
 from nst.runs.reader import Run
 
 MOST_FRAMES = 300
-# A decoder is a process: for more canvases than this the film is kept in so many bytes of memory instead.
+# A decoder is a process: for more canvases than this the video is kept in so many bytes of memory instead.
 MOST_DECODERS, KEPT = 64, 1 << 30
 
 X264 = "-crf 20"  # of 51; at the usual 23 the brush strokes blur
@@ -25,9 +25,9 @@ WEBP_QUALITY, WEBP_EFFORT = 50, 2  # of 100, of 6
 
 
 def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
-    """Write the film of a sheet that was laid out with a footer, to both files.
+    """Write the video of a sheet that was laid out with a footer, to both files.
 
-    The canvases are in step by iteration, and one that is done holds its final canvas. A film of
+    The canvases are in step by iteration, and one that is done holds its final canvas. A video of
     more than `MOST_FRAMES` is shown in longer steps, and of very many canvases in longer ones; the WebP
     has `WEBP_FRAMES` of these at most, among them the first and the last, and takes as long.
     """
@@ -104,7 +104,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
                 continue
             frame = None
             while iterations[following] <= time:
-                frame = next(video, frame)  # a film that was cut short holds its last frame
+                frame = next(video, frame)  # a video that was cut short holds its last frame
                 following += 1
             if frame is not None:
                 shown = resize(Image.fromarray(frame), side)

@@ -39,7 +39,7 @@ def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
 def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     """Write `sheet.mp4`, the same grid with its canvases in step by iteration; return its path.
 
-    Beside it goes `sheet.webp`, the same film as small as a README wants it. As `contact_sheet` else.
+    Beside it goes `sheet.webp`, the same small enough for a README. As `contact_sheet` else.
 
     Raises:
         NstError: `sweep_dir` does not exist or has no runs.

@@ -11,7 +11,7 @@ from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE
 from nst.runs.reader import Run, read_record
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
-# So many canvases that they would be wider or higher than a film may be are shown smaller, and no more of
+# So many canvases that they would be wider or higher than a video may be are shown smaller, and no more of
 # them than then fit.
 WIDEST, TINIEST = 4096, 36
 MARGIN, GAP, AIR = 40, 12, 8
@@ -161,10 +161,10 @@ def _cut(grid: Grid) -> Grid:
     most, rows, columns = WIDEST // (TINIEST + GAP), len(grid.row_labels), len(grid.column_labels)
     if max(rows, columns) <= most:
         return grid
-    told = f"rows 1 to {min(rows, most)} of {rows}, columns 1 to {min(columns, most)} of {columns}"
+    note = f"rows 1 to {min(rows, most)} of {rows}, columns 1 to {min(columns, most)} of {columns}"
     return replace(
         grid,
-        subtitle=f"{told}, all are in index.html · {grid.subtitle}",
+        subtitle=f"{note}, all are in index.html · {grid.subtitle}",
         row_labels=grid.row_labels[:most],
         column_labels=grid.column_labels[:most],
         runs=[row[:most] for row in grid.runs[:most]],

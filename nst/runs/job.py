@@ -15,7 +15,7 @@ from nst.io.text import escape_unprintable
 
 @dataclass(frozen=True)
 class Job:
-    """One cell to paint: its config, its run directory, and the overrides that tell it from others.
+    """One cell to paint: its config, its run directory, and the overrides that set it apart from the others.
 
     `digests` are those of its images when it was planned, by the keys that name them.
     """

@@ -45,7 +45,7 @@ class BackgroundTracker:
         self._todo = deque[tuple[Act, Path]]()  # the first is being done
         self._done = 0
         # A daemon, because a process has to end even while a store keeps the thread waiting.
-        Thread(target=self._work, name="logbook", daemon=True).start()
+        Thread(target=self._work, name="tracking", daemon=True).start()
         atexit.register(self.wait)
 
     def begin(self, sweep: Path) -> None:
@@ -145,7 +145,7 @@ class BackgroundTracker:
 
 
 def tracker_of(config: TrackingConfig) -> BackgroundTracker | None:
-    """The logbook of this process for the store that `config` names; None for `tracking=none`."""
+    """The background tracker of this process for the store that `config` names; None for `tracking=none`."""
     if config.name is TrackingName.none:
         return None
     uri = config.uri

@@ -27,7 +27,7 @@ from nst.tracking.background import QUIET_SECONDS
 log = logging.getLogger(__name__)
 
 SECONDS_A_LOOK = 0.5
-SECONDS_TO_KEEP = 60  # that workers get to keep their batches when they are told to stop
+SECONDS_TO_KEEP = 60  # that workers get to keep their batches when they are asked to stop
 SECONDS_A_MESSAGE = 300  # for a worker to take it, or send the rest: it may have to import PyTorch first
 SECONDS_TO_DIE = 5
 ATTEMPTS = 2  # at a batch whose worker dies
@@ -50,12 +50,12 @@ class ProcessExecutor:
         if not batches:
             return
         share = max(1, (os.cpu_count() or 1) // self.workers)
-        every = [replace(unit, threads=share) for unit in batch_tasks(batches)]
-        waiting = deque((unit, ATTEMPTS) for unit in every)
+        tasks = [replace(task, threads=share) for task in batch_tasks(batches)]
+        waiting = deque((task, ATTEMPTS) for task in tasks)
         idle = [_Worker(device) for device in self.devices[: len(batches)]]
         busy: dict[_Worker, tuple[BatchTask, int]] = {}
         try:
-            with task_progress(task_labels(every)) as look:
+            with task_progress(task_labels(tasks)) as look:
                 while waiting or busy:
                     while waiting and idle:
                         worker = idle.pop()
@@ -64,17 +64,17 @@ class ProcessExecutor:
                     wait([worker.pipe for worker in busy], SECONDS_A_LOOK)
                     look()
                     for worker in [worker for worker in busy if worker.pipe.poll()]:
-                        unit, attempts = busy.pop(worker)
+                        task, attempts = busy.pop(worker)
                         answer = worker.answer()
                         if answer is not None:
                             idle.append(worker)
                             yield answer
                         elif attempts > 1:
-                            log.warning("%s; its batch is begun again", worker.obituary())
-                            waiting.appendleft((unit, attempts - 1))
+                            log.warning("%s; its batch starts again", worker.exit_reason())
+                            waiting.appendleft((task, attempts - 1))
                         else:
                             yield failed_results(
-                                unit, f"{worker.obituary()}, {ATTEMPTS} times; see its nst.log"
+                                task, f"{worker.exit_reason()}, {ATTEMPTS} times; see its nst.log"
                             )
                         if answer is None and waiting:
                             idle.append(_Worker(worker.device))
@@ -83,7 +83,7 @@ class ProcessExecutor:
             _stop(idle, busy)
             raise
         finally:
-            remove_reports(every)
+            remove_reports(tasks)
 
 
 def devices_of(wanted: Any) -> list[str]:
@@ -108,7 +108,7 @@ def devices_of(wanted: Any) -> list[str]:
 
 
 class _Worker:
-    """A process that paints units on a device, at the other end of a pipe."""
+    """A process that paints batch tasks on a device, at the other end of a pipe."""
 
     def __init__(self, device: str) -> None:
         context = get_context("spawn")  # CUDA does not survive a fork
@@ -121,9 +121,9 @@ class _Worker:
             for way in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
                 end.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", SECONDS_A_MESSAGE, 0))
 
-    def begin(self, unit: BatchTask) -> None:
+    def begin(self, task: BatchTask) -> None:
         try:
-            self.pipe.send(unit.on(self.device))
+            self.pipe.send(task.on(self.device))
         except OSError:  # it died meanwhile, or takes nothing; `answer` will tell
             self.end()
 
@@ -149,7 +149,7 @@ class _Worker:
         self.process.kill()
         self.process.join(SECONDS_TO_DIE)
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
         return f"the worker on {self.device} died (exit code {self.process.exitcode})"
 
 
@@ -162,12 +162,12 @@ def _serve(pipe: Connection) -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         with raise_on_signal():
-            unit = None
+            task = None
             while (following := _next(pipe)) is not None:
-                unit = following
-                _send(pipe, unit.paint())
-            if unit is not None:
-                unit.wait(lambda: _send(pipe, None))
+                task = following
+                _send(pipe, task.paint())
+            if task is not None:
+                task.wait(lambda: _send(pipe, None))
     except Interrupted as stop:
         os._exit(128 + stop.number)
 
@@ -180,10 +180,10 @@ def _send(pipe: Connection, message: list[Result] | None) -> None:
 def _next(pipe: Connection) -> BatchTask | None:
     """What to paint next; None at the end."""
     try:
-        unit: BatchTask | None = pipe.recv()
+        task: BatchTask | None = pipe.recv()
     except (EOFError, OSError):
         return None
-    return unit
+    return task
 
 
 def _follow() -> None:

@@ -30,7 +30,7 @@ LAUNCHER = "hydra/launcher=batched_ray"
 SECONDS_A_LOOK = 0.5
 SECONDS_TO_CONNECT = 5.0
 SECONDS_TO_LOOK = 300.0  # for a node to start a process in which it looks, or to hand over a result
-SECONDS_TO_KEEP = 60  # that tasks get to keep their batches when they are told to stop
+SECONDS_TO_KEEP = 60  # that tasks get to save their checkpoints when they are asked to stop
 ATTEMPTS = 4  # at a batch whose worker dies
 
 
@@ -85,13 +85,13 @@ class RayExecutor:
         """Yield the results of each batch as it ends."""
         if not batches:
             return
-        every = batch_tasks(batches)
-        task = _paint.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=ATTEMPTS - 1)
+        tasks = batch_tasks(batches)
+        remote = _paint.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=ATTEMPTS - 1)
         # A worker of a cluster that was there before has its own environment.
         secrets = {name: os.environ[name] for name in (USERNAME, PASSWORD) if name in os.environ}
-        waiting = {task.remote(unit, secrets): unit for unit in every}
+        waiting = {remote.remote(task, secrets): task for task in tasks}
         try:
-            with task_progress(task_labels(every)) as look:
+            with task_progress(task_labels(tasks)) as look:
                 while waiting:
                     ready, _ = ray.wait(list(waiting), timeout=SECONDS_A_LOOK)
                     look()
@@ -101,18 +101,18 @@ class RayExecutor:
             self._stop(list(waiting))
             raise
         finally:
-            remove_reports(every)
+            remove_reports(tasks)
 
-    def _stop(self, tasks: list[Any]) -> None:
-        """Let tasks keep their batches and end; a signal meanwhile, or a minute, and they are killed."""
+    def _stop(self, running: list[Any]) -> None:
+        """Let tasks save their checkpoints and end; a signal meanwhile, or a minute, and they are killed."""
         log.info("stopping when the canvases are kept; once more stops at once")
         try:
-            for task in tasks:
-                ray.cancel(task)
-            ray.wait(tasks, num_returns=len(tasks), timeout=SECONDS_TO_KEEP)
+            for reference in running:
+                ray.cancel(reference)
+            ray.wait(running, num_returns=len(running), timeout=SECONDS_TO_KEEP)
         finally:
-            for task in tasks:
-                ray.cancel(task, force=True)
+            for reference in running:
+                ray.cancel(reference, force=True)
             if not self.address:
                 ray.shutdown()
 
@@ -146,13 +146,13 @@ class RayExecutor:
 
 
 @ray.remote
-def _paint(unit: BatchTask, environment: dict[str, str]) -> list[Result]:
+def _paint(task: BatchTask, environment: dict[str, str]) -> list[Result]:
     os.environ |= environment
     logging.getLogger().setLevel(logging.INFO)  # for the log of each run
     install_handlers((signal.SIGINT,))  # which is how Ray cancels
     try:
         with raise_on_signal():
-            return unit()
+            return task()
     except Interrupted as stop:
         raise KeyboardInterrupt from stop
 
@@ -170,10 +170,10 @@ def _fitting(resources: dict[str, float], cpus: float, gpus: float) -> int:
     return int(min(room, default=1))
 
 
-def _results(reference: Any, unit: BatchTask) -> list[Result]:
+def _results(reference: Any, task: BatchTask) -> list[Result]:
     try:
         results: list[Result] = ray.get(reference, timeout=SECONDS_TO_LOOK)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(error).strip().splitlines()[-1:])
-        return failed_results(unit, f"its Ray worker failed {ATTEMPTS} times at most: {reason}")
+        return failed_results(task, f"its Ray worker failed {ATTEMPTS} times at most: {reason}")
     return results

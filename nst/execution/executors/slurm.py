@@ -101,19 +101,19 @@ class SlurmExecutor:
         """Yield the results of each batch as it ends."""
         if not batches:
             return
-        every = batch_tasks(batches)
-        executor = submitit.AutoExecutor(every[0].report.parent.parent / self.folder, cluster=self.executor)
+        tasks = batch_tasks(batches)
+        executor = submitit.AutoExecutor(tasks[0].report.parent.parent / self.folder, cluster=self.executor)
         executor.update_parameters(**self.parameters)
         try:
             with executor.batch():
-                submitted = [executor.submit(Task(unit)) for unit in every]
+                submitted = [executor.submit(SubmittedTask(task)) for task in tasks]
         except Exception as error:  # submitit's own, with what sbatch said
             raise NstError(f"{LAUNCHER}: not submitted: {' '.join(str(error).split())}") from error
-        waiting = dict(zip(submitted, every, strict=True))
+        waiting = dict(zip(submitted, tasks, strict=True))
         log.info("%d jobs submitted: %s", len(submitted), submitted[0].job_id.partition("_")[0])
         queue = _Queue(self.executor == "slurm")
         try:
-            with task_progress(task_labels(every)) as look:
+            with task_progress(task_labels(tasks)) as look:
                 while waiting:
                     time.sleep(SECONDS_A_LOOK)
                     look()
@@ -124,14 +124,14 @@ class SlurmExecutor:
                 job.cancel()
             raise
         finally:
-            remove_reports(every)
+            remove_reports(tasks)
 
 
 @dataclass(frozen=True)
-class Task:
-    """A unit as submitit's callable: told that it is to go, it is kept first and then queued again."""
+class SubmittedTask:
+    """A batch task as submitit's callable: stopped, it saves a checkpoint and is queued again."""
 
-    unit: BatchTask
+    task: BatchTask
 
     def __call__(self) -> list[Result]:
         """Paint it, in a job."""
@@ -141,14 +141,14 @@ class Task:
         install_handlers((number,))
         try:
             with raise_on_signal():
-                return self.unit()
+                return self.task()
         except Interrupted as stop:
             queue_again(stop.number, None)
             raise
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit queues again: the same, which takes what is finished as it is."""
-        return DelayedSubmission(Task(self.unit.again()))
+        return DelayedSubmission(SubmittedTask(self.task.again()))
 
 
 class _Queue:
@@ -189,13 +189,13 @@ def _done(job: "submitit.Job[list[Result]]") -> bool:
     return Path(job.paths.result_pickle).exists()
 
 
-def _results(job: "submitit.Job[list[Result]]", unit: BatchTask) -> list[Result]:
+def _results(job: "submitit.Job[list[Result]]", task: BatchTask) -> list[Result]:
     try:
         return (
             job.result()
             if _done(job)
-            else failed_results(unit, f"job {job.job_id} is gone from Slurm's queue")
+            else failed_results(task, f"job {job.job_id} is gone from Slurm's queue")
         )
     except Exception as error:  # whatever it was that the job raised
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        return failed_results(unit, f"job {job.job_id}: {reason[0]}; see {job.paths.stderr}")
+        return failed_results(task, f"job {job.job_id}: {reason[0]}; see {job.paths.stderr}")

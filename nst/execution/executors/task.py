@@ -1,4 +1,4 @@
-"""A batch as a unit of work for another process, on this machine or another one that sees the same files."""
+"""A batch as a task for another process, on this machine or another one that sees the same files."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from nst.config.schema import TrackingName
 from nst.errors import NstError
 from nst.execution.batch import Progress
 from nst.execution.device import estimated_gflop
-from nst.execution.executors import ProgressCallback, paint_what_fits
+from nst.execution.executors.base import ProgressCallback, paint_what_fits
 from nst.execution.resolve import network_of, resolve
 from nst.io.files import write_json
 from nst.runs.job import Job, Result
@@ -35,9 +35,9 @@ class BatchTask:
 
     Attributes:
         jobs: of one of `nst.runs.job.batches`' groups.
-        report: a file that tells how far it is, while it is painted.
+        report: a file with its progress while it is painted.
         here: the working directory, from which relative paths count.
-        made: when; a run that was begun later was painted by this unit.
+        made: when; a run that was begun later was painted by this task.
         network: what the sweep is painted with, which may be the fallback of what was asked for; a worker
             that has another must not paint. None if that is not known.
         threads: of PyTorch on the CPU; None leaves them as they are.
@@ -84,7 +84,7 @@ class BatchTask:
         )
 
     def wait(self, went_on: Callable[[], object] = lambda: None) -> None:
-        """Return when all that this process has painted is logged, or given up; see `Logbook.wait`."""
+        """Return when all that was painted here is logged, or given up; see `BackgroundTracker.wait`."""
         if tracker := tracker_of(self.jobs[0].config.tracking):
             tracker.wait(went_on)
 
@@ -116,7 +116,7 @@ class BatchTask:
                     "iterations": progress.iterations,
                     "losses": [min(losses), max(losses)] if losses else None,
                 }
-                with suppress(OSError):  # a full disk is the cells' to tell of
+                with suppress(OSError):  # the cells report a full disk
                     self.report.parent.mkdir(parents=True, exist_ok=True)
                     write_json(self.report, report)
 
@@ -126,7 +126,7 @@ class BatchTask:
 
 
 def batch_tasks(batches: Sequence[Sequence[Job]]) -> list[BatchTask]:
-    """A unit a batch, the longest first, so that none of them is what all wait for in the end."""
+    """A task a batch, the longest first, so that none of them is what all wait for in the end."""
     ordered = sorted(batches, key=lambda batch: -sum(estimated_gflop(job.config) for job in batch))
     made, here = now(), Path.cwd()
     reports = batches[0][0].folder.parent / REPORTS
@@ -137,10 +137,10 @@ def batch_tasks(batches: Sequence[Sequence[Job]]) -> list[BatchTask]:
 
 
 def task_labels(some: Sequence[BatchTask]) -> dict[Path, str]:
-    """What people call units, by their reports."""
+    """What people call tasks, by their reports."""
     return {
-        unit.report: f"batch {number} of {len(some)}, {len(unit.jobs)} cells"
-        for number, unit in enumerate(some, 1)
+        task.report: f"batch {number} of {len(some)}, {len(task.jobs)} cells"
+        for number, task in enumerate(some, 1)
     }
 
 
@@ -161,7 +161,7 @@ def check_store(jobs: Sequence[Job], launcher: str) -> None:
 
 
 def remove_reports(some: Sequence[BatchTask]) -> None:
-    """Remove what the units left to tell how far they were."""
+    """Remove the progress reports of tasks."""
     shutil.rmtree(some[0].report.parent, ignore_errors=True)  # with what killed launchers left, too
 
 
@@ -175,11 +175,11 @@ def finished_result(job: Job, since: str = "") -> Result | None:
     return Result(job.folder, job.name, record["final"]["total"], None)
 
 
-def failed_results(unit: BatchTask, reason: str) -> list[Result]:
-    """The results of a unit whose worker is gone for good: what was not finished failed for that `reason`."""
+def failed_results(task: BatchTask, reason: str) -> list[Result]:
+    """The results of a task whose worker is gone for good: what was not finished failed for that `reason`."""
     results = []
-    for job in unit.jobs:
-        result = finished_result(job, unit.made)
+    for job in task.jobs:
+        result = finished_result(job, task.made)
         if result is None:
             writer = RunWriter(job.folder, {"name": job.name})
             with record_failure(writer):
