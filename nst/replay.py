@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,8 +25,8 @@ from PIL import Image
 from nst.config.schema import Config, from_composed, register
 from nst.errors import NstError
 from nst.execution.batch import run_batch
-from nst.execution.console import batch_progress
 from nst.execution.device import device_of
+from nst.execution.progress import progress_display
 from nst.execution.resolve import resolve
 from nst.io.credentials import strip_command_line
 from nst.io.text import escape_unprintable
@@ -63,10 +64,10 @@ def replay(run: Path, folder: Path) -> str:
         )
     before = _pixels(run / "canvas.png")
     job = Job(config, folder, (f"replay of {record['name']}",))
-    with TemporaryDirectory() as others, batch_progress([job], of=1) as watch:
+    with TemporaryDirectory() as others, progress_display(1) as display:
         rows = _rows_then(record) if device_of(config).type == "cuda" else 1
         filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
-        result = run_batch([job, *filling], watch)[0]
+        result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
     _leave_config(config, folder)

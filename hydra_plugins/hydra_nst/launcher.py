@@ -61,7 +61,7 @@ class BatchedLauncher(Launcher):
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         jobs = [returned.return_value for returned in returns]
-        results = paint_together(jobs, initial_job_idx, self.batch_executor)
+        results = paint_together(jobs, self.batch_executor)
         for returned, result in zip(returns, results, strict=True):
             returned.return_value = result.loss
         return returns

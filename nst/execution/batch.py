@@ -4,7 +4,7 @@ import logging
 import math
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -24,6 +24,7 @@ from nst.core.optimizers.lbfgs import HISTORY, LBFGS
 from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
 from nst.execution.device import device_name, device_of, gflop
+from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, initial_canvas, resolve
 from nst.io.files import unshare
 from nst.io.segmented_video import SegmentedVideo
@@ -37,16 +38,7 @@ log = logging.getLogger(__name__)
 _warned = set[str]()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a batch is."""
-
-    iteration: int
-    iterations: int
-    losses: list[float]  # the total of each job, in order
-
-
-def run_batch(jobs: Sequence[Job], watch: Callable[[Progress], None] = lambda progress: None) -> list[Result]:
+def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: None) -> list[Result]:
     """Paint `jobs` as the rows of one batch and write their run directories.
 
     Args:
@@ -187,7 +179,7 @@ def _prepare(row: _Row) -> None:
     row.writer.record |= {"identity": row.resolved.identity, "model": model}
 
 
-def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path, float]:
+def _paint(rows: Sequence[_Row], watch: ProgressCallback) -> dict[Path, float]:
     """Paint prepared rows; returns the final total loss of those that finished."""
     checkpoints = CheckpointDirectory(
         Path(rows[0].job.config.outputs), [row.resolved.identity for row in rows]
@@ -201,7 +193,7 @@ def _paint(rows: Sequence[_Row], watch: Callable[[Progress], None]) -> dict[Path
 
 
 def _paint_at(
-    checkpoints: CheckpointDirectory, rows: Sequence[_Row], watch: Callable[[Progress], None]
+    checkpoints: CheckpointDirectory, rows: Sequence[_Row], watch: ProgressCallback
 ) -> dict[Path, float]:
     started = time.perf_counter()
     configs = [row.job.config for row in rows]
@@ -228,7 +220,7 @@ def _paint_at(
     with snapshot_writer.writing():
         for snapshot in engine.paint(config.iterations, config.save_every):
             latest = snapshot.losses[-1, :, 0].tolist()
-            watch(Progress(snapshot.iteration + 1, config.iterations, latest))
+            watch(BatchProgress.of(snapshot.iteration + 1, config.iterations, latest))
             if not snapshot_writer.submit(snapshot):
                 break
             # After the last there is nothing to go on with.

@@ -70,7 +70,7 @@ def paint(composed: DictConfig) -> float:
     tracker, planned = tracker_of(job.config.tracking), plan([job])
     if tracker and not sweeping:
         tracker.close(Path(job.config.outputs))
-    [result] = _paint(planned, InProcessExecutor(), hydra.job.num if sweeping else 0, None if sweeping else 1)
+    [result] = _paint(planned, InProcessExecutor())
     if tracker:
         tracker.log(job.folder)
         tracker.wait()
@@ -82,14 +82,13 @@ def paint(composed: DictConfig) -> float:
     return result.loss
 
 
-def paint_together(jobs: Sequence[Job], first: int = 0, executor: Executor | None = None) -> list[Result]:
+def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> list[Result]:
     """Paint the jobs of a sweep in batches; returns a result each, in order.
 
     While one batch is painted, the runs of the one before are logged.
 
     Args:
         jobs: all that the sweeper asks for at a time.
-        first: how many it asked for before.
         executor: who paints them; this process, if not said.
     """
     executor = executor or InProcessExecutor()
@@ -102,7 +101,7 @@ def paint_together(jobs: Sequence[Job], first: int = 0, executor: Executor | Non
         if executor.logs:
             tracker.wait()  # else each of them might make it
     logged = {job.folder for batch in planned.batches for job in batch} if executor.logs else set()
-    for result in _paint(planned, executor, first, first + len(jobs)):
+    for result in _paint(planned, executor):
         results[result.folder] = result
         if tracker and result.folder not in logged:
             tracker.log(result.folder)
@@ -133,7 +132,7 @@ def _common(jobs: Sequence[Job]) -> set[str]:
     return set.intersection(*(set(job.overrides) for job in jobs))
 
 
-def _paint(planned: Plan, executor: Executor, first: int, of: int | None) -> Iterator[Result]:
+def _paint(planned: Plan, executor: Executor) -> Iterator[Result]:
     """Yield a result a job: what was painted before first, then batch after batch.
 
     A job that another one paints as well follows that one.
@@ -144,7 +143,7 @@ def _paint(planned: Plan, executor: Executor, first: int, of: int | None) -> Ite
         log.info("%s", _painted_before(planned))
     for folder, source in planned.done.items():
         yield _take(source, jobs[folder])
-    for results in executor.paint(planned.batches, first + len(planned.done), of):
+    for results in executor.paint(planned.batches):
         for result in results:
             if result.error is None and result.folder in planned.identities:
                 finished.add(planned.identities[result.folder])

@@ -2,19 +2,17 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 
-from nst.execution.batch import Progress, run_batch
-from nst.execution.console import batch_progress
+from nst.execution.batch import run_batch
+from nst.execution.progress import ProgressCallback, progress_display
 from nst.runs.job import Job, Result
 
 log = logging.getLogger(__name__)
-
-ProgressCallback = Callable[[Progress], None]
 
 
 class Executor(Protocol):
@@ -35,14 +33,8 @@ class Executor(Protocol):
         """Refuse, before anything is begun, what workers could not do; raises NstError."""
         ...
 
-    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
-        """Yield the results of each batch, in any order.
-
-        Args:
-            batches: to be painted.
-            done: how many cells of the sweep were there before.
-            of: how many cells the sweep has, where that is known.
-        """
+    def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:
+        """Yield the results of each batch, in any order."""
         ...
 
 
@@ -54,28 +46,37 @@ class InProcessExecutor:
     def check(self, jobs: Sequence[Job]) -> None:
         """Nothing: this process has planned them."""
 
-    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+    def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:
         """Yield the results of each batch, in order."""
-        for batch in batches:
-            yield paint_what_fits(batch, lambda part, before: batch_progress(part, before, of), done)
-            done += len(batch)
+        if not batches:
+            return
+        labels = batch_labels(batches)
+        with progress_display(len(batches)) as display:
+            for batch, label in zip(batches, labels, strict=True):
+                results = paint_what_fits(batch, partial(display.update, label))
+                display.finish(label)
+                yield results
 
 
-def paint_what_fits(
-    batch: Sequence[Job],
-    watching: Callable[[Sequence[Job], int], AbstractContextManager[ProgressCallback]],
-    done: int = 0,
-) -> list[Result]:
+def batch_labels(batches: Sequence[Sequence[Job]]) -> list[str]:
+    """What people call the batches: their numbers and cells; a single cell by what sets it apart."""
+    if len(batches) == 1 and len(batches[0]) == 1:
+        return [batches[0][0].name]
+    return [
+        f"batch {number} of {len(batches)}, {len(batch)} cell{'s' if len(batch) > 1 else ''}"
+        for number, batch in enumerate(batches, 1)
+    ]
+
+
+def paint_what_fits(batch: Sequence[Job], watch: ProgressCallback) -> list[Result]:
     """Paint a batch, or its halves one after the other where the device has no memory for it.
 
     Args:
         batch: the jobs.
-        watching: given what is painted at a time, and how many cells were done before, what to call.
-        done: how many cells were done before.
+        watch: called now and then with the progress of what is painted at a time.
     """
     try:
-        with watching(batch, done) as watch:
-            return run_batch(batch, watch)
+        return run_batch(batch, watch)
     except torch.OutOfMemoryError as error:
         log.warning(
             "%d canvases at once need more memory than there is, painting %d (%s)",
@@ -86,5 +87,4 @@ def paint_what_fits(
     gc.collect()  # the exception knew frames, and these the tensors
     torch.cuda.empty_cache()
     half = len(batch) // 2
-    first = paint_what_fits(batch[:half], watching, done)
-    return [*first, *paint_what_fits(batch[half:], watching, done + half)]
+    return [*paint_what_fits(batch[:half], watch), *paint_what_fits(batch[half:], watch)]

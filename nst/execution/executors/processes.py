@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from nst.errors import NstError
-from nst.execution.console import task_progress
-from nst.execution.executors.task import BatchTask, batch_tasks, failed_results, remove_reports, task_labels
+from nst.execution.executors.task import BatchTask, ReportReader, batch_tasks, failed_results, remove_reports
+from nst.execution.progress import progress_display
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.runs.job import Job, Result
 from nst.tracking.background import QUIET_SECONDS
@@ -45,7 +45,7 @@ class ProcessExecutor:
     def check(self, jobs: Sequence[Job]) -> None:
         """Nothing: workers see what this process sees."""
 
-    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+    def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:
         """Yield the results of each batch as it ends."""
         if not batches:
             return
@@ -55,24 +55,27 @@ class ProcessExecutor:
         idle = [_Worker(device) for device in self.devices[: len(batches)]]
         busy: dict[_Worker, tuple[BatchTask, int]] = {}
         try:
-            with task_progress(task_labels(tasks)) as look:
+            with progress_display(len(tasks)) as display:
+                reports = ReportReader(tasks, display)
                 while waiting or busy:
                     while waiting and idle:
                         worker = idle.pop()
                         busy[worker] = waiting.popleft()
                         worker.begin(busy[worker][0])
                     wait([worker.pipe for worker in busy], SECONDS_A_LOOK)
-                    look()
+                    reports.read()
                     for worker in [worker for worker in busy if worker.pipe.poll()]:
                         task, attempts = busy.pop(worker)
                         answer = worker.answer()
                         if answer is not None:
                             idle.append(worker)
+                            reports.finish(task)
                             yield answer
                         elif attempts > 1:
                             log.warning("%s; its batch starts again", worker.exit_reason())
                             waiting.appendleft((task, attempts - 1))
                         else:
+                            reports.finish(task)
                             yield failed_results(
                                 task, f"{worker.exit_reason()}, {ATTEMPTS} times; see its nst.log"
                             )

@@ -11,15 +11,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nst.errors import NstError
-from nst.execution.console import task_progress
 from nst.execution.executors.task import (
     BatchTask,
+    ReportReader,
     batch_tasks,
     check_store,
     failed_results,
     remove_reports,
-    task_labels,
 )
+from nst.execution.progress import progress_display
 from nst.io.credentials import PASSWORD, USERNAME
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.runs.job import Job, Result
@@ -81,7 +81,7 @@ class RayExecutor:
                     "system that all nodes see, at the same place"
                 )
 
-    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+    def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:
         """Yield the results of each batch as it ends."""
         if not batches:
             return
@@ -91,12 +91,15 @@ class RayExecutor:
         secrets = {name: os.environ[name] for name in (USERNAME, PASSWORD) if name in os.environ}
         waiting = {remote.remote(task, secrets): task for task in tasks}
         try:
-            with task_progress(task_labels(tasks)) as look:
+            with progress_display(len(tasks)) as display:
+                reports = ReportReader(tasks, display)
                 while waiting:
                     ready, _ = ray.wait(list(waiting), timeout=SECONDS_A_LOOK)
-                    look()
+                    reports.read()
                     for reference in ready:
-                        yield _results(reference, waiting.pop(reference))
+                        task = waiting.pop(reference)
+                        reports.finish(task)
+                        yield _results(reference, task)
         except BaseException:
             self._stop(list(waiting))
             raise

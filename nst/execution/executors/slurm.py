@@ -15,15 +15,15 @@ import submitit
 from submitit.helpers import DelayedSubmission
 
 from nst.errors import NstError
-from nst.execution.console import task_progress
 from nst.execution.executors.task import (
     BatchTask,
+    ReportReader,
     batch_tasks,
     check_store,
     failed_results,
     remove_reports,
-    task_labels,
 )
+from nst.execution.progress import progress_display
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.runs.job import Job, Result
 
@@ -97,7 +97,7 @@ class SlurmExecutor:
         looked = _ask([*asked, "bash", "-c", look, "look", *paths], 3 * SECONDS_TO_LOOK)
         return looked.stdout.split("\0")[:-1] if looked.returncode == 0 else []
 
-    def paint(self, batches: Sequence[Sequence[Job]], done: int, of: int | None) -> Iterator[list[Result]]:
+    def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:
         """Yield the results of each batch as it ends."""
         if not batches:
             return
@@ -113,12 +113,15 @@ class SlurmExecutor:
         log.info("%d jobs submitted: %s", len(submitted), submitted[0].job_id.partition("_")[0])
         queue = _Queue(self.executor == "slurm")
         try:
-            with task_progress(task_labels(tasks)) as look:
+            with progress_display(len(tasks)) as display:
+                reports = ReportReader(tasks, display)
                 while waiting:
                     time.sleep(SECONDS_A_LOOK)
-                    look()
+                    reports.read()
                     for job in [job for job in waiting if _done(job) or queue.has_lost(job)]:
-                        yield _results(job, waiting.pop(job))
+                        task = waiting.pop(job)
+                        reports.finish(task)
+                        yield _results(job, task)
         except BaseException:
             for job in waiting:
                 job.cancel()

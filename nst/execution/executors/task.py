@@ -4,9 +4,9 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,11 +14,11 @@ import torch
 
 from nst.config.schema import TrackingName
 from nst.errors import NstError
-from nst.execution.batch import Progress
 from nst.execution.device import estimated_gflop
-from nst.execution.executors.base import ProgressCallback, paint_what_fits
+from nst.execution.executors.base import batch_labels, paint_what_fits
+from nst.execution.progress import BatchProgress, ProgressDisplay
 from nst.execution.resolve import network_of, resolve
-from nst.io.files import write_json
+from nst.io.files import read_json, write_json
 from nst.runs.job import Job, Result
 from nst.runs.record import find_damage, is_finished, now, run_record
 from nst.runs.writer import RunWriter, record_failure
@@ -66,7 +66,7 @@ class BatchTask:
         if reason := self._refuses():
             return failed_results(self, reason)
         if left:
-            there |= {result.folder: result for result in paint_what_fits(left, self._reporting)}
+            there |= {result.folder: result for result in paint_what_fits(left, self._report)}
         if tracker := tracker_of(self.jobs[0].config.tracking):
             for job in self.jobs:
                 tracker.log(job.folder)
@@ -102,27 +102,14 @@ class BatchTask:
         jobs = (replace(job, config=replace(job.config, resume=True)) for job in self.jobs)
         return replace(self, jobs=tuple(jobs))
 
-    @contextmanager
-    def _reporting(self, part: Sequence[Job], done: int) -> Iterator[ProgressCallback]:
-        last = -math.inf
-
-        def watch(progress: Progress) -> None:
-            nonlocal last
-            if (moment := time.monotonic()) - last >= SECONDS_A_REPORT:
-                last = moment
-                losses = [value for value in progress.losses if math.isfinite(value)]
-                report = {
-                    "iteration": progress.iteration,
-                    "iterations": progress.iterations,
-                    "losses": [min(losses), max(losses)] if losses else None,
-                }
-                with suppress(OSError):  # the cells report a full disk
-                    self.report.parent.mkdir(parents=True, exist_ok=True)
-                    write_json(self.report, report)
-
-        yield watch  # if it is interrupted its report stays, because it goes on
+    def _report(self, progress: BatchProgress) -> None:
+        """Write the progress, a second apart, for the process that waits for the results."""
+        with suppress(OSError):  # the cells report a full disk
+            if time.time() - self.report.stat().st_mtime < SECONDS_A_REPORT:
+                return
         with suppress(OSError):
-            self.report.unlink(missing_ok=True)
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.report, asdict(progress))
 
 
 def batch_tasks(batches: Sequence[Sequence[Job]]) -> list[BatchTask]:
@@ -136,12 +123,23 @@ def batch_tasks(batches: Sequence[Sequence[Job]]) -> list[BatchTask]:
     ]
 
 
-def task_labels(some: Sequence[BatchTask]) -> dict[Path, str]:
-    """What people call tasks, by their reports."""
-    return {
-        task.report: f"batch {number} of {len(some)}, {len(task.jobs)} cells"
-        for number, task in enumerate(some, 1)
-    }
+class ReportReader:
+    """Brings the reports of tasks, which other processes paint, to a display."""
+
+    def __init__(self, tasks: Sequence[BatchTask], display: ProgressDisplay) -> None:
+        labels = batch_labels([task.jobs for task in tasks])
+        self._labels = dict(zip([task.report for task in tasks], labels, strict=True))
+        self._display = display
+
+    def read(self) -> None:
+        """Show what the tasks that are painted have reported."""
+        for path, label in self._labels.items():
+            if report := read_json(path):
+                self._display.update(label, BatchProgress(**report))
+
+    def finish(self, task: BatchTask) -> None:
+        """Count a task as painted."""
+        self._display.finish(self._labels.pop(task.report))
 
 
 def check_store(jobs: Sequence[Job], launcher: str) -> None:
