@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.tracking.client import Store
 from nst.tracking.logger import begin_sweep, end_sweep, log_run
-from tests.mlflow_server import Relay, Server, free_port, serving
-from tests.postgres_server import missing, postgres
+from tests.support.mlflow_server import Relay, Server, free_port, serving
+from tests.support.postgres_server import missing, postgres
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def server(folder: Path, sqlite: bool, workers: int) -> Iterator[Server]:
 def cells(folder: Path, count: int, size: int, iterations: int) -> Path:
     """A sweep of so many cells, as big as those that are painted."""
     make_sweep: Callable[..., Path] = import_module(
-        "tests.rundirs"
+        "tests.support.rundirs"
     ).make_sweep  # past mypy: tests are untyped
     return make_sweep(
         folder, "sweep", [[f"seed={n}"] for n in range(count)], size=size, iterations=iterations

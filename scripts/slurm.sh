@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm of one machine, for trying hydra/launcher=batched_slurm and for tests/test_slurm.py. Needs root, and
+# A Slurm of one machine, for trying hydra/launcher=batched_slurm and for tests/e2e/test_slurm.py. Needs root, and
 # Debian's packages: apt-get install slurm-wlm munge. It listens on this machine's own name; nothing is left after stop.
 #
 #   scripts/slurm.sh start      starts it, and prints the line that makes sbatch find it

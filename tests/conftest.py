@@ -1,7 +1,18 @@
-"""What every test needs before torch is imported."""
+"""What every test needs before torch is imported, and which tests are end to end."""
 
 import os
+from pathlib import Path
 
-# Each worker of pytest-xdist computes alone; a thread pool in each would only fight over the cores.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+import pytest
+
+# Small tensors gain nothing by a pool of threads, and each worker of pytest-xdist would have one of its own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+E2E = Path(__file__).parent / "e2e"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if E2E in item.path.parents:
+            item.add_marker(pytest.mark.e2e)

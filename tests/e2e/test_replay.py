@@ -1,0 +1,85 @@
+"""A canvas painted again from its folder, or from MLflow, when all else is gone."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import Ended, command
+from support.forked import python
+from support.results import children, record
+
+from nst.config.schema import ROOT
+
+SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=12", "hardware.device=cpu"]
+
+
+def replay(folder: Path, *arguments: str) -> Ended:
+    return Ended(*python(["-m", "nst.replay", *arguments], folder, {**os.environ, "OMP_NUM_THREADS": "1"}))
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep whose images are gone, and its MLflow store."""
+    folder = tmp_path_factory.mktemp("painted")
+    for kind, name in (("content", "cat.png"), ("style", "mosaic.png")):
+        shutil.copy(ROOT / "data" / name, folder / f"my {kind}.png")
+    images = [f"images.{kind}='my {kind}.png'" for kind in ("content", "style")]
+    ended = command(
+        folder,
+        *("-m", *SMALL, *images, "optimizer=adam,lbfgs", "init_image=noise", "hydra.sweep.dir=sweep"),
+        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+    )
+    assert (ended.code, ended.errors) == (0, []), ended.err
+    for path in folder.glob("my *.png"):
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("cell", ["0", "1"])
+def test_a_folder_gives_the_same_pixels(painted: Path, cell: str) -> None:
+    done = replay(painted, f"sweep/{cell}", "--into", f"again-{cell}")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "canvas  the same pixels"), done.err
+    now, before = painted / f"again-{cell}", painted / "sweep" / cell
+    assert (np.asarray(Image.open(now / "canvas.png")) == np.asarray(Image.open(before / "canvas.png"))).all()
+    assert record(now)["identity"] == record(before)["identity"]
+    assert (now / "losses.csv").read_bytes() == (before / "losses.csv").read_bytes()
+
+
+def test_a_run_id_gives_the_same_pixels(painted: Path, tmp_path: Path) -> None:
+    _, runs = children(painted / "mlflow.db")
+    done = replay(tmp_path, runs[1].info.run_id, "--uri", f"sqlite:///{painted}/mlflow.db")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "canvas  the same pixels"), done.err
+    [folder] = (tmp_path / "outputs/replays").iterdir()
+    assert record(folder)["name"] == "replay of optimizer=lbfgs"
+
+
+def test_what_cannot_be_replayed_is_one_line(painted: Path, tmp_path: Path) -> None:
+    shutil.copytree(painted / "sweep/0", tmp_path / "changed")
+    run = record(tmp_path / "changed")
+    (tmp_path / "changed/run.json").write_text(json.dumps(run | {"identity": "0" * 64}))
+    shutil.copytree(painted / "sweep/0", tmp_path / "torn")
+    (tmp_path / "torn/style.png").unlink()
+    (tmp_path / "empty").mkdir()
+    for name, file in (("canvas", "canvas.png"), ("config", ".hydra/config.yaml")):
+        shutil.copytree(painted / "sweep/0", tmp_path / name)
+        (tmp_path / name / file).write_bytes((tmp_path / name / file).read_bytes()[:100])
+    store = ("--uri", f"sqlite:///{painted}/mlflow.db")
+    for arguments, says in (
+        (["changed"], "error: changed: would not be the same canvas"),
+        (["torn"], "error: torn/style.png: "),
+        (["canvas"], "error: canvas/canvas.png: 100 bytes, "),
+        (["config"], "error: config/.hydra/config.yaml: not the config of a run ("),
+        ([f"{painted}/sweep/0", "--into", "torn"], "error: torn: is not empty"),
+        ([f"{painted}/sweep/0", "--into", "torn/run.json"], "error: torn/run.json: is not empty"),
+        (["empty"], "error: empty: cannot be replayed"),
+        (["0" * 32, *store], f"error: {'0' * 32}: no such folder, and no such run in sqlite://"),
+    ):
+        done = replay(tmp_path, *arguments)
+        assert done.code == 2
+        [line] = [line for line in done.err.splitlines() if "model.weights=random" not in line]
+        assert line.startswith(says)
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,204 @@
+"""Text from outside, on its way through a real sweep: it is shown everywhere, and is nowhere obeyed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+from support.composing import config
+from support.driven import driven
+
+from nst.config.schema import ROOT
+from nst.execution import console
+from nst.execution.batch import Progress
+from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.report.contact_sheet import lay_out
+from nst.report.grid import grid
+from nst.report.page import write_page
+from nst.runs.job import Job
+from nst.tracking.client import Store
+from nst.tracking.logger import end_sweep, run_url
+
+SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+# Of one folder, so no slash; that is what the title is for.
+NASTY = "[red]a[bold] `b` ![c](javascript:alert(1)) <img src=x onerror=alert(1)>\x1b[31m\u202e\n# d.png"
+GONE = NASTY.replace("d.png", "gone.png")
+TITLE = f"</script></title><script>alert(1)</script>[/red]{NASTY}"
+
+
+def quoted(text: str) -> str:
+    """As a string in Hydra's grammar."""
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep of two cells, of which one failed, and what was said while it was painted."""
+
+    folder: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    here = tmp_path_factory.mktemp("text")
+    shutil.copy(ROOT / "data/cat.png", here / NASTY)
+    known = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    arguments = [*SMALL, "tracking=none", "hydra.sweep.dir=sweep"]
+    arguments += [f"images.content={quoted(NASTY)},{quoted(GONE)}"]
+    arguments += [f"hydra.callbacks.sweep.title={quoted(TITLE)}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "-m", *arguments],
+        cwd=here,
+        env={**known, "OMP_NUM_THREADS": "1", "COLUMNS": "1000"},
+        capture_output=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert not done.stdout
+    assert {path.name for path in here.iterdir()} - {"outputs"} == {NASTY, "sweep"}
+    return Swept(here / "sweep", done.stderr.decode())
+
+
+def test_the_console_shows_it(swept: Swept) -> None:
+    for line in swept.said.splitlines():
+        assert line.isprintable(), line
+    assert "cannot be read" not in swept.said
+    assert f"images.content={escape_unprintable(GONE)}: no such file" in swept.said
+    assert escape_unprintable(NASTY) in swept.said
+
+
+def test_the_bars_of_a_terminal_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=200)
+    monkeypatch.setattr(console, "console", terminal)
+    names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
+    jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
+    with console.batch_progress(jobs) as watch:
+        watch(Progress(2, 2, [1.0, 2.0]))
+    assert isinstance(terminal.file, StringIO)
+    shown = terminal.file.getvalue()
+    for name in names:
+        assert escape_unprintable(name) in shown
+    assert "\x1b]0;" not in shown
+
+
+class Markup(HTMLParser):
+    """The elements of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_shows_it(swept: Swept) -> None:
+    page = Markup(write_page(swept.folder).read_text())
+    assert [tag for tag, _ in page.elements].count("script") == 2  # the data, and what shows them
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href"):
+            address = attributes.get(name) or "#"
+            assert address == "data:," or address.startswith(("data:image/", "#")), (tag, address)
+    assert TITLE in page.text
+    assert "onerror=alert(1)" in page.text
+
+
+def test_the_sheet_shows_it(swept: Swept) -> None:
+    assert (swept.folder / "sheet.png").is_file()
+    sheet = lay_out(grid(swept.folder))
+    assert all(text.line.isprintable() for text in sheet.texts)
+    assert any("[red]a[bold]" in text.line for text in sheet.texts)
+    sheet.draw()
+
+
+def tokens(source: str) -> Iterator[Token]:
+    """What a Markdown text consists of."""
+    for token in MarkdownIt("commonmark", {"html": True}).parse(source):
+        yield from token.children or [token]
+
+
+def test_mlflow_shows_it(swept: Swept, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/mlflow.db", NASTY, 2)
+    run_id = end_sweep(swept.folder, store)
+    client = MlflowClient(store.uri)
+    parent = client.get_run(run_id)
+    experiment = client.get_experiment(parent.info.experiment_id)
+    assert experiment.name == NASTY
+    runs = client.search_runs([parent.info.experiment_id])
+    cells = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert {cell.data.params["images.content"] for cell in cells} == {
+        escape_unprintable(NASTY),
+        escape_unprintable(GONE),
+    }
+    for run in (parent, *cells):
+        for token in tokens(run.data.tags["mlflow.note.content"]):
+            assert not token.type.startswith(("html", "link", "heading")), token
+            assert token.type != "image" or str(token.attrs["src"]).startswith("get-artifact?path="), token
+    shown = "".join(token.content for token in tokens(parent.data.tags["mlflow.note.content"]))
+    assert escape_unprintable(TITLE) in shown
+    assert {path.name for path in tmp_path.iterdir()} - {"mlflow.db.lock"} == {"mlflow.db", "mlartifacts"}
+
+
+@given(st.text())
+def test_markdown_is_the_text_and_nothing_else(text: str) -> None:
+    plain = list(tokens(markdown(text)))
+    assert {token.type for token in plain} <= {"text", "text_special", "paragraph_open", "paragraph_close"}
+    assert "".join(token.content for token in plain) == escape_unprintable(text).strip()
+    if text:
+        [code] = [token for token in tokens(f"a {markdown_code(text)} b") if token.type == "code_inline"]
+        assert code.content.strip() == escape_unprintable(text).strip()
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize("form", ["experiment={}", "+experiment={}", "'experiment=[{}]'", "hydra/env={}"])
+@pytest.mark.parametrize("way", ["up", "absolute", "there and back"])
+def test_a_preset_is_one_of_ours(
+    form: str, way: str, sweep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.yaml").write_text("# @package _global_\nseed: 5\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    up = os.path.relpath(tmp_path / "x", ROOT / "conf/experiment")
+    names = {"up": up, "absolute": str(tmp_path / "x"), "there and back": "readme/../quickstart"}
+    argument = form.format(names[way]).strip("'")
+    arguments = ["-m", *SMALL, argument, "seed=1,2"] if sweep else [*SMALL, argument]
+    ended = driven(arguments, monkeypatch)
+    assert ended.code == 2
+    assert ended.err == f"error: {argument}: no such option; give a name, without .. and / before it\n"
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_servers_that_we_tell_to_start_are_for_this_machine_alone(tmp_path: Path) -> None:
+    texts = [ROOT / "README.md", ROOT / "Makefile"]
+    for folder, kinds in {"docs": "md py", "nst": "py", "benchmarks": "md py", "conf": "yaml"}.items():
+        texts += [path for kind in kinds.split() for path in (ROOT / folder).rglob(f"*.{kind}")]
+    found = 0
+    for path in texts:
+        for line in path.read_text().splitlines():
+            words = re.sub("""[\\s"',]+""", " ", line)
+            assert not re.search(r"0\.0\.0\.0|http\.server|HTTPServer\(\( ", words), (path, line)
+            if re.search(r"mlflow (ui|server) -", words):
+                found += 1
+                assert " --host 127.0.0.1 " in words, (path, line)
+    assert found >= 3
+    assert " --host 127.0.0.1 " in run_url(tmp_path, Store("sqlite:///mlflow.db", "x", 2))

@@ -1,0 +1,53 @@
+"""Cells, networks and engines, and the plain implementation of the same cell."""
+
+import torch
+
+from nst.core.engine import Engine
+from nst.core.objective import Cell, Objective
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.vgg import VGG
+from nst.io.weights import load_weights
+
+from .plain import PlainCell
+
+SEED = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+README = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)
+
+
+def image(seed: int, size: int = 24) -> torch.Tensor:
+    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def network(name: str, cells: list[Cell], dtype: torch.dtype = torch.float64, **options) -> VGG:
+    taps = set().union(*(cell.taps() for cell in cells))
+    return VGG(name, load_weights(name, "imagenet").tensors, taps, dtype=dtype, **options)
+
+
+def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
+    return PlainCell(
+        cell.content,
+        cell.style,
+        list(cell.content_layers),
+        dict(cell.style_layers),
+        cell.activation,
+        cell.content_weight,
+        cell.style_weight,
+        cell.tv_weight,
+        name,
+        tensors=load_weights(name, "imagenet").tensors,
+        **options,
+    )
+
+
+def readme_cell(content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32) -> Cell:
+    styles = dict(zip(SEED, README, strict=True))
+    images = image(0, size), image(1, size)
+    return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
+
+
+def engine(cells, starts, kind, lr=None, *, dtype=torch.float64, device="cpu", capture=True) -> Engine:
+    net = network("vgg16", cells, dtype, device=device)
+    rates = torch.tensor(lr or [0.06 if kind == "adam" else 1.0] * len(cells), dtype=net.wide)
+    optimizer = (Adam if kind == "adam" else LBFGS)(rates.to(device))
+    return Engine(Objective(net, cells), optimizer, torch.stack(starts), capture=capture)

@@ -1,0 +1,72 @@
+"""run.py's own `main`, driven in this process up to the first batch."""
+
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+import nst.execution.executors
+from nst.cli import bypass_hydra, run_app
+from nst.config.schema import ROOT, register
+from nst.execution.resolve import resolve
+from nst.execution.runner import paint
+from nst.runs.job import Job, Result
+
+register()
+
+SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "tracking=none"]
+SMALL += ["hardware.device=cpu"]
+JARGON = ("full_key", "object_type", "DictConfig", "ListConfig", "Optional", "provider=", "Traceback")
+
+
+def on_small(arguments: Sequence[str]) -> list[str]:
+    """The arguments after those that make a cell small; argparse wants options first."""
+    return sorted([*SMALL, *arguments], key=lambda argument: argument != "-m")
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What became of a command: its exit code, what it said, and the job that it would have painted."""
+
+    code: int | None  # None where painting began
+    err: str
+    job: Job | None = None
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def main(composed: DictConfig) -> float:
+    """What run.py's `main` is, whose own looks for `conf` beside the program that was started."""
+    return bypass_hydra(paint)(composed)
+
+
+class PaintingBegins(BaseException):
+    """Painting would begin here."""
+
+
+def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Driven:
+    """What run.py makes of its arguments, up to the first batch."""
+    began: list[Job] = []
+
+    def batch(jobs: Sequence[Job], watch: object) -> list[Result]:
+        for job in jobs:
+            resolve(job.config)
+        began.extend(jobs)
+        raise PaintingBegins
+
+    said = io.StringIO()
+    with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
+        patched.setattr(nst.execution.executors, "run_batch", batch)
+        patched.setattr(sys, "argv", ["run.py", *arguments])
+        patched.setenv("HYDRA_FULL_ERROR", "0")
+        try:
+            code: int | None = run_app(main)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        except PaintingBegins:
+            code = None
+    return Driven(code, said.getvalue(), began[0] if began else None)
