@@ -22,8 +22,9 @@ from support.composing import config
 from support.driven import driven
 
 from nst.config.schema import ROOT
-from nst.execution import console
-from nst.execution.batch import Progress
+from nst.execution import progress
+from nst.execution.executors.base import batch_labels
+from nst.execution.progress import BatchProgress, progress_display
 from nst.io.text import escape_unprintable, markdown, markdown_code
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import grid
@@ -83,11 +84,13 @@ def test_the_console_shows_it(swept: Swept) -> None:
 
 def test_the_bars_of_a_terminal_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=200)
-    monkeypatch.setattr(console, "console", terminal)
+    monkeypatch.setattr(progress, "console", terminal)
     names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
     jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
-    with console.batch_progress(jobs) as watch:
-        watch(Progress(2, 2, [1.0, 2.0]))
+    with progress_display(len(jobs)) as display:
+        for job in jobs:
+            [label] = batch_labels([[job]])
+            display.update(label, BatchProgress.of(2, 2, [1.0, 2.0]))
     assert isinstance(terminal.file, StringIO)
     shown = terminal.file.getvalue()
     for name in names:

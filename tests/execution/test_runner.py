@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 
 from nst.config.schema import ROOT, from_composed, register
 from nst.errors import NstError
-from nst.execution import executors
 from nst.execution.device import MOST_ROWS, most_rows
+from nst.execution.executors import base
 from nst.execution.runner import paint_together
 from nst.runs.job import Job, Result, group_batches
 
@@ -58,7 +58,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(monkeypatch, tmp_path
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         return [Result(job.folder, job.name, 1.0, None) for job in jobs]
 
-    monkeypatch.setattr(executors, "run_batch", run_batch)
+    monkeypatch.setattr(base, "run_batch", run_batch)
     jobs = [job(number, f"seed={number}") for number in range(7)]
     results = paint_together(jobs)
     assert tried == [7, 3, 1, 2, 4, 2, 2]

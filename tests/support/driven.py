@@ -10,9 +10,9 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-import nst.execution.executors
 from nst.cli import bypass_hydra, run_app
 from nst.config.schema import ROOT, register
+from nst.execution.executors import base
 from nst.execution.resolve import resolve
 from nst.execution.runner import paint
 from nst.runs.job import Job, Result
@@ -60,7 +60,7 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Driven:
 
     said = io.StringIO()
     with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
-        patched.setattr(nst.execution.executors, "run_batch", batch)
+        patched.setattr(base, "run_batch", batch)
         patched.setattr(sys, "argv", ["run.py", *arguments])
         patched.setenv("HYDRA_FULL_ERROR", "0")
         try:

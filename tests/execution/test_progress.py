@@ -1,0 +1,34 @@
+"""What a person sees while it paints."""
+
+import logging
+
+import pytest
+
+from nst.execution import progress
+from nst.execution.progress import BatchProgress, progress_display
+
+
+def test_lines_of_a_log_have_rate_time_left_and_losses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([0.0, 1.0, 2.0, 12.0, 12.0, 13.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with caplog.at_level(logging.INFO), progress_display(2) as display:
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(0, 100, [5.0, 4.0, float("nan")]))
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(5, 100, [5.0, 4.0, 3.0]))
+        assert not caplog.messages
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(55, 100, [2.0, 1.0, 1.5]))
+        assert caplog.messages == [
+            "batch 1 of 2, 3 cells: 55/100 iterations, 5.0 it/s, 9 s left, loss 1 to 2",
+            "28% of 2 batches painted, 1 in progress",
+        ]
+        display.finish("batch 1 of 2, 3 cells")
+        display.finish("batch 2 of 2, 1 cell")  # it was quick, and never reported
+
+
+@pytest.mark.parametrize(
+    ("totals", "shown"),
+    [([1.0, 1.0], "loss 1"), ([2.0, float("inf")], "loss 2"), ([float("nan")], "no finite loss")],
+)
+def test_losses_are_the_finite_ones(totals: list[float], shown: str) -> None:
+    assert BatchProgress.of(1, 2, totals).loss == shown
