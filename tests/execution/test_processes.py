@@ -45,6 +45,7 @@ def workers(running: Running) -> list[int]:
     return found
 
 
+@pytest.mark.e2e
 def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=20", TWO)
     seen: set[int] = set()
@@ -64,6 +65,7 @@ def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> N
         assert (mine / "nst.log").is_file()
 
 
+@pytest.mark.e2e
 def test_workers_log_all_that_they_painted_once(tmp_path: Path) -> None:
     grid = ["-m", *SMALL[:-1], "optimizer=adam", "seed=range(0,4)", "iterations=3", "hardware.max_batch=1"]
     grid += ["hydra.sweep.dir=sweep", TWO, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
@@ -75,6 +77,7 @@ def test_workers_log_all_that_they_painted_once(tmp_path: Path) -> None:
     assert {cell.info.status for cell in cells} == {"FINISHED"}
 
 
+@pytest.mark.e2e
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=200", "hardware.checkpoint=0.1", TWO)
     running.until(lambda: list((tmp_path / "outputs/.batches").glob("*/state.safetensors")))
@@ -86,6 +89,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert record(tmp_path / "sweep" / cell)["status"] == "finished"
 
 
+@pytest.mark.e2e
 def test_a_signal_lets_the_workers_keep_their_batches(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=400", TWO)
     runs = [tmp_path / "sweep" / cell for cell in "0123"]

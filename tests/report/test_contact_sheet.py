@@ -431,6 +431,7 @@ def test_rebuild_makes_what_a_sweep_of_sweeps_shows_and_leaves_curves_as_they_ar
 # The command.
 
 
+@pytest.mark.e2e
 def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
     def gallery(*arguments: str) -> Ended:
         return Ended(*python(["-m", "nst.gallery", *arguments], Path.cwd(), dict(os.environ)))

@@ -370,6 +370,7 @@ def test_two_at_the_same_batch_have_a_folder_each(tmp_path: Path) -> None:
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("optimizer", ["lbfgs"])
 def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str, tmp_path: Path) -> None:
     arguments = [*GRID, f"optimizer={optimizer}"]

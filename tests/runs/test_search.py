@@ -150,6 +150,7 @@ def test_a_search_whose_record_is_damaged_begins_anew(
     assert search.asked == before.asked  # and so nothing is painted twice
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("trials", "at_once"), [(6, 3), pytest.param(24, 6, marks=pytest.mark.slow)], ids=["6", "24"]
 )

@@ -363,6 +363,7 @@ def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("tiny_disk", "more"),
     [("64k", []), ("64k", ["hydra.launcher.devices=[cpu]"])],
@@ -394,6 +395,7 @@ def lives(child: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("more", [[], ["hydra.launcher.devices=[cpu]"]], ids=["here", "in a worker"])
 def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "optimizer=adam", "iterations=100000", "save_every=1", "seed=0,1", *more]
@@ -437,6 +439,7 @@ with caught():
 """
 
 
+@pytest.mark.e2e
 def test_a_second_signal_ends_it_while_the_main_thread_is_stuck_in_a_library() -> None:
     process = subprocess.Popen([sys.executable, "-c", IN_C], cwd=ROOT, stdout=subprocess.PIPE)
     try:
