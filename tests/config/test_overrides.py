@@ -21,7 +21,7 @@ import hydra.conf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.driven import JARGON, driven, on_small
+from support.driven import JARGON, SMALL, driven, on_small
 
 from nst.config.schema import ROOT, Config, register
 from nst.execution.batch import run_batch
@@ -299,6 +299,26 @@ def test_what_drew_blood(arguments: list[str], workplace: Path, monkeypatch: pyt
     check_refusal(ended.err, arguments)
 
 
+@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize("form", ["experiment={}", "+experiment={}", "'experiment=[{}]'", "hydra/env={}"])
+@pytest.mark.parametrize("way", ["up", "absolute", "there and back"])
+def test_a_preset_is_one_of_ours(
+    form: str, way: str, sweep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.yaml").write_text("# @package _global_\nseed: 5\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    up = os.path.relpath(tmp_path / "x", ROOT / "conf/experiment")
+    names = {"up": up, "absolute": str(tmp_path / "x"), "there and back": "readme/../quickstart"}
+    argument = form.format(names[way]).strip("'")
+    arguments = ["-m", *SMALL, argument, "seed=1,2"] if sweep else [*SMALL, argument]
+    ended = driven(arguments, monkeypatch)
+    assert ended.code == 2
+    assert ended.err == f"error: {argument}: no such option; give a name, without .. and / before it\n"
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -24,7 +24,7 @@ def image(name: str, size: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Scorer:
+def scorer() -> Scorer:
     heads = lpips_heads()
     return Scorer(load_weights("vgg16", "imagenet").tensors, heads)
 
@@ -70,9 +70,9 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("size", [16, 64, 97, 128])
-def test_lpips_is_the_reference_s(size: int, judge: Scorer, reference: lpips.LPIPS) -> None:
+def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: lpips.LPIPS) -> None:
     canvases, contents = zip(*pairs(size), strict=True)
-    scores = judge.score(canvases, contents, contents)
+    scores = scorer.score(canvases, contents, contents)
     for score, canvas, content in zip(scores, canvases, contents, strict=True):
         with torch.no_grad():
             wanted = reference(canvas.clamp(0, 1)[None], content[None], normalize=True).item()
@@ -81,88 +81,90 @@ def test_lpips_is_the_reference_s(size: int, judge: Scorer, reference: lpips.LPI
 
 
 @pytest.mark.parametrize("size", [16, 97])
-def test_style_distance_is_the_plain_one(size: int, judge: Scorer) -> None:
+def test_style_distance_is_the_plain_one(size: int, scorer: Scorer) -> None:
     canvases, styles = zip(*pairs(size), strict=True)
-    for score, canvas, style in zip(judge.score(canvases, styles, styles), canvases, styles, strict=True):
+    for score, canvas, style in zip(scorer.score(canvases, styles, styles), canvases, styles, strict=True):
         wanted = plain_style_distance(canvas, style)
         assert wanted > 0.001
         assert score.style_distance == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_style_image_may_be_of_another_size(judge: Scorer) -> None:
+def test_a_style_image_may_be_of_another_size(scorer: Scorer) -> None:
     cat, night = image("cat.png", 32), image("starry_night.jpg", 50)
-    (score,) = judge.score([cat], [cat], [night])
+    (score,) = scorer.score([cat], [cat], [night])
     assert score.style_distance == pytest.approx(plain_style_distance(cat, night), rel=1e-4)
 
 
-def test_an_image_is_no_distance_from_itself(judge: Scorer) -> None:
+def test_an_image_is_no_distance_from_itself(scorer: Scorer) -> None:
     cat, night = image("cat.png", 40), image("starry_night.jpg", 40)
-    as_content, as_style = judge.score([cat, night], [cat.clone(), cat], [night, night.clone()])
+    as_content, as_style = scorer.score([cat, night], [cat.clone(), cat], [night, night.clone()])
     assert as_content.lpips_content == 0
     assert as_style.style_distance == 0
     assert as_content.style_distance > 0.5
     assert as_style.lpips_content > 0.2
 
 
-def test_style_is_what_is_left_when_places_are_exchanged(judge: Scorer) -> None:
+def test_style_is_what_is_left_when_places_are_exchanged(scorer: Scorer) -> None:
     """Turned upside down, a painting keeps most of its style, and is far from itself as content."""
     night, cat = image("starry_night.jpg", 128), image("cat.png", 128)
-    turned, other = judge.score([night.flip(1), cat], [night, night], [night, night])
+    turned, other = scorer.score([night.flip(1), cat], [night, night], [night, night])
     assert turned.style_distance < 0.6 * other.style_distance
     assert turned.lpips_content > 0.3
 
 
 @given(rows=st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), size=st.integers(16, 40))
 @settings(max_examples=10, deadline=None)
-def test_rows_are_scored_as_each_is_alone(rows: list[tuple[int, int, int]], size: int, judge: Scorer) -> None:
+def test_rows_are_scored_as_each_is_alone(
+    rows: list[tuple[int, int, int]], size: int, scorer: Scorer
+) -> None:
     images = [noise(size, 0), *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg"))]
     canvases, contents, styles = ([images[row[i]] for row in rows] for i in range(3))
-    together = judge.score(canvases, contents, styles)
+    together = scorer.score(canvases, contents, styles)
     assert len(together) == len(rows)
     for score, row in zip(together, rows, strict=True):
-        (alone,) = judge.score(*([images[number].clone()] for number in row))
+        (alone,) = scorer.score(*([images[number].clone()] for number in row))
         assert score.lpips_content == pytest.approx(alone.lpips_content, rel=1e-5, abs=1e-7)
         assert score.style_distance == pytest.approx(alone.style_distance, rel=1e-5, abs=1e-7)
 
 
-def test_images_that_rows_share_pass_once(judge: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_rows_share_pass_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[Tensor] = []
-    forward = judge._network.forward
+    forward = scorer._network.forward
 
     def counted(images: Tensor) -> object:
         passes.append(images)
         return forward(images)
 
-    monkeypatch.setattr(judge._network, "forward", counted)
+    monkeypatch.setattr(scorer._network, "forward", counted)
     content, style = image("cat.png", 16), image("mosaic.png", 16)
-    judge.score([noise(16, seed) for seed in range(5)], [content] * 5, [style] * 5)
+    scorer.score([noise(16, seed) for seed in range(5)], [content] * 5, [style] * 5)
     assert len(passes) == 5 + 1 + 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 15])
-def test_too_small_a_canvas_has_no_score(size: int, judge: Scorer) -> None:
+def test_too_small_a_canvas_has_no_score(size: int, scorer: Scorer) -> None:
     small = [noise(size, 0)]
     with pytest.raises(NstError) as error:
-        judge.score(small, small, small)
+        scorer.score(small, small, small)
     assert str(error.value) == (
         f"size={size}: a canvas below 16 pixels cannot be scored; give size=16 or more"
     )
 
 
-def test_too_large_a_canvas_has_no_score(judge: Scorer) -> None:
+def test_too_large_a_canvas_has_no_score(scorer: Scorer) -> None:
     large = [torch.zeros(3, 1, 1).expand(3, 2**23, 2**23)]  # takes no memory, until it is worked on
     with pytest.raises(NstError) as error:
-        judge.score(large, large, large)
+        scorer.score(large, large, large)
     assert str(error.value).startswith("size=8388608: there is no memory left on cpu")
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_judges_alike(judge: Scorer) -> None:
+def test_a_gpu_judges_alike(scorer: Scorer) -> None:
     canvases, contents = zip(*pairs(97), strict=True)
     on_gpu = Scorer(load_weights("vgg16", "imagenet").tensors, lpips_heads(), "cuda")
     for mine, theirs in zip(
-        on_gpu.score(canvases, contents, contents), judge.score(canvases, contents, contents), strict=True
+        on_gpu.score(canvases, contents, contents), scorer.score(canvases, contents, contents), strict=True
     ):
         assert mine.lpips_content == pytest.approx(theirs.lpips_content, abs=1e-5)
         assert mine.style_distance == pytest.approx(theirs.style_distance, rel=1e-4)

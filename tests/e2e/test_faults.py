@@ -17,7 +17,6 @@ from support.disk import remount
 from support.results import paint_here, pixels, record
 
 from nst.config.schema import ROOT
-from nst.io.signals import install_handlers
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
@@ -56,15 +55,6 @@ def test_a_signal_keeps_the_batch_and_the_same_command_goes_on(
         mine, theirs = tmp_path / "sweep" / cell, undisturbed / cell
         assert (pixels(mine) == pixels(theirs)).all()
         assert (mine / "losses.csv").read_bytes() == (theirs / "losses.csv").read_bytes()
-
-
-def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        install_handlers((signal.SIGHUP,))
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

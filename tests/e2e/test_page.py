@@ -105,7 +105,7 @@ def slide(page: Page, position: int) -> None:
     page.get_by_role("slider").fill(str(position))
 
 
-# Films.
+# Videos.
 
 
 @in_browser
@@ -175,7 +175,7 @@ def test_moments_are_dense_at_the_start_and_few() -> None:
 
 
 @in_browser
-def test_a_page_of_very_many_canvases_leaves_their_films_to_the_sheet(
+def test_a_page_of_very_many_canvases_leaves_their_videos_to_the_sheet(
     open_page: Open, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
@@ -394,7 +394,7 @@ def test_cells_say_what_became_of_them(open_page: Open, tmp_path: Path) -> None:
     (sweep / "4/canvas.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     record = json.loads((sweep / "5/run.json").read_text())
     (sweep / "5/run.json").write_text(json.dumps(record | {"taken_from": "/lab/outputs/earlier/17"}))
-    (sweep / "6/canvas.mp4").write_bytes(b"no film")
+    (sweep / "6/canvas.mp4").write_bytes(b"no video")
     (sweep / "6/losses.csv").unlink()
     page = open_page(write_page(sweep))
     cells = page.locator(".canvases tbody td")

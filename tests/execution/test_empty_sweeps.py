@@ -89,14 +89,14 @@ def test_no_cells_at_a_time_is_one_line(
 
 
 class Busy(InProcessExecutor):
-    """A crew that refuses what it is asked, and says how much that was."""
+    """An executor that refuses what it is asked, and says how much that was."""
 
     def check(self, jobs: Sequence[Job]) -> None:
         raise NstError(f"refused {len(jobs)}")
 
 
 @pytest.mark.parametrize(("what", "jobs"), [("seed=1,2,3", 3), (SEARCH, 2)])
-def test_the_crew_is_asked_before_anything_is_made(
+def test_the_executor_is_asked_before_anything_is_made(
     what: str, jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ from nst.runs.record import find_damage, run_record
 SMALL = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
 ALIKE = {
     "the seed where nothing is drawn": (["init_image=content"], ["seed=1"]),
-    "the rate of the film": ([], ["fps=2"]),
+    "the rate of the video": ([], ["fps=2"]),
     "the style's weight where there is no style": (["mode=visualize_content"], ["weights.style=1"]),
     "the style layers where there is no style": (["mode=visualize_content"], ["style_layers=conv2_1"]),
     "the content's weight where there is no content": (["mode=visualize_style"], ["weights.content=1"]),
@@ -60,7 +60,7 @@ def test_what_a_cell_is(name: str) -> None:
     assert (first == second) is (name in ALIKE)
 
 
-def test_another_rate_of_the_film_paints_nothing(tmp_path: Path) -> None:
+def test_another_rate_of_the_video_paints_nothing(tmp_path: Path) -> None:
     def job(folder: str, fps: int) -> Job:
         return Job(config(*SMALL, f"outputs={tmp_path}", f"fps={fps}"), tmp_path / folder, (f"fps={fps}",))
 
@@ -69,9 +69,9 @@ def test_another_rate_of_the_film_paints_nothing(tmp_path: Path) -> None:
     assert [first.taken_from, second.taken_from, third.taken_from] == [None, first.folder, first.folder]
     frames = [pixels.tobytes() for pixels in decode(first.folder / "canvas.mp4")]
     for result, fps in ((first, 30), (second, 2), (third, 5)):
-        film, record = result.folder / "canvas.mp4", run_record(result.folder)
-        assert imageio.immeta(film, plugin="FFMPEG")["fps"] == fps
-        assert [pixels.tobytes() for pixels in decode(film)] == frames
+        video, record = result.folder / "canvas.mp4", run_record(result.folder)
+        assert imageio.immeta(video, plugin="FFMPEG")["fps"] == fps
+        assert [pixels.tobytes() for pixels in decode(video)] == frames
         assert record["fps"] == fps
         assert find_damage(result.folder, record) is None
 

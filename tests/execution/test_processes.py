@@ -45,6 +45,7 @@ def workers(running: Running) -> list[int]:
     return found
 
 
+@pytest.mark.e2e
 def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=20", TWO)
     seen: set[int] = set()
@@ -64,6 +65,7 @@ def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> N
         assert (mine / "nst.log").is_file()
 
 
+@pytest.mark.e2e
 def test_workers_log_all_that_they_painted_once(tmp_path: Path) -> None:
     grid = ["-m", *SMALL[:-1], "optimizer=adam", "seed=range(0,4)", "iterations=3", "hardware.max_batch=1"]
     grid += ["hydra.sweep.dir=sweep", TWO, f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
@@ -75,6 +77,7 @@ def test_workers_log_all_that_they_painted_once(tmp_path: Path) -> None:
     assert {cell.info.status for cell in cells} == {"FINISHED"}
 
 
+@pytest.mark.e2e
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=200", "hardware.checkpoint=0.1", TWO)
     running.until(lambda: list((tmp_path / "outputs/.batches").glob("*/state.safetensors")))
@@ -86,6 +89,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert record(tmp_path / "sweep" / cell)["status"] == "finished"
 
 
+@pytest.mark.e2e
 def test_a_signal_lets_the_workers_keep_their_batches(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=400", TWO)
     runs = [tmp_path / "sweep" / cell for cell in "0123"]
@@ -100,35 +104,35 @@ def test_a_signal_lets_the_workers_keep_their_batches(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
-def test_a_unit_is_picklable_and_paints_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_batch_task_is_picklable_and_paints_only_what_is_missing(tmp_path: Path) -> None:
     jobs = [
         replace(job(tmp_path, "iterations=2", f"seed={seed}"), folder=tmp_path / str(seed)) for seed in (0, 1)
     ]
     here = Path.cwd()
     try:
-        [unit] = batch_tasks([jobs])
-        unit = pickle.loads(pickle.dumps(unit))
-        assert [result.error for result in unit()] == [None, None]
+        [task] = batch_tasks([jobs])
+        task = pickle.loads(pickle.dumps(task))
+        assert [result.error for result in task()] == [None, None]
         before = {seed: record(tmp_path / seed)["started"] for seed in "01"}
         (tmp_path / "1/run.json").unlink()
-        assert [result.error for result in unit()] == [None, None]
+        assert [result.error for result in task()] == [None, None]
     finally:
         os.chdir(here)
     assert record(tmp_path / "0")["started"] == before["0"]
     assert record(tmp_path / "1")["started"] > before["1"]
     assert finished_result(jobs[0], "9999") is None  # of another time
     (tmp_path / "1/run.json").unlink()
-    results = failed_results(unit, "its worker died")
+    results = failed_results(task, "its worker died")
     assert [result.error for result in results] == [None, "its worker died"]
     assert record(tmp_path / "1")["error"] == "its worker died"
 
 
 def test_a_worker_with_another_network_than_the_launcher_does_not_paint(tmp_path: Path) -> None:
-    [unit] = batch_tasks([[job(tmp_path, "iterations=2")]])
-    assert unit.network == "vgg16"
+    [task] = batch_tasks([[job(tmp_path, "iterations=2")]])
+    assert task.network == "vgg16"
     here = Path.cwd()
     try:
-        [result] = replace(unit, network="vgg19")()
+        [result] = replace(task, network="vgg19")()
     finally:
         os.chdir(here)
     assert result.error == record(tmp_path / "run")["error"]
@@ -151,8 +155,8 @@ def test_batches_let_all_workers_end_together(tmp_path: Path) -> None:
     assert [len(batch) for batch in cut(jobs, 2, lambda some: 99)] == [9, 6, 3]
     assert [len(batch) for batch in cut(jobs, 4, lambda some: 4)] == [3, 3, 3, 3, 3, 3]
     costs = [
-        sum(estimated_gflop(one.config) for one in unit.jobs)
-        for unit in batch_tasks(cut(jobs, 2, lambda some: 99))
+        sum(estimated_gflop(one.config) for one in task.jobs)
+        for task in batch_tasks(cut(jobs, 2, lambda some: 99))
     ]
     assert costs == sorted(costs, reverse=True)
 

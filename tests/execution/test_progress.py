@@ -1,11 +1,19 @@
 """What a person sees while it paints."""
 
 import logging
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from rich.console import Console
+from support.command import SMALL
+from support.composing import config
 
 from nst.execution import progress
+from nst.execution.executors.base import batch_labels
 from nst.execution.progress import BatchProgress, progress_display
+from nst.io.text import escape_unprintable
+from nst.runs.job import Job
 
 
 def test_lines_of_a_log_have_rate_time_left_and_losses(
@@ -32,3 +40,19 @@ def test_lines_of_a_log_have_rate_time_left_and_losses(
 )
 def test_losses_are_the_finite_ones(totals: list[float], shown: str) -> None:
     assert BatchProgress.of(1, 2, totals).loss == shown
+
+
+def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=200)
+    monkeypatch.setattr(progress, "console", terminal)
+    names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
+    jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
+    with progress_display(len(jobs)) as display:
+        for job in jobs:
+            [label] = batch_labels([[job]])
+            display.update(label, BatchProgress.of(2, 2, [1.0, 2.0]))
+    assert isinstance(terminal.file, StringIO)
+    shown = terminal.file.getvalue()
+    for name in names:
+        assert escape_unprintable(name) in shown
+    assert "\x1b]0;" not in shown

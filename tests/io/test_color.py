@@ -232,7 +232,7 @@ def test_what_is_written_says_that_it_is_srgb_and_is_read_as_it_was(tmp_path: Pa
         (b"avif\0\0\0\0mif1avif", "an AVIF image"),
         (b"mp42\0\0\0\0isommp42", "not an image that Pillow can read"),
     ],
-    ids=["heic", "mif1", "avif", "film"],
+    ids=["heic", "mif1", "avif", "mp4"],
 )
 def test_a_phones_picture_is_named(
     brands: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

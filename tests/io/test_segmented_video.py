@@ -1,4 +1,4 @@
-"""A film in segments: what was cut survives, and joined segments show every frame once and in order."""
+"""A video in segments: what was ended survives, and joined segments show every frame once and in order."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def levels(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("fps", [2, 30])
-@pytest.mark.parametrize("cuts", [[], [1], [1, 2], [3, 10, 11, 30], [2, 4, 6, 8, 10, 12]])
-def test_pieces_are_joined_frame_by_frame(cuts: list[int], fps: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", [[], [1], [1, 2], [3, 10, 11, 30], [2, 4, 6, 8, 10, 12]])
+def test_segments_are_joined_frame_by_frame(ends: list[int], fps: int, tmp_path: Path) -> None:
     video = SegmentedVideo(tmp_path, "0", fps, SIZE)
     for number in range(40):
         video.append(grey(number))
-        if number in cuts:
+        if number in ends:
             video.end_segment()
     video.finish(tmp_path / "canvas.mp4", 40)
     assert levels(tmp_path / "canvas.mp4") == list(range(40))
-    assert len(video.segments) == len(cuts) + 1
+    assert len(video.segments) == len(ends) + 1
 
 
-def test_another_reel_goes_on_behind_the_latest_cut(tmp_path: Path) -> None:
+def test_another_video_goes_on_after_the_last_ended_segment(tmp_path: Path) -> None:
     video = SegmentedVideo(tmp_path, "0", 30, SIZE)
     for number in range(5):
         video.append(grey(number))
@@ -59,7 +59,7 @@ def test_no_frame_is_no_video(tmp_path: Path) -> None:
     [(None, "gone"), (0, "damaged"), (0.5, "damaged"), (0.9, "damaged")],
 )
 @pytest.mark.parametrize("segments", [1, 3])
-def test_a_piece_that_is_not_what_it_was_is_named(
+def test_a_segment_that_is_not_what_it_was_is_named(
     segments: int, share: float | None, says: str, tmp_path: Path
 ) -> None:
     video = SegmentedVideo(tmp_path, "0", 30, SIZE)
@@ -77,7 +77,7 @@ def test_a_piece_that_is_not_what_it_was_is_named(
     assert not (tmp_path / "canvas.mp4").exists()
 
 
-def test_joined_pieces_of_another_length_than_was_painted_are_no_film(tmp_path: Path) -> None:
+def test_joined_segments_of_another_length_than_was_painted_are_no_video(tmp_path: Path) -> None:
     video = SegmentedVideo(tmp_path, "0", 30, SIZE)
     for number in range(6):
         video.append(grey(number))

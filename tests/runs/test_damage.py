@@ -378,6 +378,7 @@ RUNNING: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("place", ["same", "other"])
 def test_every_sweep_after_it_has_whole_cells(place: str, tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "size=16", "optimizer=adam", f"seed=range(0,{len(RUNNING) + 1})", "tracking=none"]

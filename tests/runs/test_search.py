@@ -57,7 +57,7 @@ def test_what_cannot_be_searched_is_named(goal: object, says: str) -> None:
     assert says in str(caught.value)
 
 
-def told(folder: Path, goal: Goal, count: int) -> Search:
+def search_with_results(folder: Path, goal: Goal, count: int) -> Search:
     """A search of which all cells but the last two are finished, those with values by chance."""
     search = Search(folder, {"weights.style": interval(1, 100, log=True)}, goal, seed=3)
     search.ask(count)
@@ -91,7 +91,7 @@ def told(folder: Path, goal: Goal, count: int) -> Search:
     ids=lambda goal: " ".join(goal.names),
 )
 def test_the_front_is_what_nothing_beats(goal: Goal, tmp_path: Path) -> None:
-    search = told(tmp_path, goal, 16)
+    search = search_with_results(tmp_path, goal, 16)
     trials = [trial for trial in search.trials() if trial.values is not None]
     assert len(trials) == 14
     beaten = {
@@ -109,7 +109,7 @@ def test_the_front_is_what_nothing_beats(goal: Goal, tmp_path: Path) -> None:
 
 def test_a_search_is_known_by_its_folder(tmp_path: Path) -> None:
     goal = Goal(("lpips_content", "style_distance"))
-    before = told(tmp_path, goal, 8)
+    before = search_with_results(tmp_path, goal, 8)
     again = Search(tmp_path, before.space, goal, seed=3)
     assert again.asked == before.asked
     assert again.ask(2) == [8, 9]
@@ -127,7 +127,7 @@ def test_a_search_is_known_by_its_folder(tmp_path: Path) -> None:
 
 def test_a_trial_whose_files_are_damaged_is_painted_again(tmp_path: Path) -> None:
     goal = Goal(("total",))
-    told(tmp_path, goal, 4)
+    search_with_results(tmp_path, goal, 4)
     (tmp_path / "0/canvas.png").write_bytes(b"")
     (tmp_path / "1/run.json").write_text('{"status": "finished", "final": 3}')
     search = Search(tmp_path, {"weights.style": interval(1, 100, log=True)}, goal, seed=3)
@@ -140,7 +140,7 @@ def test_a_search_whose_record_is_damaged_begins_anew(
     trials: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     goal = Goal(("total",))
-    before = told(tmp_path, goal, 4)
+    before = search_with_results(tmp_path, goal, 4)
     known = json.loads((tmp_path / "search.json").read_text())
     (tmp_path / "search.json").write_text(json.dumps(known | {"trials": json.loads(trials)}))
     search = Search(tmp_path, before.space, goal, seed=3)
@@ -150,6 +150,7 @@ def test_a_search_whose_record_is_damaged_begins_anew(
     assert search.asked == before.asked  # and so nothing is painted twice
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("trials", "at_once"), [(6, 3), pytest.param(24, 6, marks=pytest.mark.slow)], ids=["6", "24"]
 )

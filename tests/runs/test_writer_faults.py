@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -363,6 +362,7 @@ def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("tiny_disk", "more"),
     [("64k", []), ("64k", ["hydra.launcher.devices=[cpu]"])],
@@ -394,6 +394,7 @@ def lives(child: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("more", [[], ["hydra.launcher.devices=[cpu]"]], ids=["here", "in a worker"])
 def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "optimizer=adam", "iterations=100000", "save_every=1", "seed=0,1", *more]
@@ -423,30 +424,3 @@ def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_
         process.kill()
         for child in filter(lives, children):
             child.kill()
-
-
-IN_C = """
-import ctypes, sys
-from nst.io.signals import caught, install
-install()
-libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
-libc.pthread_mutex_lock(mutex)
-with caught():
-    print("waits", flush=True)
-    libc.pthread_mutex_lock(mutex)
-"""
-
-
-def test_a_second_signal_ends_it_while_the_main_thread_is_stuck_in_a_library() -> None:
-    process = subprocess.Popen([sys.executable, "-c", IN_C], cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"waits\n"
-        time.sleep(0.2)
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)  # two of a kind that wait to be delivered are one
-        assert process.wait(SECONDS) == 143
-    finally:
-        process.kill()
-        process.stdout.close() if process.stdout else None

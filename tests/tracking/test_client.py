@@ -233,6 +233,7 @@ def assert_nowhere(*folders: Path) -> None:
             assert word not in content, path
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("way", ["workers", "environment"])
 def test_credentials_reach_the_server_and_nothing_else(
     way: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return absolute_uri(str(tmp_path_factory.mktemp("a store") / "mlruns"))
 
 
-@pytest.fixture(params=["database", "folder", "server"])
+@pytest.fixture(params=["database", "folder", pytest.param("server", marks=pytest.mark.e2e)])
 def store(request: pytest.FixtureRequest) -> Store:
     """An experiment of its own for each test."""
     uri = request.getfixturevalue(request.param)
@@ -350,6 +350,7 @@ def test_a_deleted_experiment_is_named(database: str, tmp_path: Path) -> None:
         log_run(make_run(tmp_path / "run", overrides=JOBS[0]), store)
 
 
+@pytest.mark.e2e
 def test_where_to_look(server: Server, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", overrides=JOBS[0], status="failed")
     store = Store(server.uri, "where", canvas_steps=5)
@@ -361,6 +362,7 @@ def test_where_to_look(server: Server, tmp_path: Path) -> None:
     assert command.endswith("'sqlite:////a b/mlflow.db'")
 
 
+@pytest.mark.e2e
 def test_two_processes_meet_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"

@@ -1,37 +1,24 @@
 """Text from outside, on its way through a real sweep: it is shown everywhere, and is nowhere obeyed."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from mlflow.tracking import MlflowClient
-from rich.console import Console
-from support.composing import config
-from support.driven import driven
+from support.markdown import tokens
 
 from nst.config.schema import ROOT
-from nst.execution import progress
-from nst.execution.executors.base import batch_labels
-from nst.execution.progress import BatchProgress, progress_display
-from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.io.text import escape_unprintable
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import grid
 from nst.report.page import write_page
-from nst.runs.job import Job
 from nst.tracking.client import Store
-from nst.tracking.logger import end_sweep, run_url
+from nst.tracking.logger import end_sweep
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
 # Of one folder, so no slash; that is what the title is for.
@@ -82,22 +69,6 @@ def test_the_console_shows_it(swept: Swept) -> None:
     assert escape_unprintable(NASTY) in swept.said
 
 
-def test_the_bars_of_a_terminal_show_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=200)
-    monkeypatch.setattr(progress, "console", terminal)
-    names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
-    jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
-    with progress_display(len(jobs)) as display:
-        for job in jobs:
-            [label] = batch_labels([[job]])
-            display.update(label, BatchProgress.of(2, 2, [1.0, 2.0]))
-    assert isinstance(terminal.file, StringIO)
-    shown = terminal.file.getvalue()
-    for name in names:
-        assert escape_unprintable(name) in shown
-    assert "\x1b]0;" not in shown
-
-
 class Markup(HTMLParser):
     """The elements of a page."""
 
@@ -134,12 +105,6 @@ def test_the_sheet_shows_it(swept: Swept) -> None:
     sheet.draw()
 
 
-def tokens(source: str) -> Iterator[Token]:
-    """What a Markdown text consists of."""
-    for token in MarkdownIt("commonmark", {"html": True}).parse(source):
-        yield from token.children or [token]
-
-
 def test_mlflow_shows_it(swept: Swept, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", NASTY, 2)
     run_id = end_sweep(swept.folder, store)
@@ -160,48 +125,3 @@ def test_mlflow_shows_it(swept: Swept, tmp_path: Path) -> None:
     shown = "".join(token.content for token in tokens(parent.data.tags["mlflow.note.content"]))
     assert escape_unprintable(TITLE) in shown
     assert {path.name for path in tmp_path.iterdir()} - {"mlflow.db.lock"} == {"mlflow.db", "mlartifacts"}
-
-
-@given(st.text())
-def test_markdown_is_the_text_and_nothing_else(text: str) -> None:
-    plain = list(tokens(markdown(text)))
-    assert {token.type for token in plain} <= {"text", "text_special", "paragraph_open", "paragraph_close"}
-    assert "".join(token.content for token in plain) == escape_unprintable(text).strip()
-    if text:
-        [code] = [token for token in tokens(f"a {markdown_code(text)} b") if token.type == "code_inline"]
-        assert code.content.strip() == escape_unprintable(text).strip()
-
-
-@pytest.mark.parametrize("sweep", [False, True])
-@pytest.mark.parametrize("form", ["experiment={}", "+experiment={}", "'experiment=[{}]'", "hydra/env={}"])
-@pytest.mark.parametrize("way", ["up", "absolute", "there and back"])
-def test_a_preset_is_one_of_ours(
-    form: str, way: str, sweep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "x.yaml").write_text("# @package _global_\nseed: 5\n")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    up = os.path.relpath(tmp_path / "x", ROOT / "conf/experiment")
-    names = {"up": up, "absolute": str(tmp_path / "x"), "there and back": "readme/../quickstart"}
-    argument = form.format(names[way]).strip("'")
-    arguments = ["-m", *SMALL, argument, "seed=1,2"] if sweep else [*SMALL, argument]
-    ended = driven(arguments, monkeypatch)
-    assert ended.code == 2
-    assert ended.err == f"error: {argument}: no such option; give a name, without .. and / before it\n"
-    assert not list((tmp_path / "here").iterdir())
-
-
-def test_servers_that_we_tell_to_start_are_for_this_machine_alone(tmp_path: Path) -> None:
-    texts = [ROOT / "README.md", ROOT / "Makefile"]
-    for folder, kinds in {"docs": "md py", "nst": "py", "benchmarks": "md py", "conf": "yaml"}.items():
-        texts += [path for kind in kinds.split() for path in (ROOT / folder).rglob(f"*.{kind}")]
-    found = 0
-    for path in texts:
-        for line in path.read_text().splitlines():
-            words = re.sub("""[\\s"',]+""", " ", line)
-            assert not re.search(r"0\.0\.0\.0|http\.server|HTTPServer\(\( ", words), (path, line)
-            if re.search(r"mlflow (ui|server) -", words):
-                found += 1
-                assert " --host 127.0.0.1 " in words, (path, line)
-    assert found >= 3
-    assert " --host 127.0.0.1 " in run_url(tmp_path, Store("sqlite:///mlflow.db", "x", 2))

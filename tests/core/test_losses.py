@@ -1,0 +1,101 @@
+"""Each loss against its formula, and each derivative written by hand against autograd, in float64."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst.core.losses import (
+    add_content_gradient,
+    content_loss,
+    gram_matrix,
+    style_gradient_factor,
+    style_loss,
+    total_variation,
+    total_variation_gradient,
+)
+
+ROWS, CHANNELS, HEIGHT, WIDTH = 3, 4, 5, 7
+WEIGHTS = torch.tensor([1.0, 0.0, 7000.0], dtype=torch.float64)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def features(seed: int) -> Tensor:
+    return random(ROWS, CHANNELS, HEIGHT, WIDTH, seed=seed)
+
+
+def autograd(loss: Tensor, of: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad((WEIGHTS * loss).sum(), of)
+    return gradient
+
+
+def test_content_is_the_mean_squared_difference() -> None:
+    mine, target = features(0), features(1)
+    torch.testing.assert_close(content_loss(mine, target), ((mine - target) ** 2).mean((1, 2, 3)))
+    assert content_loss(mine, mine).tolist() == [0] * ROWS
+
+
+def test_the_gradient_of_content_is_added_to_what_is_there() -> None:
+    mine, target, before = features(0).requires_grad_(), features(1), features(2)
+    expected = before + autograd(content_loss(mine, target), mine)
+    gradient = before.clone()
+    add_content_gradient(gradient, mine.detach(), target, WEIGHTS)
+    torch.testing.assert_close(gradient, expected, rtol=1e-13, atol=0)
+
+
+def test_a_gram_matrix_is_the_sum_of_products_over_positions() -> None:
+    mine = features(0)
+    torch.testing.assert_close(gram_matrix(mine), torch.einsum("bchw,bdhw->bcd", mine, mine))
+
+
+def test_style_is_the_seeds() -> None:
+    """Mean over C x C of (G - A)², divided by 4·C·(H·W)²."""
+    grams, targets = gram_matrix(features(0)), gram_matrix(features(1))
+    expected = ((grams - targets) ** 2).mean((1, 2)) / (4 * CHANNELS * (HEIGHT * WIDTH) ** 2)
+    torch.testing.assert_close(style_loss(grams - targets, HEIGHT * WIDTH), expected)
+
+
+def test_the_gradient_of_style_is_its_factor_times_the_features() -> None:
+    mine, target = features(0).requires_grad_(), gram_matrix(features(1))
+    difference = gram_matrix(mine) - target
+    expected = autograd(style_loss(difference, HEIGHT * WIDTH), mine)
+    factor = style_gradient_factor(difference.detach(), HEIGHT * WIDTH, WEIGHTS)
+    gradient = (factor @ mine.detach().flatten(2)).view_as(mine)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_total_variation_is_the_mean_of_both_directions() -> None:
+    canvas = random(ROWS, 3, HEIGHT, WIDTH)
+    down = (canvas[:, :, 1:] - canvas[:, :, :-1]).abs().mean((1, 2, 3))
+    across = (canvas[..., 1:] - canvas[..., :-1]).abs().mean((1, 2, 3))
+    torch.testing.assert_close(total_variation(canvas), down + across)
+
+
+def test_the_gradient_of_total_variation() -> None:
+    canvas = random(ROWS, 3, HEIGHT, WIDTH).requires_grad_()
+    expected = autograd(total_variation(canvas), canvas)
+    gradient = total_variation_gradient(canvas.detach(), WEIGHTS)
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-18)
+
+
+def test_a_flat_canvas_has_neither_variation_nor_gradient() -> None:
+    canvas = torch.full((ROWS, 3, HEIGHT, WIDTH), 0.5, dtype=torch.float64)
+    assert not total_variation(canvas).any()
+    assert not total_variation_gradient(canvas, WEIGHTS).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_sums_are_taken_in_float32_at_least(dtype: torch.dtype) -> None:
+    # 4096 ones: bfloat16 stops counting at 256, and float16's largest number is 65504.
+    ones = torch.full((1, 1, 64, 64), 16.0, dtype=dtype)
+    assert gram_matrix(ones).dtype == content_loss(ones, ones).dtype == torch.float32
+    assert gram_matrix(ones).item() == 4096 * 256
+    assert content_loss(ones, torch.zeros_like(ones)).item() == 256
+
+
+def test_large_gram_matrices_do_not_overflow() -> None:
+    """The square of 1e21 is beyond float32; that of 1e21 / H·W is not."""
+    difference = torch.full((1, 1, 1), 1e21)
+    assert style_loss(difference, 10_000).item() == pytest.approx(1e34 / 4, rel=1e-5)
