@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from benchmarks.common import Table, arguments, device_of, publish
 from nst.config.schema import ROOT, Config, from_composed, register
 from nst.execution.batch import run_batch
 from nst.execution.plan import cut
-from nst.io.files import read_json
 from nst.report.build import rebuild
 from nst.runs.job import Job
+from nst.runs.record import RunRecord
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 OPTIMIZERS = ("adam", "lbfgs")
@@ -97,10 +97,9 @@ def measure(optimizer: str, size: int, sizes: Sequence[int], few: int, device: t
     return Costs(Line.fit(sizes, setups[1:]), Line.fit(sizes, iterations[1:]))
 
 
-def timings_of(job: Job) -> dict[str, float]:
+def timings_of(job: Job) -> Mapping[str, float]:
     """The timings in a run's `run.json`."""
-    timings: dict[str, float] = read_json(job.folder / "run.json")["timings"]
-    return timings
+    return RunRecord.load(job.folder).timings
 
 
 def launching(few: int, many: int) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.config.schema import ROOT
-from nst.io.files import read_json
+from nst.runs.record import RunRecord
 
 CREWS = {
     "one process, all threads": [],
@@ -27,8 +27,8 @@ def paint(sweep: Path, crew: list[str], given: list[str]) -> tuple[float, float]
     began = time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     whole = time.perf_counter() - began
-    records = [read_json(path) for path in sweep.glob("*/run.json")]
-    stamps = [np.datetime64(record[key][:26]) for record in records for key in ("started", "ended")]
+    records = [RunRecord.load(path.parent) for path in sweep.glob(f"*/{RunRecord.NAME}")]
+    stamps = [np.datetime64(str(at)[:26]) for record in records for at in (record.started, record.ended)]
     return whole, float((max(stamps) - min(stamps)) / np.timedelta64(1, "s"))
 
 

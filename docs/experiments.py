@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from nst.io.files import read_json
 from nst.runs.reader import read_run
 from nst.runs.sweep import sweeps_in
 
@@ -37,16 +36,16 @@ def main(folder: Path, into: Path) -> None:
 
 
 def _cell(folder: Path) -> str:
-    record, run = read_json(folder / "run.json"), read_run(folder)
+    run = read_run(folder)
     overrides = [f"{key}={value}" for key, value in run.overrides.items()]
     varying = [part for part in overrides if part.split("=")[0] in ("variant", "activation", "optimizer")]
     layers = [f"{kind} {' '.join(run.layers(kind))}" for kind in ("content", "style")]
-    final, scores, timings = record["final"], record["scores"], record["timings"]
-    numbers = [final[key] for key in ("total", "content", "style", "tv")]
-    numbers += [scores["lpips_content"], scores["style_distance"]]
-    seconds = timings["painting_seconds"] / timings["batch_cells"]
+    record = run.record
+    numbers = [record.final[key] for key in ("total", "content", "style", "tv")]
+    numbers += [record.scores[key] for key in ("lpips_content", "style_distance")]
+    seconds = record.timings["painting_seconds"] / record.batch_cells
     shown = [f"{number:.4g}" for number in numbers]
-    return _line([", ".join([*varying, *layers]), *shown, f"{seconds:.0f}", record["precision"]])
+    return _line([", ".join([*varying, *layers]), *shown, f"{seconds:.0f}", str(record.precision)])
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 from nst.errors import NstError
-from nst.io.files import read_json
+from nst.runs.record import SweepRecord
 from nst.tracking.client import Store
-from nst.tracking.logger import RECORD, end_sweep, run_url
+from nst.tracking.logger import end_sweep, run_url
+from nst.tracking.tracked import TrackedRun
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -59,8 +60,8 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 2:
             raise NstError("usage: python docs/screenshots.py SWEEP_FOLDER OUT_FOLDER")
         sweep, out = (Path(argument).resolve() for argument in arguments)
-        about = read_json(sweep / "sweep.json")
-        if not about or "grids" in about or not any(sweep.glob("*/run.json")):
+        about = SweepRecord.read(sweep)
+        if about.blank or about.grids is not None or not any(sweep.glob("*/run.json")):
             raise NstError(f"{sweep}: not a sweep; give the folder of one, with its sweep.json and its cells")
         if not (sweep / "index.html").is_file():
             raise NstError(f"{sweep}: no index.html in it; make it with python -m nst.gallery {sweep}")
@@ -92,7 +93,7 @@ def mlflow(page: "Page", sweep: Path, store: Store) -> None:
     page.locator(".ag-row").first.wait_for()
     settings = {"selectedColumns": COLUMNS, "runsHiddenMode": "SHOWALL", "chartsSearchFilter": LOSSES}
     change_state(page, sweep, "state => ({...state, ...change})", settings)
-    name = read_json(sweep / "sweep.json")["name"]
+    name = SweepRecord.load(sweep).name
     row = page.locator(".ag-cell-wrapper").filter(has=page.get_by_role("link", name=name))
     row.get_by_role("button").click()
     page.get_by_text("matching runs").click()  # which leaves no cell of the table selected
@@ -115,7 +116,7 @@ def runs_url(sweep: Path, store: Store) -> str:
 
 def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) -> None:
     """Change what MLflow's page of runs keeps of its settings, and load it again."""
-    key = STATE.format(read_json(sweep / RECORD)["experiment_id"])
+    key = STATE.format(TrackedRun.load(sweep).experiment_id)
     script = f"""([key, change]) => {{
         const after = {how}
         localStorage.setItem(key, JSON.stringify(after(JSON.parse(localStorage.getItem(key)))))
@@ -126,7 +127,7 @@ def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) ->
 
 def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     """The canvas of a cell, some way along its slider."""
-    cell = min(sweep.glob(f"*/{RECORD}"), key=lambda path: int(path.parent.name)).parent
+    cell = min(sweep.glob(f"*/{TrackedRun.NAME}"), key=lambda path: int(path.parent.name)).parent
     page.goto(run_url(cell, store).replace("?", "/model-metrics?"))
     page.get_by_placeholder("Search metric charts").fill("canvas")
     page.get_by_role("slider").wait_for()

@@ -31,10 +31,10 @@ from nst.execution.resolve import resolve
 from nst.io.credentials import strip_command_line
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job
-from nst.runs.record import Record, find_damage, is_finished, run_record
+from nst.runs.record import RunRecord, find_damage
 from nst.tracking.logger import fetch_run
 
-NEEDED = (".hydra/config.yaml", "run.json")
+NEEDED = (".hydra/config.yaml", RunRecord.NAME)
 
 
 def replay(run: Path, folder: Path) -> str:
@@ -54,31 +54,31 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    config = _config(run, record["model"]["name"])
+    config = _config(run, record.model.name)
     identity = resolve(config).identity
-    if identity != record["identity"]:
+    if identity != record.identity:
         raise NstError(
             f"{run}: would not be the same canvas (identity {identity[:12]}, it had "
-            f"{record['identity'][:12]}): the numerics or the weights have changed since; check out "
-            f"{record.get('git') or 'the commit it was painted with'}, with the same model.weights"
+            f"{record.identity[:12]}): the numerics or the weights have changed since; check out "
+            f"{record.git or 'the commit it was painted with'}, with the same model.weights"
         )
     before = _pixels(run / "canvas.png")
-    job = Job(config, folder, (f"replay of {record['name']}",))
+    job = Job(config, folder, (f"replay of {record.name}",))
     with TemporaryDirectory() as others, progress_display(1) as display:
-        rows = _rows_then(record) if device_of(config).type == "cuda" else 1
+        rows = record.batch_cells if device_of(config).type == "cuda" else 1
         filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
     _leave_config(config, folder)
-    return _compared(before, _pixels(folder / "canvas.png"), record, run_record(folder))
+    return _compared(before, _pixels(folder / "canvas.png"), record, RunRecord.read(folder))
 
 
-def _finished_record(run: Path) -> Record:
+def _finished_record(run: Path) -> RunRecord:
     """The record of a finished run whose files are as they were painted; raises NstError for any other."""
     missing = [name for name in NEEDED if not (run / name).is_file()]
-    record = run_record(run)
-    if missing or not is_finished(record):
+    record = RunRecord.read(run)
+    if missing or not record.takeable:
         lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
         raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
     if wrong := find_damage(run, record):
@@ -86,12 +86,7 @@ def _finished_record(run: Path) -> Record:
     return record
 
 
-def _rows_then(record: Record) -> int:
-    """The rows of the batch in which a run was painted."""
-    return int((record.get("timings") or {}).get("batch_cells", 1))
-
-
-def _config(run: Path, network: str) -> Config:
+def _config(run: Path, network: str | None) -> Config:
     """The run's config, with the images and the network that were really used."""
     register()
     path = run / ".hydra/config.yaml"
@@ -126,7 +121,7 @@ def _pixels(path: Path) -> NDArray[np.int64]:
         return np.asarray(picture, dtype=np.int64)
 
 
-def _compared(before: NDArray[np.int64], now: NDArray[np.int64], then: Record, record: Record) -> str:
+def _compared(before: NDArray[np.int64], now: NDArray[np.int64], then: RunRecord, record: RunRecord) -> str:
     """How two canvases compare, and what of their making differs where they do."""
     differences = np.abs(before - now).max(axis=2)
     if not differences.any():
@@ -140,13 +135,13 @@ def _compared(before: NDArray[np.int64], now: NDArray[np.int64], then: Record, r
     )
 
 
-def _made_with(record: Record) -> dict[str, object]:
+def _made_with(record: RunRecord) -> dict[str, object]:
     """What decides the rounding of a run's arithmetic."""
-    versions, machine = record.get("versions") or {}, record.get("machine") or {}
     return {
-        "torch": versions.get("torch", "unknown"),
-        "device": record.get("device", "unknown"),
-        **{name: machine.get(name, "unknown") for name in ("instructions", "threads")},
+        "torch": record.versions.get("torch", "unknown"),
+        "device": record.device or "unknown",
+        "instructions": record.machine.instructions or "unknown",
+        "threads": record.machine.threads or "unknown",
     }
 
 

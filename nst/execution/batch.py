@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from nst.io.signals import defer_signals, raise_pending, stop_requested
 from nst.io.weights import load_weights, lpips_heads
 from nst.runs.checkpoint import CheckpointDirectory, CheckpointManager
 from nst.runs.job import Job, Result
+from nst.runs.record import Machine, Model, RunRecord, Status
 from nst.runs.writer import RunWriter, SnapshotWriter, record_failure
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
         size = rows[0].job.config.size
         reason = NstError(f"size={size}: out of memory on the device; give a smaller size")
     for row in _well(rows):
-        if row.writer.status == "running":
+        if row.writer.status is Status.RUNNING:
             row.writer.fail(reason)
     return reason
 
@@ -170,13 +171,10 @@ def _prepare(row: _Row) -> None:
                 "which paints the new one"
             )
     weights = row.resolved.weights
-    model = {
-        "name": weights.name,
-        "asked": config.model.name.name,
-        "weights": weights.sha256,
-        "source": weights.source,
-    }
-    row.writer.record |= {"identity": row.resolved.identity, "model": model}
+    model = Model(
+        name=weights.name, asked=config.model.name.name, weights=weights.sha256, source=weights.source
+    )
+    row.writer.record = replace(row.writer.record, identity=row.resolved.identity, model=model)
 
 
 def _paint(rows: Sequence[_Row], watch: ProgressCallback) -> dict[Path, float]:
@@ -253,8 +251,8 @@ def _paint_at(
     return losses
 
 
-def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float] | None]:
-    """How far each canvas is from its images; None, and one warning, where that cannot be told."""
+def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]]:
+    """How far each canvas is from its images; nothing, and one warning, where that cannot be told."""
     cells = [row.resolved.cell for row in rows]
     try:
         found = scorer(device).score(
@@ -264,7 +262,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
         )
     except NstError as error:
         _warn_once(f"canvases are not scored: {error}")
-        return [None] * len(rows)
+        return [{}] * len(rows)
     return [asdict(score) for score in found]
 
 
@@ -298,20 +296,18 @@ def _optimizer(jobs: Sequence[Job], network: VGG) -> Optimizer[Any]:
     return Adam(lr) if jobs[0].config.optimizer.name.name == "adam" else LBFGS(lr, HISTORY)
 
 
-def _record(job: Job) -> dict[str, Any]:
-    return {
-        "name": job.name,
-        "device": None,
-        "precision": job.config.hardware.precision.name,
-        "lr": job.config.optimizer.lr,
-        "fps": job.config.fps,
-        "versions": _versions(),
-        "machine": {
-            "instructions": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-        },
-        "git": _commit(),
-    }
+def _record(job: Job) -> RunRecord:
+    return RunRecord(
+        name=job.name,
+        precision=job.config.hardware.precision.name,
+        lr=job.config.optimizer.lr,
+        fps=job.config.fps,
+        versions=_versions(),
+        machine=Machine(
+            instructions=torch.backends.cpu.get_cpu_capability(), threads=torch.get_num_threads()
+        ),
+        git=_commit(),
+    )
 
 
 @cache

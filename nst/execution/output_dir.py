@@ -20,14 +20,14 @@ from omegaconf.errors import OmegaConfBaseException
 from nst.config.schema import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
-from nst.io.files import final_name, read_json
+from nst.io.files import final_name
 from nst.io.locks import LOCK, is_locked, lock_dir, unlock_dir
 from nst.runs.job import Job
-from nst.runs.record import OUTPUT_FILES
+from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
 
 log = logging.getLogger(__name__)
 
-RUN = frozenset({*OUTPUT_FILES, "run.json", "nst.log", "mlflow.json"})
+RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json"})
 HYDRA = frozenset({"config.yaml", "hydra.yaml", "overrides.yaml"})
 SWEEP = frozenset(
     {"sweep.json", "multirun.yaml", "sheet.png", "sheet.mp4", "sheet.webp", "index.html", "mlflow.json"}
@@ -89,7 +89,8 @@ def lock_output_dir(named: Path, conflict: Conflict) -> Path:
 def skipped_dirs(folder: Path) -> list[Path]:
     """The runs and sweeps in whose stead this process writes into `folder`, or into one above it."""
     found = next((_skipped[above] for above in (folder, *folder.parents) if above in _skipped), [])
-    return [place for place in found if (place / "run.json").is_file() or (place / "sweep.json").is_file()]
+    records = (RunRecord.NAME, SweepRecord.NAME)
+    return [place for place in found if any((place / name).is_file() for name in records)]
 
 
 def cells_in(folder: Path, jobs: Sequence[Job], paths: Sequence[Path]) -> dict[Path, Job]:
@@ -138,7 +139,7 @@ def conflict_in(folder: Path, cells: Mapping[Path, Job], beside: Collection[str]
         if place in sweeps and "sweep.json" not in names and not all(map(_is_temporary, names)):
             return f"holds {place / min(names)}, which is not of a sweep"
         if place in sweeps and "sweep.json" in names:
-            if not read_json(folder / place / "sweep.json").get("command"):
+            if not SweepRecord.read(folder / place, lenient=True).command:
                 return f"{place / 'sweep.json'} in it cannot be read"
         elif place in cells and (reason := _conflict_in_run(folder, place, cells[place], names)):
             return reason
@@ -185,19 +186,19 @@ def _is_temporary(name: str) -> bool:
 def _conflict_in_run(folder: Path, place: Path, job: Job, names: Sequence[str]) -> str | None:
     """Why `place` in `folder` is not the run directory of a job, or is not to be painted again."""
     cell = "holds one that is" if place == Path() else f"its cell {place} is"
-    record = read_json(folder / place / "run.json")
-    if not record.get("status"):
+    record = RunRecord.read(folder / place, lenient=True)
+    if record.status is Status.MISSING:
         written = [name for name in names if name != "nst.log" and not _is_temporary(name)]
         if written:
             return f"holds {place / written[0]}, which no run has written"
-    if record.get("status") == "finished" and not job.config.resume:
+    if record.finished and not job.config.resume:
         return f"{cell} finished, and resume=false paints it again"
-    if "identity" in record:
-        same = record["identity"] == identity_of(job.config)
+    if record.identity:
+        same = record.identity == identity_of(job.config)
     else:
         recorded = _recorded_config(folder / place)
         # Hydra may have been killed while it wrote the config; then nothing was begun.
-        same = recorded == _what(job.config) or (recorded is None and not record)
+        same = recorded == _what(job.config) or (recorded is None and record.blank)
     return None if same else f"{cell} another than what is asked for"
 
 

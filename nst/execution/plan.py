@@ -13,6 +13,7 @@ from nst.execution.resolve import network_of, resolve
 from nst.runs.checkpoint import checkpointed_batches
 from nst.runs.index import RunIndex
 from nst.runs.job import Job, group_batches
+from nst.runs.record import SweepRecord
 
 
 @dataclass(frozen=True)
@@ -110,5 +111,5 @@ def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:
 
 def _places(job: Job) -> list[Path]:
     sweep = job.folder.parent
-    own = sweep if (sweep / "sweep.json").is_file() else job.folder
+    own = sweep if (sweep / SweepRecord.NAME).is_file() else job.folder
     return [Path(job.config.outputs), own, *skipped_dirs(job.folder)]

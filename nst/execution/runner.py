@@ -18,10 +18,11 @@ from nst.errors import NstError
 from nst.execution.console import show_plan, summarize
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.plan import Plan, plan
-from nst.io.files import check_free_space, read_json
+from nst.io.files import check_free_space
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import link_run
 from nst.runs.job import Job, Result
+from nst.runs.record import RunRecord, Status
 from nst.runs.writer import RunWriter, record_failure
 from nst.tracking.background import tracker_of
 
@@ -157,7 +158,7 @@ def _paint(planned: Plan, executor: Executor) -> Iterator[Result]:
             check_free_space(folder.parent, _room(jobs[folder].config))
         for result in results:
             # The summary of a sweep is made from what `run.json` says; where that could not be written:
-            if result.error and len(jobs) > 1 and not read_json(result.folder / "run.json").get("error"):
+            if result.error and len(jobs) > 1 and not RunRecord.read(result.folder, lenient=True).error:
                 log.error("%s", result.error)
     remove_stale_batches(Path(planned.jobs[0].config.outputs), finished)
 
@@ -187,18 +188,17 @@ def _room(config: Config) -> int:
 def _take(source: Path, job: Job) -> Result:
     """The result of a job whose canvas is that of the finished run `source`."""
     if source != job.folder:
-        RunWriter(job.folder, {"name": job.name}).begin()  # so that what is taken is known for a run's
+        RunWriter(job.folder, RunRecord(name=job.name)).begin()  # so that what is taken is known for a run's
     record = link_run(source, job.folder, job.name, job.config.fps)
-    taken = record.get("taken_from")
-    return Result(job.folder, job.name, record["final"]["total"], None, Path(taken) if taken else None)
+    return Result(job.folder, job.name, record.total, None, record.taken_from)
 
 
 def _follow(result: Result, job: Job) -> Result:
     """The result of a job that was painted as another one, or failed as that did."""
     if result.error is None:
         return _take(result.folder, job)
-    writer = RunWriter(job.folder, {"name": job.name})
+    writer = RunWriter(job.folder, RunRecord(name=job.name))
     with record_failure(writer):
         writer.begin()
     writer.fail(NstError(result.error))
-    return Result(job.folder, job.name, math.nan, result.error, status="failed")
+    return Result(job.folder, job.name, math.nan, result.error, status=Status.FAILED)

@@ -32,10 +32,10 @@ def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
     has `WEBP_FRAMES` of these at most, among them the first and the last, and takes as long.
     """
     # Others keep a placeholder.
-    painted = {(x, y): run for x, y, run in sheet.cells if run and run.finished}
+    painted = {(x, y): run for x, y, run in sheet.cells if run and run.record.finished}
     many = len(painted) > MOST_DECODERS
     most = min(MOST_FRAMES, KEPT // (len(painted) * 3 * sheet.side**2)) if many else MOST_FRAMES
-    times = _timeline([run.frames for run in painted.values()], max(1, most))
+    times = _timeline([run.record.frames for run in painted.values()], max(1, most))
     rates = [run.value("fps") for run in painted.values()]
     fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
 
@@ -93,7 +93,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
     """For each of `times` the canvas as it was then, `side` pixels; from its last frame on, the
     final canvas.
     """
-    iterations = run.frames
+    iterations = run.record.frames
     final = canvas_tile(run.folder, side)
     shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
     with closing(decode(run.folder / "canvas.mp4")) as video:

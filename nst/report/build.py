@@ -10,12 +10,13 @@ from pathlib import Path
 
 from nst.errors import NstError
 from nst.io.color import SRGB
-from nst.io.files import atomic_write, is_regular, read_json
+from nst.io.files import atomic_write, is_regular
 from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import Grid, grid
 from nst.report.loss_curves import losses_png
 from nst.report.page import write_page
+from nst.runs.record import RunRecord
 from nst.runs.sweep import run_folders, sweeps_in
 
 
@@ -62,7 +63,7 @@ def rebuild(folder: Path) -> list[Path]:
     """
     sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
     made: list[Path] = []
-    for sweep in [sweep for sweep in sweeps if any(sweep.glob("*/run.json"))] or [folder]:
+    for sweep in [sweep for sweep in sweeps if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]:
         made += [losses_png(run) for run in run_folders(sweep) if _lacks_curves(run)]
         grids[sweep] = found = grid(sweep)
         made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
@@ -71,7 +72,7 @@ def rebuild(folder: Path) -> list[Path]:
 
 
 def _lacks_curves(run: Path) -> bool:
-    finished = read_json(run / "run.json").get("status") == "finished"
+    finished = RunRecord.read(run, lenient=True).finished
     return finished and is_regular(run / "losses.csv") and not (run / "losses.png").is_file()
 
 

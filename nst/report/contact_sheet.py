@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 from nst.io.files import open_regular
 from nst.report.grid import Grid, Inputs
 from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
-from nst.runs.reader import Run, read_record
+from nst.runs.reader import Run
+from nst.runs.record import RunRecord, Status
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
 # So many canvases that they would be wider or higher than a video may be are shown smaller, and no more of
@@ -42,7 +43,7 @@ class Sheet:
         for text in self.texts:
             text.draw(pen)
         for x, y, path in self.images:
-            page.paste(_picture(path, self.side) or placeholder("missing", "", self.side), (x, y))
+            page.paste(_picture(path, self.side) or placeholder(Status.MISSING, "", self.side), (x, y))
         for x, y, run in self.cells:
             page.paste(canvas_tile(run.folder if run else None, self.side), (x, y))
         return page
@@ -102,19 +103,12 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
 def canvas_tile(folder: Path | None, side: int) -> Image.Image:
     """The final canvas of a cell at `side` pixels, or a placeholder that says why there is none."""
     if folder is None:
-        return placeholder("missing", "", side)
-    record = read_record(folder)
-    status = record.get("status")
-    if status == "finished":
-        picture = _picture(folder / "canvas.png", side)
-        return picture or placeholder("missing", f"{folder.name}/canvas.png", side)
-    if status == "diverged" and (picture := _picture(folder / "canvas.png", side)):
-        return _struck(picture, f"diverged at {record.get('diverged_at')}")
-    if status in ("failed", "diverged"):
-        return placeholder(status, str(record.get("error") or ""), side)
-    if status in ("running", "interrupted"):
-        return placeholder("unfinished", "", side)
-    return placeholder("missing", f"{folder.name}/run.json", side)
+        return placeholder(Status.MISSING, "", side)
+    record = RunRecord.read(folder, lenient=True)
+    picture = _picture(folder / "canvas.png", side) if record.has_canvas else None
+    if picture is None:
+        return placeholder(*record.why_no_canvas(folder.name), side)
+    return picture if record.finished else _struck(picture, f"diverged at {record.diverged_at}")
 
 
 def placeholder(word: str, reason: str, side: int) -> Image.Image:

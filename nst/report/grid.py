@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nst.errors import NstError
-from nst.io.files import read_json
 from nst.runs.reader import Run, read_run
+from nst.runs.record import SweepRecord
 from nst.runs.sweep import run_folders
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def grid(sweep_dir: Path) -> Grid:
     if not sweep_dir.is_dir():
         raise NstError(f"{sweep_dir}: no such folder; give the folder of a sweep")
     runs = [read_run(path) for path in run_folders(sweep_dir)]
-    runs = [run for run in runs if run.overrides or run.record]
+    runs = [run for run in runs if run.overrides or not run.record.blank]
     if not runs:
         raise NstError(
             f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds "
@@ -118,9 +118,10 @@ def grid(sweep_dir: Path) -> Grid:
         )
     keys = _unique(key for run in runs for key in run.overrides)
     varying = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
-    per_row = read_json(sweep_dir / "sweep.json").get("per_row")
-    if isinstance(per_row, int) and per_row > 0:
-        return _in_order(sweep_dir, runs, varying, per_row)
+    sweep = SweepRecord.read(sweep_dir, lenient=True)
+    title = sweep.name or sweep_dir.resolve().name
+    if sweep.per_row:
+        return _in_order(title, runs, varying, sweep.per_row)
     *row_keys, column_key = varying or [""]
 
     def place(run: Run) -> tuple[tuple[str, ...], str]:
@@ -130,7 +131,7 @@ def grid(sweep_dir: Path) -> Grid:
     found: dict[tuple[tuple[str, ...], str], Run] = {}
     for run in runs:
         earlier = found.get(place(run))
-        if earlier is None or (run.finished and not earlier.finished):
+        if earlier is None or (run.record.finished and not earlier.record.finished):
             found[place(run)] = run
     rows = _unique(row for row, _ in map(place, runs))
     columns = _unique(column for _, column in map(place, runs))
@@ -143,7 +144,7 @@ def grid(sweep_dir: Path) -> Grid:
         column_axis, column_labels = _layers_of(runs[0])
     by_key = zip(row_keys, zip(*rows, strict=True), strict=True)
     return Grid(
-        title=_title(sweep_dir),
+        title=title,
         subtitle=_shared_parameters(runs, varying),
         row_axis=", ".join(_axis_name(key, values) for key, values in by_key),
         row_labels=[_join_labels(map(_label, row_keys, row)) for row in rows],
@@ -153,13 +154,13 @@ def grid(sweep_dir: Path) -> Grid:
     )
 
 
-def _in_order(sweep_dir: Path, runs: list[Run], varying: list[str], per_row: int) -> Grid:
+def _in_order(title: str, runs: list[Run], varying: list[str], per_row: int) -> Grid:
     """Runs that are no grid, because all that varies does so from each to the next: one after the other."""
     padded = [*runs, *[None] * (-len(runs) % per_row)]
     rows = [padded[start : start + per_row] for start in range(0, len(runs), per_row)]
     firsts = [row[0].folder.name for row in rows if row[0]]
     return Grid(
-        title=_title(sweep_dir),
+        title=title,
         subtitle=_shared_parameters(runs, varying),
         row_axis="from trial",
         row_labels=firsts,
@@ -183,10 +184,6 @@ def layers_label(names: Sequence[str]) -> str:
 
 def _unique(items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
-
-
-def _title(sweep_dir: Path) -> str:
-    return str(read_json(sweep_dir / "sweep.json").get("name") or sweep_dir.resolve().name)
 
 
 def _layer_names(value: str) -> list[str]:
@@ -265,11 +262,7 @@ def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
         value = shared(key)
         if value is not None:
             facts.append(f"{before}{value}{after}")
-    models = _unique(
-        (str(model.get("name")), str(model.get("asked")))
-        for model in (run.record.get("model") for run in runs)
-        if isinstance(model, dict)
-    )
+    models = _unique((model.name, model.asked) for run in runs if (model := run.record.model).name)
     if len(models) == 1:
         used, asked = models[0]
         facts.append(f"model {used}" if used == asked else f"model {used} ({asked} asked for)")

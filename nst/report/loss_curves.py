@@ -44,7 +44,7 @@ def losses_png(run_dir: Path) -> Path:
     iterations, curves = _read(run)
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    name = str(run.record.get("name") or run_dir.resolve().name)
+    name = run.record.name or run_dir.resolve().name
     lines = textwrap.wrap(name, 68, max_lines=2, placeholder=" …")
     # No TeX: a name may hold a dollar sign.
     figure.text(

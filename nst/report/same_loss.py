@@ -9,12 +9,13 @@ weights, activation, size and network. Optimizer, initial image, seed and iterat
 import csv
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nst.errors import NstError
 from nst.runs.reader import Run, read_run
+from nst.runs.record import RunRecord
 
 # Keys of a config, and what begins with them, that decide how a loss is minimised, not what it is.
 NOT_OF_THE_OBJECTIVE = (
@@ -53,7 +54,7 @@ def descents(runs: Sequence[Run]) -> list[list[Descent]]:
     """The finished runs that share an objective, in groups of two or more; other runs are left out."""
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        if run.finished and run.config:
+        if run.record.finished and run.config:
             groups.setdefault(_objective(run), []).append(run)
     shared = [group for group in groups.values() if len(group) > 1]
     read = [[Descent(run, totals) for run in group if (totals := _totals(run))] for group in shared]
@@ -77,10 +78,8 @@ def to_common_loss(runs: Sequence[Run]) -> dict[Path, int]:
 
 def _objective(run: Run) -> tuple[tuple[str, str], ...]:
     """What the total loss of a run is a function of."""
-    model = run.record.get("model")
-    network = str(model.get("weights") if isinstance(model, Mapping) else None)
     parts = [(key, value) for key, value in run.parameters().items() if not _is_other(key)]
-    return (*sorted(parts), ("network", network))
+    return (*sorted(parts), ("network", str(run.record.model.weights)))
 
 
 def _is_other(key: str) -> bool:
@@ -102,9 +101,9 @@ def _runs_in(folder: Path) -> list[Run]:
     if not folder.is_dir():
         raise NstError(f"{folder}: no such folder; give that of a run, of a sweep, or one above them")
     found: dict[str, Run] = {}
-    for path in sorted(folder.rglob("run.json")):
+    for path in sorted(folder.rglob(RunRecord.NAME)):
         run = read_run(path.parent)
-        found.setdefault(str(run.record.get("identity") or path), run)
+        found.setdefault(run.record.identity or str(path), run)
     return list(found.values())
 
 

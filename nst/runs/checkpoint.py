@@ -24,6 +24,7 @@ from nst.core.engine import Engine, Snapshot
 from nst.io.files import atomic_copy, atomic_write, is_regular, load_json, open_regular, read_json, write_json
 from nst.io.segmented_video import segment_fault, segment_path
 from nst.io.text import escape_unprintable
+from nst.runs.record import Status
 from nst.runs.writer import RunWriter, SnapshotWriter, record_failure
 
 log = logging.getLogger(__name__)
@@ -343,7 +344,7 @@ class CheckpointManager:
         for writer in self._writers:
             with record_failure(writer):
                 writer.end_segment()
-        if any(writer.status == "failed" for writer in self._writers):
+        if any(writer.status is Status.FAILED for writer in self._writers):
             return  # of such a cell frames are missing; an earlier checkpoint may have them
         try:
             segments = [writer.segments for writer in self._writers]
@@ -359,7 +360,7 @@ class CheckpointManager:
                 {
                     row: writer.canvas
                     for row, writer in enumerate(self._writers)
-                    if writer.status == "diverged"
+                    if writer.status is Status.DIVERGED
                 },
                 list(self._engine.objective.columns),
             )

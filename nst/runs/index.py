@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from nst.errors import NstError
-from nst.io.files import atomic_copy, folders_with, is_regular, write_json
+from nst.io.files import atomic_copy, folders_with, is_regular
 from nst.io.video import change_rate
-from nst.runs.record import OUTPUT_FILES, describe_files, find_damage, is_finished, run_record
+from nst.runs.record import OUTPUT_FILES, RunRecord, describe_files, find_damage
 
 log = logging.getLogger(__name__)
 
@@ -21,15 +21,14 @@ class RunIndex:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         """Read every `run.json` below `folders`, of which some may not exist."""
-        self._records: dict[Path, dict[str, Any]] = {}
+        self._records: dict[Path, RunRecord] = {}
         self._folders: dict[str, list[Path]] = {}
         self._whole: dict[Path, bool] = {}
         for top in dict.fromkeys(folder.resolve() for folder in folders):
-            for folder in folders_with("run.json", top):
-                record = run_record(folder) if folder not in self._records else {}
-                if is_finished(record):
+            for folder in folders_with(RunRecord.NAME, top):
+                if folder not in self._records and (record := RunRecord.read(folder)).takeable:
                     self._records[folder] = record
-                    self._folders.setdefault(record["identity"], []).append(folder)
+                    self._folders.setdefault(record.identity, []).append(folder)
 
     def find(self, identity: str, at: Path) -> Path | None:
         """The folder of a run with that identity whose files are as it says: `at`, if it is one of them."""
@@ -48,16 +47,15 @@ class RunIndex:
     def speed(self, device: str, precision: str) -> tuple[float, int]:
         """The median GFLOP a second of batches painted so, and how many runs say so; NaN if none."""
         found = [
-            record["timings"]["gflops"]
+            record.gflops
             for record in self._records.values()
-            if (record.get("device"), record.get("precision")) == (device, precision)
-            and "gflops" in (record.get("timings") or {})
+            if (record.device, record.precision) == (device, precision) and record.gflops is not None
         ]
         return (median(found) if found else float("nan")), len(found)
 
 
-def link_run(source: Path, folder: Path, name: str, fps: int) -> dict[str, Any]:
-    """Make `folder` a run directory with the files of the finished run `source`; returns its `run.json`.
+def link_run(source: Path, folder: Path, name: str, fps: int) -> RunRecord:
+    """Make `folder` a run directory with the files of the finished run `source`; returns its record.
 
     Its film is played at `fps` frames a second.
 
@@ -67,10 +65,10 @@ def link_run(source: Path, folder: Path, name: str, fps: int) -> dict[str, Any]:
     Raises:
         NstError: `source` is not finished any more.
     """
-    record = run_record(source)
-    if not is_finished(record):
+    record = RunRecord.read(source)
+    if not record.takeable:
         raise NstError(f"{source}: was finished, and is not any more; run the same command again")
-    if folder == source and record.get("fps") == fps:
+    if folder == source and record.fps == fps:
         return record
     if folder != source:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +79,9 @@ def link_run(source: Path, folder: Path, name: str, fps: int) -> dict[str, Any]:
                 (folder / file).unlink(missing_ok=True)
         if is_regular(source / LOG):  # which is appended to when a run is painted again: no link
             atomic_copy(source / LOG, folder / LOG)
-        record |= {"name": name, "taken_from": record.get("taken_from") or str(source)}
-    if record.get("fps") != fps:
+        record = replace(record, name=name, taken_from=record.taken_from or source)
+    if record.fps != fps:
         change_rate(folder / "canvas.mp4", fps)
-        record |= {"fps": fps, "files": describe_files(folder)}
-    write_json(folder / "run.json", record)
+        record = replace(record, fps=fps, files=describe_files(folder))
+    record.write(folder)
     return record

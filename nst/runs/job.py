@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nst.config.schema import Config
 from nst.io.text import escape_unprintable
+from nst.runs.record import Status
+
+if TYPE_CHECKING:  # it imports torch, which reports do without
+    from nst.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Job:
     `digests` are those of its images when it was planned, by the keys that name them.
     """
 
-    config: Config
+    config: "Config"
     folder: Path
     overrides: tuple[str, ...]
     digests: Mapping[str, str] | None = None
@@ -53,10 +56,10 @@ class Result:
     loss: float
     error: str | None
     taken_from: Path | None = None  # where it was painted, if not for this job
-    status: str = "finished"  # as in run.json
+    status: Status = Status.FINISHED
 
 
-def group_batches(jobs: Sequence[Job], most_rows: Callable[[list[Config]], int]) -> list[list[Job]]:
+def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
     They share a step when the network, the size, the arithmetic, the kind of optimizer and the

@@ -9,7 +9,8 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst.io.files import open_text, read_json
+from nst.io.files import open_text
+from nst.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,7 @@ class Run:
     folder: Path
     overrides: dict[str, str]
     config: DictConfig
-    record: dict[str, Any]
-
-    @property
-    def finished(self) -> bool:
-        """Whether it painted its canvas to the end."""
-        return self.record.get("status") == "finished"
-
-    @property
-    def frames(self) -> list[int]:
-        """The iteration that each frame of its canvas.mp4 shows."""
-        frames = self.record.get("frames")
-        return [at for at in frames if isinstance(at, int) and at >= 0] if isinstance(frames, list) else []
+    record: RunRecord
 
     def value(self, key: str) -> Any:
         """The config's value at a dotted key; None if it has none."""
@@ -49,13 +39,8 @@ class Run:
 
         Where a run is tracked decides nothing about its canvas, and is left out.
         """
-        flat = dict(_flat("", OmegaConf.to_container(self.config)))  # unresolved, as above
-        return {key: value for key, value in flat.items() if not key.startswith("tracking.")}
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The run.json of a run directory; empty if it cannot be read."""
-    return read_json(folder / "run.json")
+        flat = flatten(OmegaConf.to_container(self.config))  # unresolved, as above
+        return {key: value for key, value in flat if not key.startswith("tracking.")}
 
 
 def read_run(folder: Path) -> Run:
@@ -69,7 +54,7 @@ def read_run(folder: Path) -> Run:
         key, equals, value = str(item).lstrip("+~").partition("=")
         overrides[key] = value if equals else "removed"
     config = config if isinstance(config, DictConfig) else OmegaConf.create({})
-    return Run(folder, overrides, config, read_record(folder))
+    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True))
 
 
 def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
@@ -80,12 +65,13 @@ def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
         return None
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The values of a config as text, by their dotted keys."""
     if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
         yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(value, list):
         yield prefix, " ".join(str(item) for item in value)
     else:

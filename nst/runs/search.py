@@ -24,13 +24,17 @@ from optuna.trial import TrialState, create_trial
 
 from nst.errors import NstError
 from nst.io.files import read_json, warn_skipped, write_json
-from nst.runs.record import find_damage, run_record
+from nst.runs.record import RunRecord, Status, find_damage
 
 FILE = "search.json"
 SCORES = ("lpips_content", "style_distance")
 LOSSES = ("total", "content", "style", "tv")
 DIGITS = 4  # of a number that is tried: more would only make names long
-STATES = {"finished": TrialState.COMPLETE, "failed": TrialState.FAIL, "diverged": TrialState.FAIL}
+STATES = {
+    Status.FINISHED: TrialState.COMPLETE,
+    Status.FAILED: TrialState.FAIL,
+    Status.DIVERGED: TrialState.FAIL,
+}
 
 Params = dict[str, Any]
 
@@ -68,9 +72,9 @@ class Goal:
         parts = zip(self.weights, self.objectives, strict=True)
         return (" + ".join(f"{weight:g} {name}" for weight, name in parts),)
 
-    def values(self, record: Mapping[str, Any]) -> list[float] | None:
-        """The values of a finished cell by its `run.json`; None if they are not known."""
-        known = {**(record.get("final") or {}), **(record.get("scores") or {})}
+    def values(self, record: RunRecord) -> list[float] | None:
+        """The values of a finished cell; None if they are not known."""
+        known = {**record.final, **record.scores}
         found = [known.get(name, math.nan) for name in self.objectives]
         if not all(map(math.isfinite, found)):
             return None
@@ -137,8 +141,8 @@ class Search:
         found = []
         for number, params in enumerate(self.asked):
             folder = self.folder / str(number)
-            record = run_record(folder)
-            state = STATES.get(str(record.get("status")), TrialState.RUNNING)
+            record = RunRecord.read(folder)
+            state = STATES.get(record.status, TrialState.RUNNING)
             if state is TrialState.COMPLETE and number not in self._whole:
                 if find_damage(folder, record):
                     state = TrialState.RUNNING  # it is painted again

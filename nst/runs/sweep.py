@@ -1,14 +1,13 @@
 """A sweep's folder: what `sweep.json` says of it, its run directories, and what became of them."""
 
-import math
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nst.io.files import write_json
 from nst.runs.job import Result
-from nst.runs.record import now, run_record, sweep_record
+from nst.runs.record import RunRecord, SweepRecord, now
 
 
 def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -> None:
@@ -22,35 +21,30 @@ def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -
         more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
             directories there will be; `per_row`, how many to show in a row, if it is no grid.
     """
-    known = sweep_record(folder)
-    sweep = {
-        "name": name or "sweep",
-        "title": title,
-        "command": _command(None if "grids" in more else name),
-        "started": known.get("started") or now(),
-        "ended": None,
-    }
-    write_json(folder / "sweep.json", {**sweep, **more})
+    known = SweepRecord.read(folder)
+    SweepRecord(
+        name=name or "sweep",
+        title=title,
+        command=_command(None if "grids" in more else name),
+        started=known.started or now(),
+        **more,
+    ).write(folder)
 
 
 def close_sweep(folder: Path, interrupted: bool = False) -> None:
     """Say in `sweep.json` that the sweep is over, or that it was `interrupted`."""
-    known = sweep_record(folder)
-    write_json(folder / "sweep.json", {**known, "ended": now(), "interrupted": interrupted})
+    replace(SweepRecord.read(folder), ended=now(), interrupted=interrupted).write(folder)
 
 
 def results_of(sweep: Path) -> list[Result]:
     """What `run.json` says of each run of a sweep, in order."""
-    results = []
-    for folder in run_folders(sweep):
-        record = run_record(folder)
-        finished, taken = record.get("status") == "finished", record.get("taken_from")
-        loss = record["final"]["total"] if finished else math.nan
-        error = None if finished else record.get("error") or "not finished"
-        status = record.get("status", "missing")
-        name = record.get("name") or folder.name
-        results.append(Result(folder, name, loss, error, Path(taken) if taken else None, status))
-    return results
+    return [_result(folder, RunRecord.read(folder)) for folder in run_folders(sweep)]
+
+
+def _result(folder: Path, record: RunRecord) -> Result:
+    error = None if record.finished else record.error or "not finished"
+    name = record.name or folder.name
+    return Result(folder, name, record.total, error, record.taken_from, record.status)
 
 
 def run_folders(sweep_dir: Path) -> list[Path]:
@@ -58,7 +52,7 @@ def run_folders(sweep_dir: Path) -> list[Path]:
 
     Their number is in `sweep.json`; of a sweep that does not say it, all that are there.
     """
-    cells = sweep_record(sweep_dir).get("cells")
+    cells = SweepRecord.read(sweep_dir).cells
     if cells is not None:
         return [sweep_dir / str(number) for number in range(cells)]
     numbered = [path for path in sweep_dir.glob("*") if path.name.isdecimal()]
@@ -67,7 +61,7 @@ def run_folders(sweep_dir: Path) -> list[Path]:
 
 def sweeps_in(folder: Path) -> list[Path]:
     """The sweep in a folder, or those of a sweep of sweeps, in its order."""
-    grids = sweep_record(folder).get("grids")
+    grids = SweepRecord.read(folder).grids
     return [folder] if grids is None else [folder / name for name in grids]
 
 

@@ -5,6 +5,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from nst.core.engine import Snapshot
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.io import timeouts
-from nst.io.files import atomic_write, discard_temporaries, format_error, read_json, write_json
+from nst.io.files import atomic_write, discard_temporaries, format_error
 from nst.io.images import to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
-from nst.runs.record import OUTPUT_FILES, describe_files, now
+from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
 PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
@@ -27,7 +28,7 @@ PATIENCE = 5  # times as long as is waited for an encoder, which is one of the t
 class Diverged(NstError):  # noqa: N818 - what became of the cell
     """A loss or a canvas is not finite any more, from `iteration` on."""
 
-    def __init__(self, iteration: int, lr: float) -> None:
+    def __init__(self, iteration: int, lr: float | None) -> None:
         super().__init__(
             f"optimizer.lr={lr}: the loss is not a finite number from iteration {iteration} on; "
             "give a smaller learning rate, or smaller weights"
@@ -48,24 +49,24 @@ class RunWriter:
         error: why it ended before it was finished; None while all is well.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, record: RunRecord) -> None:
         self.folder, self.record = folder, record
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """As in `run.json`."""
-        return str(self.record["status"])
+        return self.record.status
 
     def begin(self) -> None:
         """Make the folder, or clear it of what an earlier attempt has written in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        attempted = bool(read_json(self.folder / "run.json"))
-        self._update(status="running", error=None, started=now(), ended=None)
+        attempted = not RunRecord.read(self.folder, lenient=True).blank
+        self._update(status=Status.RUNNING, error=None, started=now(), ended=None)
         if attempted:
-            discard_temporaries(self.folder, (*OUTPUT_FILES, "run.json"))
+            discard_temporaries(self.folder, (*OUTPUT_FILES, RunRecord.NAME))
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
@@ -112,7 +113,7 @@ class RunWriter:
         """
         self._write_losses(iteration + 1 - len(losses), losses)
         if not canvas.isfinite().all():
-            raise Diverged(iteration, self.record["lr"])
+            raise Diverged(iteration, self.record.lr)
         self._video.append(to_uint8(canvas))
         self.frames.append(iteration)
         self.canvas = canvas
@@ -134,7 +135,7 @@ class RunWriter:
         for row, values in enumerate(mine[:finite].tolist(), first):
             self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
         if finite < len(mine):
-            raise Diverged(first + finite, self.record["lr"])
+            raise Diverged(first + finite, self.record.lr)
         self._losses = mine[-1].tolist()
 
     def finish(self, draw_losses: Callable[[Path], object], **record: Any) -> float:
@@ -148,19 +149,19 @@ class RunWriter:
         draw_losses(self.folder)
         final = dict(zip(self._names[:4], self._losses, strict=False))
         files = describe_files(self.folder)
-        self._update(status="finished", ended=now(), final=final, files=files, **record)
+        self._update(status=Status.FINISHED, ended=now(), final=final, files=files, **record)
         return float(self._losses[0])
 
     def fail(self, error: BaseException) -> None:
         """Keep what was painted so far, and say in `run.json` what happened. Raises nothing."""
         self.error = format_error(error, self.folder)
-        status: dict[str, Any] = {"status": "failed"}
+        status: dict[str, Any] = {"status": Status.FAILED}
         if isinstance(error, Diverged):
-            status = {"status": "diverged", "diverged_at": error.iteration}
+            status = {"status": Status.DIVERGED, "diverged_at": error.iteration}
         elif not isinstance(error, Exception):  # a signal's, ours or a library's
-            status = {"status": "interrupted"}
+            status = {"status": Status.INTERRUPTED}
         elif not isinstance(error, NstError | OSError):
-            self.record["traceback"] = traceback.format_exception(error)
+            status["traceback"] = traceback.format_exception(error)
         # What failed may be the disk; then `run.json` still says that it was running, and nobody takes
         # it for more.
         if not isinstance(error, Stuck):  # else this would wait for the same
@@ -191,11 +192,11 @@ class RunWriter:
     def _keep_film(self) -> None:
         if self.frames:
             self._video.finish(self.folder / "canvas.mp4", len(self.frames))
-            self.record["frames"] = self.frames
+            self.record = replace(self.record, frames=list(self.frames))
 
     def _update(self, **record: Any) -> None:
-        self.record |= record
-        write_json(self.folder / "run.json", self.record)
+        self.record = replace(self.record, **record)
+        self.record.write(self.folder)
 
 
 class SnapshotWriter:

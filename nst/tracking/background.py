@@ -18,6 +18,7 @@ from nst.io.credentials import check_address, variables_needed, without_secrets
 from nst.io.text import escape_unprintable
 from nst.tracking import logger
 from nst.tracking.client import Store, TrackingUnavailable, absolute_uri, log_command
+from nst.tracking.tracked import TrackedRun
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class BackgroundTracker:
 
     def where(self, folder: Path) -> str:
         """A line that says how to look at a folder in MLflow."""
-        if self._failed or not (folder / logger.RECORD).is_file():
+        if self._failed or not (folder / TrackedRun.NAME).is_file():
             command = log_command(self.store, shlex.quote(str(folder)))
             return f"MLflow  not logged; later: {command}{variables_needed()}"
         return f"MLflow  {logger.run_url(folder, self.store)}"

@@ -11,8 +11,6 @@ interrupted, or whose directory was painted again since, is replaced as a whole.
 
 import argparse
 import json
-import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,12 +24,12 @@ from omegaconf import OmegaConf
 
 from nst.config.schema import ROOT
 from nst.errors import NstError
-from nst.io.credentials import strip_command_line, strip_credentials, without_secrets
-from nst.io.files import atomic_copy, format_error, is_regular, read_json, write_json
+from nst.io.credentials import strip_command_line, strip_credentials
+from nst.io.files import atomic_copy, format_error, is_regular
 from nst.io.locks import is_locked
 from nst.io.text import escape_unprintable, markdown, markdown_code
 from nst.runs.reader import read_run
-from nst.runs.record import OUTPUT_FILES
+from nst.runs.record import OUTPUT_FILES, RunRecord, SweepRecord
 from nst.runs.sweep import run_folders
 from nst.tracking.client import (
     LOCK_SECONDS,
@@ -43,20 +41,19 @@ from nst.tracking.client import (
     local_path,
     open_experiment,
 )
-from nst.tracking.view import Point, RunView, check_names, millis, require_json, table
+from nst.tracking.tracked import TrackedRun, is_server, serve_command, tracked_run
+from nst.tracking.view import Point, RunView, check_names, millis, table
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
     from mlflow.tracking import MlflowClient
 
-RECORD = "mlflow.json"
-HALF = "half"  # in that of a cell, until all of it is logged
 LOCK = ".mlflow.lock"
 # What is sent of a folder: what we wrote there, and nothing else that may lie in it.
 CONFIG = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
-RUN_FILES = (*OUTPUT_FILES, *CONFIG, "run.json", "nst.log")
+RUN_FILES = (*OUTPUT_FILES, *CONFIG, RunRecord.NAME, "nst.log")
 SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
-SWEEP_FILES = (*SHEETS, "sweep.json", "search.json", "multirun.yaml")
+SWEEP_FILES = (*SHEETS, SweepRecord.NAME, "search.json", "multirun.yaml")
 ENTITIES_A_CALL = 1000
 LONGEST_PARAM = 6000
 DEFAULTS = ROOT / "conf/tracking/mlflow.yaml"
@@ -84,11 +81,12 @@ def log_run(run_dir: Path, store: Store) -> str:
     tags = view.tags()
     with connect(store) as client:
         parent = None
-        if (view.folder.parent / "sweep.json").is_file():
+        if (view.folder.parent / SweepRecord.NAME).is_file():
             parent = _parent(client, view.folder.parent, store)
             tags["mlflow.parentRunId"] = parent.run_id
         known = _known(client, view.folder)
-        if known and known.info.status == view.status and not read_json(view.folder / RECORD).get(HALF):
+        half = TrackedRun.read(view.folder, lenient=True).half
+        if known and known.info.status == view.status and not half:
             same = ("nst.started", "mlflow.parentRunId")
             if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
                 return str(known.info.run_id)
@@ -107,7 +105,7 @@ def log_run(run_dir: Path, store: Store) -> str:
                 client.delete_run(known.info.run_id)
             info = client.create_run(experiment_id, view.started, tags, view.name).info
             # Known from now on: whoever goes on after a failure deletes this one first.
-            _write_record(view.folder, store, info, **{HALF: True})
+            _write_record(view.folder, store, info, half=True)
             _log_batches(client, info.run_id, _note(view, info.run_id), params, points)
             client.log_artifacts(info.run_id, stage)
             _delete_others(client, info, tags)
@@ -123,7 +121,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
     Returns its run id. Raises as `log_run` does; for a cell, when all else is done.
     """
     sweep_dir = sweep_dir.resolve()
-    sweep = require_json(sweep_dir / "sweep.json")
+    sweep = SweepRecord.load(sweep_dir)
     cells = [RunView.read(folder) for folder in _cells(sweep_dir)]
     whole, broken = list[RunView](), list[NstError]()
     for view in cells:
@@ -141,14 +139,13 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
         with connect(store) as client:
             run_id = str(_parent(client, sweep_dir, store).run_id)
             client.log_artifacts(run_id, stage)
-            title, command = markdown(sweep.get("title") or ""), markdown_code(sweep["command"])
+            title, command = markdown(sweep.title or ""), markdown_code(sweep.command)
             parts = (title, command, _picture(run_id, sweep_dir / "sheet.png"))
             client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
             status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
-            if sweep.get("interrupted"):
+            if sweep.interrupted:
                 status = "KILLED"
-            ended = sweep.get("ended")
-            client.set_terminated(run_id, status, millis(ended) if ended else None)
+            client.set_terminated(run_id, status, millis(sweep.ended) if sweep.ended else None)
     if broken:
         raise broken[0]
     return run_id
@@ -180,23 +177,16 @@ def close_interrupted(folder: Path, store: Store) -> int:
 
 def _last_sign(folder: Path) -> int | None:
     """When a sweep or a run last wrote of itself, in ms since the epoch."""
-    signs = [folder / "sweep.json", folder / "run.json", *folder.glob("*/run.json")]
+    signs = [folder / SweepRecord.NAME, *(at / RunRecord.NAME for at in (folder, *folder.glob("*")))]
     times = [path.stat().st_mtime for path in signs if path.is_file()]
     return round(max(times) * 1000) if times else None
 
 
 def run_url(folder: Path, store: Store) -> str:
     """Where to look at a folder that was logged: its address, or the command that serves it."""
-    uri = without_secrets(absolute_uri(store.uri))
-    if not re.match("https?://", uri):
-        allowed = "MLFLOW_ALLOW_FILE_STORE=true " if uri.startswith("file:") else ""
-        return escape_unprintable(
-            f"{allowed}mlflow ui --host 127.0.0.1 --backend-store-uri {shlex.quote(uri)}"
-        )
-    record = require_json(folder / RECORD)
-    place = f"#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
-    # MLflow's page is else laid out for language models.
-    return escape_unprintable(f"{uri.rstrip('/')}/{place}?workflowType=machine_learning")
+    if not is_server(store.uri):
+        return serve_command(store.uri)
+    return str(replace(TrackedRun.load(folder), uri=store.uri).address)
 
 
 def fetch_run(run_id: str, uri: str, folder: Path) -> None:
@@ -223,7 +213,7 @@ def fetch_run(run_id: str, uri: str, folder: Path) -> None:
 
 def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
     """The run of a sweep; made if the store has none."""
-    sweep = require_json(sweep_dir / "sweep.json")
+    sweep = SweepRecord.load(sweep_dir)
     # Cells may be logged from several processes, each of them the first to need it.
     with FileLock(sweep_dir / LOCK, timeout=LOCK_SECONDS):
         known = _known(client, sweep_dir)
@@ -232,13 +222,11 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
         experiment_id = open_experiment(client, store)
         tags = {
             "nst.run_dir": str(sweep_dir),
-            "nst.started": sweep["started"],
-            "nst.command": sweep["command"],
+            "nst.started": sweep.started,
+            "nst.command": sweep.command,
             "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}]),
         }
-        info = client.create_run(
-            experiment_id, start_time=millis(sweep["started"]), tags=tags, run_name=sweep["name"]
-        ).info
+        info = client.create_run(experiment_id, millis(sweep.started), tags, sweep.name).info
         _delete_others(client, info, tags)
         _write_record(sweep_dir, store, info)
         return info
@@ -248,8 +236,8 @@ def _known(client: "MlflowClient", folder: Path) -> "Run | None":
     """The run that the folder's record names, if this store has it and it is the folder's."""
     from mlflow.exceptions import MlflowException
 
-    run_id = read_json(folder / RECORD).get("run_id")
-    if not isinstance(run_id, str):
+    run_id = TrackedRun.read(folder, lenient=True).run_id
+    if not run_id:
         return None
     try:
         # By its id alone: one store may be known under several addresses.
@@ -269,9 +257,9 @@ def _known(client: "MlflowClient", folder: Path) -> "Run | None":
     return run
 
 
-def _write_record(folder: Path, store: Store, info: "RunInfo", **more: Any) -> None:
-    ids = {"experiment_id": checked_id(info.experiment_id), "run_id": checked_id(info.run_id)}
-    write_json(folder / RECORD, {"uri": store.uri, **ids, **more})
+def _write_record(folder: Path, store: Store, info: "RunInfo", half: bool = False) -> None:
+    experiment_id, run_id = checked_id(info.experiment_id), checked_id(info.run_id)
+    TrackedRun(uri=store.uri, experiment_id=experiment_id, run_id=run_id, half=half).write(folder)
 
 
 def _delete_others(client: "MlflowClient", info: "RunInfo", tags: dict[str, str]) -> None:
@@ -298,9 +286,8 @@ def _reading(folder: Path) -> Iterator[None]:
 
 def _note(view: RunView, run_id: str) -> str:
     """The run's description: why it has no more, its canvas, and where that was painted."""
-    source = view.record.get("taken_from")
-    taken = f"Not painted for this sweep: taken from {markdown_code(source)}." if source else None
-    error = view.record.get("error")
+    source, error = view.record.taken_from, view.record.error
+    taken = f"Not painted for this sweep: taken from {markdown_code(str(source))}." if source else None
     why = markdown_code(error) if error else None
     parts = (taken, why, _picture(run_id, view.folder / "canvas.png"))
     return "\n\n".join(filter(None, parts))
@@ -336,8 +323,8 @@ def _copy_known(folder: Path, names: Sequence[str], stage: Path) -> None:
 
 def tracked_in(folder: Path) -> Iterator[Path]:
     """The sweep or the run that a folder is; else those in the folders below it."""
-    sweep = read_json(folder / "sweep.json")
-    if (sweep and "grids" not in sweep) or (folder / "run.json").is_file():
+    sweep = SweepRecord.read(folder, lenient=True)
+    if (not sweep.blank and sweep.grids is None) or (folder / RunRecord.NAME).is_file():
         yield folder
     else:
         for path in sorted(folder.iterdir()):
@@ -364,16 +351,16 @@ def configured_store(folder: Path, **chosen: Any) -> Store:
 
 def _cells(sweep_dir: Path) -> list[Path]:
     """The run directories of a sweep that have a record."""
-    return [cell for cell in run_folders(sweep_dir) if (cell / "run.json").is_file()]
+    return [cell for cell in run_folders(sweep_dir) if (cell / RunRecord.NAME).is_file()]
 
 
 def _log(folder: Path, store: Store) -> tuple[int, int]:
     """Log a run or a sweep; how many runs were sent, and how many were there already."""
-    sweep = (folder / "sweep.json").is_file()
+    sweep = (folder / SweepRecord.NAME).is_file()
     runs = _cells(folder) if sweep else [folder]
-    before = [read_json(run / RECORD) for run in runs]
+    before = [tracked_run(run) for run in runs]
     (end_sweep if sweep else log_run)(folder, store)
-    sent = sum(read_json(run / RECORD) != old for run, old in zip(runs, before, strict=True))
+    sent = sum(tracked_run(run) != old for run, old in zip(runs, before, strict=True))
     return sent, len(runs) - sent
 
 

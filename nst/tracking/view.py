@@ -5,7 +5,7 @@ Read from the files of a run alone, and in plain values: no MLflow in here.
 
 import csv
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,25 +19,12 @@ from PIL import Image, ImageOps
 
 from nst.errors import NstError
 from nst.io.color import SRGB
-from nst.io.files import format_error, load_json, open_regular, open_text
+from nst.io.files import open_regular, open_text
 from nst.io.text import escape_unprintable
 from nst.io.video import decode
-from nst.runs.record import RUN, SWEEP, invalid_key
+from nst.runs.reader import flatten
+from nst.runs.record import RunRecord
 
-Json = dict[str, Any]
-
-STATUS = {
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "diverged": "FAILED",
-    "interrupted": "KILLED",
-    "running": "KILLED",
-}
-# What is checked of a record, and what it cannot do without.
-CHECKED = {
-    "run.json": (RUN, ("status", "started", "name")),
-    "sweep.json": (SWEEP, ("started", "command", "name")),
-}
 LOSSES = ("total", "content", "style", "tv")
 THUMBNAIL = (256, 256)
 HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
@@ -51,23 +38,6 @@ class Point:
     value: float
     millis: int
     step: int
-
-
-def require_json(path: Path) -> Json:
-    """A JSON object of a run or sweep directory. Raises `NstError` when there is none."""
-    try:
-        found = load_json(path)
-    except FileNotFoundError:
-        raise NstError(f"{path.parent}: no {path.name} in it; give a run or sweep directory") from None
-    except ValueError:
-        raise NstError(f"{path}: not readable as JSON; paint the run or sweep again") from None
-    except OSError as error:
-        raise NstError(f"{format_error(error, path)}; paint the run or sweep again") from None
-    kinds, required = CHECKED.get(path.name, ({}, ()))
-    key = invalid_key(found, kinds) or next((key for key in required if key not in found), None)
-    if key:
-        raise NstError(f"{path}: what it has for {key} is wrong; paint the run or sweep again")
-    return found
 
 
 def check_names(names: Collection[str]) -> None:
@@ -91,48 +61,48 @@ def millis(moment: str) -> int:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run directory and its run.json, as MLflow is to show them."""
+    """A run directory and its record, as MLflow is to show them."""
 
     folder: Path
-    record: Json
+    record: RunRecord
 
     @classmethod
     def read(cls, folder: Path) -> "RunView":
         """Raises `NstError` when the folder holds no run.json."""
-        return cls(folder, require_json(folder / "run.json"))
+        return cls(folder, RunRecord.load(folder))
 
     @property
     def status(self) -> str:
-        """MLflow's word for it; a run that is "running" when it is looked at was killed."""
-        return STATUS[self.record["status"]]
+        """MLflow's word for it."""
+        return self.record.status.mlflow
 
     @property
     def started(self) -> int:
         """When it began, in ms since the epoch."""
-        return millis(self.record["started"])
+        return millis(self.record.started)
 
     @property
     def ended(self) -> int:
         """When it ended, in ms since the epoch; if killed, when it last gave a sign of life."""
-        if self.record.get("ended"):
-            return millis(self.record["ended"])
-        return round((self.folder / "run.json").stat().st_mtime * 1000)
+        if self.record.ended:
+            return millis(self.record.ended)
+        return round((self.folder / RunRecord.NAME).stat().st_mtime * 1000)
 
     @property
     def name(self) -> str:
         """What its overrides say; without any, its folder."""
-        return self.record["name"] or self.folder.name
+        return self.record.name or self.folder.name
 
     def tags(self) -> dict[str, str]:
         """What identifies the run, and what it ran on, as far as it got to know."""
         keys = ("started", "identity", "device", "precision", "git", "error", "taken_from")
-        tags = {f"nst.{key}": self.record.get(key) for key in keys}
+        tags = {f"nst.{key}": getattr(self.record, key) for key in keys}
         tags["nst.run_dir"] = str(self.folder)
-        for key, value in (self.record.get("model") or {}).items():
+        for key, value in self.record.model.to_json().items():
             tags["nst.model" if key == "name" else f"nst.model.{key}"] = value
-        versions = (self.record.get("versions") or {}).items()
+        versions = self.record.versions.items()
         tags["nst.versions"] = ", ".join(f"{name} {version}" for name, version in versions)
-        tags["mlflow.loggedImages"] = "True" if self.record.get("frames") else None
+        tags["mlflow.loggedImages"] = "True" if self.record.frames else None
         return {key: str(value) for key, value in tags.items() if value}
 
     def params(self) -> dict[str, str]:
@@ -153,7 +123,7 @@ class RunView:
         # MLflow writes all of them above each canvas: what only says where to and how is no part of it.
         return {
             escape_unprintable(key): escape_unprintable(value)
-            for key, value in _flat("", tree)
+            for key, value in flatten(tree)
             if not key.startswith("tracking.") and key not in HOW
         }
 
@@ -166,15 +136,14 @@ class RunView:
         if os.path.lexists(self.folder / "losses.csv"):
             with open_text(self.folder / "losses.csv") as file:
                 rows = list(csv.DictReader(file))
-            shown = set(self.record.get("frames") or range(len(rows)))
+            shown = set(self.record.frames or range(len(rows)))
             for row in rows:
                 step = int(row.pop("iteration"))
                 if step in shown:
                     moment = self._moment(step, len(rows))
                     points += [Point(_curve(key), float(value), moment, step) for key, value in row.items()]
-        for group in ("timings", "scores"):
-            for key, value in (self.record.get(group) or {}).items():
-                points.append(Point(f"{group}/{key}", float(value), self.ended, 0))
+        for group, values in (("timings", self.record.timings), ("scores", self.record.scores)):
+            points += [Point(f"{group}/{key}", float(value), self.ended, 0) for key, value in values.items()]
         return points
 
     def write_canvas_steps(self, stage: Path, steps: int) -> None:
@@ -183,7 +152,7 @@ class RunView:
         The first frame is always there, and the last one is canvas.png itself. Raises `NstError`
         when the video has not the frames that run.json names.
         """
-        frames = self.record.get("frames")
+        frames = self.record.frames
         if not frames:
             return
         count = min(max(steps, 2), len(frames))
@@ -212,22 +181,22 @@ class RunView:
         return self.started + (self.ended - self.started) * (iteration + 1) // iterations
 
 
-def table(views: list[RunView]) -> Json:
+def table(views: list[RunView]) -> dict[str, Any]:
     """The cells of a sweep as MLflow stores a table: what varies among them, and what came out."""
     params = [view.params() for view in views]
     every = dict.fromkeys(key for cell in params for key in cell)
     varying = [key for key in every if len({cell.get(key) for cell in params}) > 1]
-    came_out = {"final": dict.fromkeys(LOSSES)}
-    for group in ("scores", "timings"):
-        came_out[group] = dict.fromkeys(key for view in views for key in view.record.get(group) or {})
-    told = [key for key in ("taken_from",) if any(view.record.get(key) for view in views)]
+    records = [view.record for view in views]
+    scores = dict.fromkeys(key for record in records for key in record.scores)
+    timings = dict.fromkeys(key for record in records for key in record.timings)
+    taken = ["taken_from"] if any(record.taken_from for record in records) else []
     data = []
-    for view, cell in zip(views, params, strict=True):
-        row: list[Any] = [view.name, view.record["status"], *(cell.get(key) for key in varying)]
-        for group, keys in came_out.items():
-            row += [(view.record.get(group) or {}).get(key) for key in keys]
-        data.append(row + [view.record.get(key) for key in told])
-    columns = ["name", "status", *varying, *(key for keys in came_out.values() for key in keys), *told]
+    for view, cell, record in zip(views, params, records, strict=True):
+        row: list[Any] = [view.name, record.status, *(cell.get(key) for key in varying)]
+        for values, keys in ((record.final, LOSSES), (record.scores, scores), (record.timings, timings)):
+            row += [values.get(key) for key in keys]
+        data.append(row + [record.taken_from and str(record.taken_from) for _ in taken])
+    columns = ["name", "status", *varying, *LOSSES, *scores, *timings, *taken]
     # MLflow's page takes a column named a.b for b inside a, and shows nothing.
     return {"columns": [name.replace(".", "/") for name in columns], "data": data}
 
@@ -235,18 +204,6 @@ def table(views: list[RunView]) -> Json:
 def _curve(column: str) -> str:
     """The metric of a column of losses.csv: `loss/total`, `loss/content`, but `content/conv1_1`."""
     return column if "/" in column else f"loss/{column}"
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict) and prefix in ("content_layers", "style_layers"):
-        yield prefix, " ".join(sorted(layer for layer, used in value.items() if used)) or "none"
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
-    elif isinstance(value, list):
-        yield prefix, " ".join(str(item) for item in value)
-    else:
-        yield prefix, str(value)
 
 
 def _write_step(stage: Path, step: int, moment: int, image: Image.Image) -> None:

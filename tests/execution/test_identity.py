@@ -15,7 +15,7 @@ from nst.execution.resolve import identity_of
 from nst.execution.runner import paint_together
 from nst.io.video import decode
 from nst.runs.job import Job
-from nst.runs.record import find_damage, run_record
+from nst.runs.record import RunRecord, find_damage
 
 SMALL = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
 ALIKE = {
@@ -69,10 +69,10 @@ def test_another_rate_of_the_video_paints_nothing(tmp_path: Path) -> None:
     assert [first.taken_from, second.taken_from, third.taken_from] == [None, first.folder, first.folder]
     frames = [pixels.tobytes() for pixels in decode(first.folder / "canvas.mp4")]
     for result, fps in ((first, 30), (second, 2), (third, 5)):
-        video, record = result.folder / "canvas.mp4", run_record(result.folder)
+        video, record = result.folder / "canvas.mp4", RunRecord.read(result.folder)
         assert imageio.immeta(video, plugin="FFMPEG")["fps"] == fps
         assert [pixels.tobytes() for pixels in decode(video)] == frames
-        assert record["fps"] == fps
+        assert record.fps == fps
         assert find_damage(result.folder, record) is None
 
 

@@ -22,7 +22,7 @@ from nst.execution.plan import Plan, plan
 from nst.io.files import atomic_copy, atomic_write, read_json, sha256_of, unshare
 from nst.runs.index import link_run
 from nst.runs.job import Job
-from nst.runs.record import OUTPUT_FILES, REQUIRED_FILES, find_damage, run_record
+from nst.runs.record import OUTPUT_FILES, REQUIRED_FILES, RunRecord, find_damage
 
 CELLS = [["size=16", "optimizer=adam", f"seed={seed}"] for seed in (0, 1)]
 OTHERS = ("nst.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "mlflow.json", "notes.txt")
@@ -110,7 +110,7 @@ def taken(before: Plan, sweep: Path) -> list[Path]:
     }
     for folder, source in before.done.items():
         link_run(source, folder, "cell", fps=30)
-        assert find_damage(folder, run_record(folder)) is None
+        assert find_damage(folder, RunRecord.read(folder)) is None
     return sorted(before.done)
 
 
@@ -394,7 +394,7 @@ def test_every_sweep_after_it_has_whole_cells(place: str, tmp_path: Path) -> Non
     [sweep] = {Path(line.split()[-1]) for line in ended.err.splitlines() if line.startswith("folder  ")}
     for cell in range(len(RUNNING) + 1):
         folder, pure = sweep / str(cell), tmp_path / "pure" / str(cell)
-        assert find_damage(folder, run_record(folder)) is None
+        assert find_damage(folder, RunRecord.read(folder)) is None
         assert (pixels(folder) == pixels(pure)).all()
         assert len(read_json(folder / "run.json")["frames"]) == len(record(pure)["frames"])
     untouched = sweep / str(len(RUNNING))

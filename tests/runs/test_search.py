@@ -18,7 +18,7 @@ from support.results import record
 from hydra_plugins.hydra_nst.search_sweeper import _distribution
 from nst.errors import NstError
 from nst.report.pareto import draw_pareto_front
-from nst.runs.record import OUTPUT_FILES, describe_files, now
+from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 from nst.runs.search import Goal, Search, interval
 
 SMALL = ["model=vgg16", "size=32", "iterations=3", "hardware.device=cpu", "tracking=none"]
@@ -64,19 +64,20 @@ def search_with_results(folder: Path, goal: Goal, count: int) -> Search:
     chance = random.Random(1)
     for number in range(count - 1):
         values = [chance.random() for _ in range(3)]
-        known = {
-            "status": "finished" if number < count - 2 else "diverged",
-            "error": "too far",
-            "final": {"total": values[2]},
-            "scores": {"lpips_content": values[0], "style_distance": values[1]},
-        }
         cell = folder / str(number)
         cell.mkdir()
         for name in OUTPUT_FILES:
             (cell / name).touch()
         Image.new("RGB", (8, 8), (10 * number, 90, 90)).save(cell / "canvas.png")
-        known |= {"started": now(), "frames": [0], "files": describe_files(cell)}
-        (cell / "run.json").write_text(json.dumps(known))
+        RunRecord(
+            status=Status.FINISHED if number < count - 2 else Status.DIVERGED,
+            error="too far",
+            final={"total": values[2]},
+            scores={"lpips_content": values[0], "style_distance": values[1]},
+            started=now(),
+            frames=[0],
+            files=describe_files(cell),
+        ).write(cell)
     return search
 
 

@@ -36,6 +36,7 @@ from nst.io import files, timeouts
 from nst.io.segmented_video import SegmentedVideo
 from nst.runs import writer
 from nst.runs.job import Job
+from nst.runs.record import RunRecord
 from nst.runs.writer import RunWriter, SnapshotWriter, Stuck, record_failure
 
 SECONDS = 60  # within which all that is here ends
@@ -78,7 +79,7 @@ def paint(folder: Path, flushed_at: int = FRAMES // 2) -> list[RunWriter]:
     columns = cells[0].columns()
     bench = folder / "bench"
     bench.mkdir(exist_ok=True)
-    writers = [RunWriter(folder / str(row), {"name": str(row), "lr": 0.1}) for row in range(2)]
+    writers = [RunWriter(folder / str(row), RunRecord(name=str(row), lr=0.1)) for row in range(2)]
     with logged_to([one.folder for one in writers if not begins(one)]):
         for row, one in enumerate(writers):
             with record_failure(one):
@@ -276,7 +277,7 @@ def test_a_stuck_disk_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyP
     try:
         with pytest.raises(Stuck, match=r"/0: nothing could be written for 2 s; see that its disk answers"):
             within(lambda: paint(tmp_path))
-        one = RunWriter(tmp_path / "0", {"name": "0"})
+        one = RunWriter(tmp_path / "0", RunRecord(name="0"))
         one.fail(Stuck("it is"))
         assert record(tmp_path / "0")["error"] == "it is"
     finally:

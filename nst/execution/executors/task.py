@@ -20,7 +20,7 @@ from nst.execution.progress import BatchProgress, ProgressDisplay
 from nst.execution.resolve import network_of, resolve
 from nst.io.files import read_json, write_json
 from nst.runs.job import Job, Result
-from nst.runs.record import find_damage, is_finished, now, run_record
+from nst.runs.record import RunRecord, Status, find_damage, now
 from nst.runs.writer import RunWriter, record_failure
 from nst.tracking.background import tracker_of
 from nst.tracking.client import local_path
@@ -165,12 +165,12 @@ def remove_reports(some: Sequence[BatchTask]) -> None:
 
 def finished_result(job: Job, since: str = "") -> Result | None:
     """The result of a job that was painted to its end in its own folder, and begun after `since`."""
-    record = run_record(job.folder)
-    if not is_finished(record) or record["started"] < since:
+    record = RunRecord.read(job.folder)
+    if not record.takeable or record.started < since:
         return None
-    if record["identity"] != resolve(job.config).identity or find_damage(job.folder, record):
+    if record.identity != resolve(job.config).identity or find_damage(job.folder, record):
         return None
-    return Result(job.folder, job.name, record["final"]["total"], None)
+    return Result(job.folder, job.name, record.total, None)
 
 
 def failed_results(task: BatchTask, reason: str) -> list[Result]:
@@ -179,10 +179,10 @@ def failed_results(task: BatchTask, reason: str) -> list[Result]:
     for job in task.jobs:
         result = finished_result(job, task.made)
         if result is None:
-            writer = RunWriter(job.folder, {"name": job.name})
+            writer = RunWriter(job.folder, RunRecord(name=job.name))
             with record_failure(writer):
                 writer.begin()
             writer.fail(NstError(reason))
-            result = Result(job.folder, job.name, math.nan, reason, status="failed")
+            result = Result(job.folder, job.name, math.nan, reason, status=Status.FAILED)
         results.append(result)
     return results

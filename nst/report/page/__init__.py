@@ -15,13 +15,15 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from nst.errors import NstError
-from nst.io.files import atomic_write, read_json
+from nst.io.files import atomic_write
 from nst.report.grid import Grid, grid
-from nst.report.page.cell import RESULTS, SCORES, TERMS, mlflow
+from nst.report.page.cell import RESULTS, SCORES, TERMS
 from nst.report.page.film import MOST_STRIPS, FrameStrips
 from nst.report.page.markup import element, render
 from nst.report.page.pictures import Pictures
 from nst.report.page.section import Section, code, reproduce, started
+from nst.runs.record import SweepRecord
+from nst.tracking.tracked import tracked_run
 
 __all__ = ["write_page"]
 
@@ -40,11 +42,10 @@ def write_page(sweep_dir: Path, grids: Mapping[Path, Grid] | None = None) -> Pat
     Raises:
         NstError: `sweep_dir` does not exist, or has neither runs nor grids.
     """
-    sweep = read_json(sweep_dir / "sweep.json")
-    names = sweep.get("grids")
+    names = SweepRecord.read(sweep_dir, lenient=True).grids
     known = grids or {}
-    if isinstance(names, list):
-        folders = {str(name): sweep_dir / str(name) for name in names}
+    if names is not None:
+        folders = {name: sweep_dir / name for name in names}
         found = {name: known.get(folder) or _begun(folder) for name, folder in folders.items()}
         page = _collection(sweep_dir, found)
     else:
@@ -82,8 +83,8 @@ def _collection(folder: Path, grids: Mapping[str, Grid | None]) -> str:
         sections.append(section)
         parts.append(section.html(level=2))
         contents.append(_entry(index, section.heading[0], section.count()))
-    sweep = read_json(folder / "sweep.json")
-    title = str(sweep.get("title") or sweep.get("name") or folder.resolve().name)
+    sweep = SweepRecord.read(folder, lenient=True)
+    title = sweep.title or sweep.name or folder.resolve().name
     canvases = sum(len(section.cells) for section in sections)
     head = element(
         "header",
@@ -116,7 +117,7 @@ def _page(title: str, parts: list[Element], sections: list[Section], pictures: P
         run.command
         for section in sections
         for folder in (section.folder, *(cell.run.folder for cell in section.cells.values()))
-        if (run := mlflow(folder)) and run.command
+        if (run := tracked_run(folder)) and run.command
     }
     scores = [key for key in SCORES if any(key in section.results for section in sections)]
     notes = [

@@ -5,15 +5,13 @@ import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from nst.io.files import open_text, read_json
+from nst.io.files import open_text
 from nst.report.page.film import spread
 from nst.report.page.pictures import SMALL, Pictures
 from nst.runs.reader import Run
-from nst.tracking.client import Store, local_path
-from nst.tracking.logger import run_url
+from nst.tracking.tracked import tracked_run
 
 CURVE_POINTS = 150
 SCORES = ("lpips_content", "style_distance")
@@ -46,15 +44,6 @@ RESULTS = {
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """Where MLflow has a folder: an http address, or else a command that serves the store."""
-
-    run_id: str
-    address: str | None
-    command: str | None
-
-
-@dataclass(frozen=True)
 class Cell:
     """A run directory as the page shows it; `label` says which of the grid's it is.
 
@@ -69,23 +58,16 @@ class Cell:
     @cached_property
     def canvas(self) -> str | None:
         """The address of the final canvas, or of the last finite one; None if it has none."""
-        shown = self.run.record.get("status") in ("finished", "diverged")
+        shown = self.run.record.has_canvas
         return self.pictures.read(self.run.folder / "canvas.png", self.pictures.side) if shown else None
 
     @cached_property
     def state(self) -> tuple[str, str]:
         """What became of it in a word, and why or what else there is to know."""
-        record, name = self.run.record, self.run.folder.name
-        status = record.get("status")
-        if status == "finished":
-            taken = record.get("taken_from")
-            if self.canvas:
-                return "finished", f"taken from {taken}" if taken else ""
-            return "missing", f"{name}/canvas.png"
-        if status in ("failed", "diverged"):
-            return str(status), str(record.get("error") or "")
-        unfinished = status in ("running", "interrupted")
-        return ("unfinished", "") if unfinished else ("missing", f"{name}/run.json")
+        record = self.run.record
+        if record.finished and self.canvas:
+            return record.status.label, f"taken from {record.taken_from}" if record.taken_from else ""
+        return record.why_no_canvas(self.run.folder.name)
 
     @property
     def small(self) -> bool:
@@ -96,13 +78,11 @@ class Cell:
     @cached_property
     def results(self) -> dict[str, float]:
         """Its numbers by their key in `RESULTS`, as far as there are any."""
-        found: dict[str, Any] = {}
-        for part in ("final", "scores", "timings"):
-            values = self.run.record.get(part)
-            found |= values if isinstance(values, dict) else {}
+        record = self.run.record
+        found = {**record.final, **record.scores, **record.timings}
         if self.to_common_loss is not None:
             found["to_common_loss"] = self.to_common_loss
-        return {key: float(found[key]) for key in RESULTS if isinstance(found.get(key), int | float)}
+        return {key: float(found[key]) for key in RESULTS if key in found}
 
     def curve(self) -> dict[str, list[float | None]] | None:
         """Some points of its loss curves: their iterations "at", and each term's values there.
@@ -124,18 +104,17 @@ class Cell:
         """All there is to say of it, under headings, as lines of a name and a value."""
         record, parameters = self.run.record, self.run.parameters()
         state, reason = self.state
-        model = record.get("model") if isinstance(record.get("model"), dict) else {}
-        tracked = mlflow(self.run.folder)
+        tracked = tracked_run(self.run.folder)
         about = {
             "state": f"{state}: {reason}" if reason else state,
             "folder": str(self.run.folder.resolve()),
-            "started": moment(record.get("started")),
-            "ended": moment(record.get("ended")),
-            "device": record.get("device"),
-            "precision": record.get("precision"),
-            "model": model and model.get("name"),
+            "started": moment(record.started),
+            "ended": moment(record.ended),
+            "device": record.device,
+            "precision": record.precision,
+            "model": record.model.name,
             "MLflow run": tracked and (tracked.address or tracked.run_id),
-            "identity": record.get("identity"),
+            "identity": record.identity,
         }
         groups: dict[str, dict[str, Any]] = {
             "Differs": {key: parameters.get(key) for key in varying},
@@ -149,18 +128,6 @@ class Cell:
         ]
 
 
-def mlflow(folder: Path) -> Tracked | None:
-    """Where MLflow has a run or a sweep directory; None if it is not tracked."""
-    record = read_json(folder / "mlflow.json")
-    uri, run_id = record.get("uri"), record.get("run_id")
-    if not isinstance(uri, str) or not isinstance(run_id, str) or "experiment_id" not in record:
-        return None
-    place = run_url(folder, Store(uri, "", 0))
-    if re.match("https?://", place):
-        return Tracked(run_id, place, None)
-    return Tracked(run_id, None, place if local_path(uri) else None)
-
-
 def number(value: float) -> str:
     """A number to four digits, as it is read: 1,234 and 0.01234, 1.234e+08 only where it must be."""
     if value and not 1e-4 <= abs(value) < 1e7:
@@ -170,9 +137,9 @@ def number(value: float) -> str:
     return f"{value:,.{max(4 - len(str(int(abs(value)))), 0)}f}"
 
 
-def moment(text: object) -> str:
+def moment(text: str | None) -> str:
     """A moment in ISO 8601 to the second, as it is read."""
-    return re.sub(r"\.\d+", "", str(text)).replace("T", " ").replace("+00:00", " UTC") if text else ""
+    return re.sub(r"\.\d+", "", text).replace("T", " ").replace("+00:00", " UTC") if text else ""
 
 
 def _point(text: str) -> float | None:

@@ -45,13 +45,13 @@ class FrameStrips:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        moments = {moment for run in runs if len(runs) <= MOST_STRIPS for moment in run.frames}
+        moments = {moment for run in runs if len(runs) <= MOST_STRIPS for moment in run.record.frames}
         self.times = spread(sorted(moments), MOST_FRAMES)
         self._known: dict[str, FrameStrip] = {}
 
     def of(self, run: Run) -> FrameStrip:
         """The film of a run that is finished."""
-        frames = run.frames
+        frames = run.record.frames
         path = run.folder / "canvas.mp4"
         try:
             key = f"{hashlib.sha256(_content(path)).hexdigest()} {frames}"

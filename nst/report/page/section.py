@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from nst.io.files import read_json
 from nst.report.grid import Grid, Inputs
-from nst.report.page.cell import RESULTS, Cell, mlflow, moment, number
+from nst.report.page.cell import RESULTS, Cell, moment, number
 from nst.report.page.markup import element
 from nst.report.page.pictures import Pictures
 from nst.report.same_loss import to_common_loss
 from nst.report.text_layout import NO_BREAK_SPACE
 from nst.runs.reader import Run
+from nst.runs.record import SweepRecord
+from nst.tracking.tracked import tracked_run
 
 FEW = 3  # columns: so few canvases are shown larger
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
@@ -63,7 +64,7 @@ class Section:
     @property
     def heading(self) -> tuple[str, str]:
         """Its title, and its name where that is another."""
-        title = str(read_json(self.folder / "sweep.json").get("title") or "")
+        title = SweepRecord.read(self.folder, lenient=True).title
         return (title, self.grid.title) if title else (self.grid.title, "")
 
     def count(self) -> str:
@@ -145,10 +146,10 @@ class Section:
         note: str | None = None
         if cell.canvas:
             what: list[Element] = [self.pictures.show(cell.canvas, f"canvas of {cell.label}")]
-            taken = Path(str(cell.run.record.get("taken_from") or ""))
-            note = f"taken from {'/'.join(taken.parts[-3:])}" if taken.name else None
+            taken = cell.run.record.taken_from
+            note = f"taken from {'/'.join(taken.parts[-3:])}" if taken else None
             if state == "diverged":
-                note = f"diverged at iteration {cell.run.record.get('diverged_at')}"
+                note = f"diverged at iteration {cell.run.record.diverged_at}"
         else:
             what = [element("strong", state), element("span", reason)]
         button = element(
@@ -182,7 +183,7 @@ class Section:
         return [key for key in RESULTS if any(key in cell.results for cell in self.cells.values())]
 
     def _table(self, title: str) -> Element:
-        tracked = {place: mlflow(cell.run.folder) for place, cell in self.cells.items()}
+        tracked = {place: tracked_run(cell.run.folder) for place, cell in self.cells.items()}
         heads = [_sorter(word) for word in ("cell", "state", *self.varying)]
         heads += [_sorter(*RESULTS[key], class_="number") for key in self.results]
         heads += [_sorter("MLflow run")] if any(tracked.values()) else []
@@ -224,19 +225,19 @@ class Section:
 
 def reproduce(folder: Path) -> Element | None:
     """The command that paints a sweep again, and where MLflow has it."""
-    command = read_json(folder / "sweep.json").get("command")
-    run = mlflow(folder)
+    command = SweepRecord.read(folder, lenient=True).command
+    run = tracked_run(folder)
     link = None
     if run and run.address:
         link = element("a", "Sweep in MLflow", href=run.address, target="_blank", rel="noreferrer")
     if not command and not link:
         return None
-    return element("div", code(str(command)) if command else None, link, class_="again")
+    return element("div", code(command) if command else None, link, class_="again")
 
 
 def started(folder: Path) -> str:
     """When a sweep was begun, as the end of a line; empty if it is not known."""
-    found = moment(read_json(folder / "sweep.json").get("started"))
+    found = moment(SweepRecord.read(folder, lenient=True).started)
     return f" · started {found}" if found else ""
 
 
