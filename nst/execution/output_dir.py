@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nst.config.schema import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
-from nst.io.files import final_name, read_json
+from nst.io.files import final_name, read_json, unshare
 from nst.io.locks import LOCK, is_locked, lock_dir, unlock_dir
 from nst.runs.job import Job
 from nst.runs.record import OUTPUT_FILES
@@ -90,6 +90,12 @@ def skipped_dirs(folder: Path) -> list[Path]:
     """The runs and sweeps in whose stead this process writes into `folder`, or into one above it."""
     found = next((_skipped[above] for above in (folder, *folder.parents) if above in _skipped), [])
     return [place for place in found if (place / "run.json").is_file() or (place / "sweep.json").is_file()]
+
+
+def leave_config_alone(folder: Path) -> None:
+    """Let what Hydra is about to write into a run directory, in place, change no other file."""
+    for name in (".hydra", *(f".hydra/{name}" for name in HYDRA)):
+        unshare(folder / name)
 
 
 def cells_in(folder: Path, jobs: Sequence[Job], paths: Sequence[Path]) -> dict[Path, Job]:
