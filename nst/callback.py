@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.cli import bypass_hydra, describe_error
-from nst.errors import NstError
-from nst.execution.console import console, summarize
-from nst.execution.output_dir import conflict_in, lock_output_dir
+from nst.execution.console import console
+from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.runner import job_of
-from nst.io.files import format_error, unshare
-from nst.io.locks import unlock_dir
-from nst.io.signals import raise_pending
+from nst.execution.sweep_runner import dir_override, end_sweep
 from nst.io.text import escape_unprintable
-from nst.report.build import rebuild
-from nst.runs.sweep import close_sweep, open_sweep, results_of, sweeps_in
-from nst.tracking.background import BackgroundTracker, tracker_of, tracking_of
+from nst.runs.sweep import open_sweep
+from nst.tracking.background import tracker_of, tracking_of
 
 log = logging.getLogger(__name__)
 
@@ -71,39 +67,11 @@ class SweepCallback(Callback):
         """
         if config.plan:
             return
-        folder = _folder(config)
         with _exit_on_error(1):
-            failed = self._end(folder, tracker_of(tracking_of(config)))
+            # The tracker is the process's one, not kept here: launchers send this object to other processes.
+            failed = end_sweep(_folder(config), tracker_of(tracking_of(config)), self.began)
         if failed:
             raise SystemExit(1)
-
-    def _end(self, folder: Path, tracker: BackgroundTracker | None) -> bool:
-        """Complete a sweep; whether any of it failed. The tracker is the process's one, not kept here:
-        launchers send this object to other processes.
-        """
-        raise_pending()
-        sweeps = sweeps_in(folder)
-        results = [result for sweep in sweeps for result in results_of(sweep)]
-        failed = any(result.error for result in results)
-        if tracker:
-            tracker.wait()  # the page says where the runs are
-        for sweep in {folder, *sweeps}:
-            close_sweep(sweep)
-        try:
-            rebuild(folder)
-        except (NstError, OSError) as error:
-            log.error("%s", format_error(error, folder))
-            failed = True
-        where = [f"folder  {folder}", f"page    {folder / 'index.html'}"]
-        if (folder / "front.png").is_file():
-            where.append(f"front   {folder / 'front.png'}")
-        if tracker:
-            for sweep in sweeps:
-                tracker.end(sweep)
-            tracker.wait()
-            where.append(tracker.where(sweeps[0]))
-        summarize(results, time.monotonic() - self.began, where)
-        return failed
 
 
 def _unswept_preset(config: DictConfig) -> str | None:
@@ -165,28 +133,7 @@ def _name(config: DictConfig, kind: str, folder: Path) -> None:
     with open_dict(config):
         config.hydra[kind].dir = str(folder)
     # The jobs of a sweep are composed anew, from what was overridden.
-    escaped = str(folder).replace("'", "\\'")
-    config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{escaped}'")
-
-
-def leave_config_alone(folder: Path) -> None:
-    """Let what Hydra is about to write into a run directory, in place, change no other file."""
-    for name in (".hydra", *(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))):
-        unshare(folder / name)
-
-
-def abort_sweep(folder: Path, tracker: BackgroundTracker | None) -> None:
-    """Leave a sweep that did not come to its end as one that can be gone on with."""
-    sweeps = sweeps_in(folder)
-    for sweep in {folder, *sweeps}:
-        with suppress(OSError):  # which may be why
-            close_sweep(sweep, interrupted=True)
-        unlock_dir(sweep)
-    if tracker:
-        tracker.abort(sweeps)
-    results = [result for sweep in sweeps for result in results_of(sweep)]
-    finished = sum(result.error is None for result in results)
-    log.warning("%s: %d cells are finished; the same command goes on with the rest", folder, finished)
+    config.hydra.overrides.hydra.append(dir_override(folder, kind))
 
 
 def _folder(config: DictConfig) -> Path:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nst.config.schema import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
-from nst.io.files import final_name
+from nst.io.files import final_name, unshare
 from nst.io.locks import LOCK, is_locked, lock_dir, unlock_dir
 from nst.runs.job import Job
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
@@ -91,6 +91,12 @@ def skipped_dirs(folder: Path) -> list[Path]:
     found = next((_skipped[above] for above in (folder, *folder.parents) if above in _skipped), [])
     records = (RunRecord.NAME, SweepRecord.NAME)
     return [place for place in found if any((place / name).is_file() for name in records)]
+
+
+def leave_config_alone(folder: Path) -> None:
+    """Let what Hydra is about to write into a run directory, in place, change no other file."""
+    for name in (".hydra", *(f".hydra/{name}" for name in HYDRA)):
+        unshare(folder / name)
 
 
 def cells_in(folder: Path, jobs: Sequence[Job], paths: Sequence[Path]) -> dict[Path, Job]:

@@ -101,7 +101,7 @@ def test_the_executor_is_asked_before_anything_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Plugins.instance()  # which imports them anew
-    launcher = importlib.import_module("hydra_plugins.hydra_nst.launcher").BatchedLauncher
+    launcher = importlib.import_module("hydra_plugins.hydra_nst.batched_launcher").BatchedLauncher
     monkeypatch.setattr(launcher, "batch_executor", Busy())
     assert refused(driven(on_small(["-m", what]), monkeypatch)) == f"refused {jobs}"
     assert not list(tmp_path.iterdir())

@@ -15,8 +15,8 @@ from PIL import Image
 from support.command import Running, command
 from support.results import record
 
-from hydra_plugins.hydra_nst.search_sweeper import _distribution
 from nst.errors import NstError
+from nst.execution.search_sweep import distribution
 from nst.report.pareto import draw_pareto_front
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 from nst.runs.search import Goal, Search, interval
@@ -36,7 +36,7 @@ SMALL = ["model=vgg16", "size=32", "iterations=3", "hardware.device=cpu", "track
     ],
 )
 def test_ranges_are_what_the_command_line_says(said: str, drawn: object) -> None:
-    assert _distribution("a", OverridesParser.create().parse_override(said)) == drawn
+    assert distribution(OverridesParser.create().parse_override(said)) == drawn
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_ranges_are_what_the_command_line_says(said: str, drawn: object) -> None
         (lambda: Goal(()), "objectives=[]: give at least one"),
         (lambda: Goal(("total", "tv"), (1.0,)), "weights=[1.0]: give a weight for each of total, tv"),
         (
-            lambda: _distribution("a", OverridesParser.create().parse_override("a=interval(2,1)")),
+            lambda: distribution(OverridesParser.create().parse_override("a=interval(2,1)")),
             "a=interval(2,1): ",
         ),
     ],
