@@ -28,10 +28,14 @@ def engine(cells, starts, kind, lr=None, *, dtype=torch.float64, device="cpu", c
 
 
 def painted(engine: Engine, iterations: int, save_every: int = 5):
-    """Canvas at each save point, and the losses of all iterations."""
-    snapshots = list(engine.paint(iterations, save_every))
-    assert [s.iteration for s in snapshots] == save_points(iterations, save_every)
-    return [s.canvas for s in snapshots], torch.cat([s.losses for s in snapshots])
+    """Canvas at each save point still to come, and the losses of all iterations still to come."""
+    begun, snapshots = engine.done, list(engine.paint(iterations, save_every))
+    frames = [s for s in snapshots if s.canvas is not None]
+    wanted = [point for point in save_points(iterations, save_every) if point >= begun]
+    assert [s.iteration for s in frames] == wanted
+    losses = torch.cat([s.losses for s in snapshots])
+    assert len(losses) == iterations - begun
+    return [s.canvas for s in frames], losses
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])
