@@ -166,10 +166,10 @@ class SearchSweeper(Sweeper):
         fixed = [str(part.input_line) for key, part in given.items() if key not in swept]
         goal = Goal(self.objectives, self.weights)
         if goal.scored:
-            from nst.execution.batch import scorer
             from nst.execution.device import device_of
+            from nst.io.weights import load_scorer
 
-            scorer(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
+            load_scorer(device_of(self._job(fixed).config))  # or say why canvases cannot be scored
         ends = [
             self._job([*fixed, *(f"{key}={_end(value, end)}" for key, value in space.items())])
             for end in (0, -1)
