@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nst.config.schema import ROOT
-from nst.core.engine import DTYPES
+from nst.core.engine import DTYPES, Snapshot
 from nst.core.objective import Cell, Objective
 from nst.core.optimizers import Optimizer
 from nst.core.optimizers.adam import Adam
@@ -48,6 +48,11 @@ def default_cell(size: int) -> Cell:
 def canvases(size: int, rows: int) -> Tensor:
     """Noise to start from, `[rows, 3, size, size]`, each row with a seed of its own."""
     return torch.stack([noise(size, seed) for seed in range(rows)])
+
+
+def frames(stream: Iterator[Snapshot]) -> Iterator[Snapshot]:
+    """The snapshots that an engine yields at its save points: they come whatever time it is."""
+    return (snapshot for snapshot in stream if snapshot.canvas is not None)
 
 
 def weights() -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from benchmarks.common import (
     default_cell,
     device_of,
     fastest,
+    frames,
     objective,
     optimizer_of,
     publish,
@@ -103,7 +104,7 @@ class Bout:
             )
         every = math.gcd(self.iterations, SAVE_EVERY)
         # On CUDA the first snapshot comes when a few more are on their way.
-        stream = engine.paint((self.calls + 1) * self.iterations + 10 * every, every)
+        stream = frames(engine.paint((self.calls + 1) * self.iterations + 10 * every, every))
 
         def work() -> None:
             with arithmetic(precision):

@@ -18,6 +18,7 @@ from benchmarks.common import (
     default_cell,
     device_of,
     fastest,
+    frames,
     objective,
     optimizer_of,
     publish,
@@ -141,10 +142,10 @@ def touch_history(state: object) -> None:
 
 
 def paint(name: str, goal: Objective, canvas: Tensor, iterations: int, rounds: int) -> Work:
-    """The engine's next `iterations` iterations, with one snapshot."""
+    """The engine's next `iterations` iterations, with one frame."""
     engine = Engine(goal, optimizer_of(name, len(canvas), canvas.device), canvas)
     touch_history(engine.state)
-    stream = engine.paint((rounds + 10) * iterations, iterations)
+    stream = frames(engine.paint((rounds + 10) * iterations, iterations))
     return lambda: next(stream)
 
 

@@ -28,6 +28,9 @@ DTYPES = {
 WARM_UP = 3
 # Snapshots on their way to the host before the engine waits for one.
 IN_FLIGHT = 4
+# A snapshot follows the one before after so long, or so many iterations, whichever comes first.
+REPORT_SECONDS = 0.25
+REPORT_ITERATIONS = 1000
 
 
 @contextmanager
@@ -53,17 +56,17 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The canvases at one iteration, and the losses since the snapshot before.
+    """The losses since the snapshot before, and at a frame the canvases.
 
     Attributes:
         iteration: 0 is the initial canvas.
-        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`.
+        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`; None where no frame is kept.
         losses: `[n, B, K]` on the CPU, of the n iterations up to and including `iteration`; columns as
             in `Objective.columns`.
     """
 
     iteration: int
-    canvas: Tensor
+    canvas: Tensor | None
     losses: Tensor
 
 
@@ -120,14 +123,17 @@ class Engine:
         self.done = done
 
     def paint(self, iterations: int, save_every: int) -> Iterator[Snapshot]:
-        """Run evaluations up to `iterations` in all, and yield a snapshot at each of `save_points`.
+        """Run evaluations up to `iterations` in all, and yield snapshots.
 
+        There is one with the canvases at each of `save_points`, and in between one without them every
+        `REPORT_SECONDS` or `REPORT_ITERATIONS`: when these come depends on the time, what is painted does
+        not.
         The canvas moves after each evaluation. Snapshots leave the device asynchronously; a few may be
         on their way while later iterations already run.
         """
         device = self.canvas.device
         rows, columns = len(self.canvas), len(self.objective.columns)
-        record = self.canvas.new_zeros(min(save_every, iterations), rows, columns)
+        record = self.canvas.new_zeros(min(REPORT_ITERATIONS, iterations), rows, columns)
         cursor = torch.zeros(1, dtype=torch.long, device=device)
 
         def step() -> None:
@@ -137,20 +143,21 @@ class Engine:
             for rows, optimizer, state in self._parts:
                 optimizer.step(self.canvas[rows], losses[rows, 0], gradient[rows], state)
 
-        run, on_way, began = step, deque[_OnWay](), self.done
+        run, on_way, began, pace = step, deque[_OnWay](), self.done, _Pace()
         for point in save_points(iterations, save_every):
-            if point < self.done:
-                continue
-            first = self.done
-            while self.done < point:
+            while self.done <= point:
+                first, last = self.done, min(point, self.done + pace.iterations - 1)
+                # The host's clock, too: on the CPU an iteration may take longer than those before.
+                due = time.perf_counter() + REPORT_SECONDS
+                while self.done < last and time.perf_counter() < due:
+                    run = self._advance(run, step, self.done - began)
+                canvas = _to_host(self.canvas) if self.done == point else None
                 run = self._advance(run, step, self.done - began)
-            canvas = _to_host(self.canvas)
-            run = self._advance(run, step, self.done - began)
-            losses = _to_host(record[: self.done - first])
-            cursor.zero_()
-            on_way.append(_OnWay(Snapshot(point, canvas, losses), device))
-            while len(on_way) > (0 if self.settles or device.type == "cpu" else IN_FLIGHT):
-                yield on_way.popleft().arrived()
+                losses = _to_host(record[: self.done - first])
+                cursor.zero_()
+                on_way.append(_OnWay(Snapshot(self.done - 1, canvas, losses), device))
+                while len(on_way) > (0 if self.settles or device.type == "cpu" else IN_FLIGHT):
+                    yield pace.arrived(on_way.popleft())
         while on_way:
             yield on_way.popleft().arrived()
 
@@ -210,13 +217,13 @@ def _to_host(tensor: Tensor) -> Tensor:
 
 
 class _OnWay:
-    """A snapshot whose copies have been asked for."""
+    """A snapshot whose copies have been asked for, and when the device came so far."""
 
     def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
-        self.snapshot = snapshot
+        self.snapshot, self.moment = snapshot, time.perf_counter()
         self.event: torch.cuda.Event | None = None
         if device.type == "cuda":
-            self.event = torch.cuda.Event()
+            self.event = torch.cuda.Event(enable_timing=True)
             self.event.record()
 
     def arrived(self) -> Snapshot:
@@ -224,3 +231,27 @@ class _OnWay:
         if self.event is not None:
             self.event.synchronize()
         return self.snapshot
+
+    def seconds_since(self, before: "_OnWay") -> float:
+        """What the device took from `before`, both arrived: on CUDA the host's clock does not tell."""
+        if self.event is not None and before.event is not None:
+            return float(before.event.elapsed_time(self.event)) / 1e3
+        return self.moment - before.moment
+
+
+class _Pace:
+    """How many iterations the next snapshot may wait for: few until it is known how long they take."""
+
+    def __init__(self) -> None:
+        self.iterations = 1
+        self._before: _OnWay | None = None
+
+    def arrived(self, sent: _OnWay) -> Snapshot:
+        """Wait for a snapshot, and take note of how long its iterations took."""
+        snapshot = sent.arrived()
+        if self._before is not None:
+            count = snapshot.iteration - self._before.snapshot.iteration
+            wanted = REPORT_SECONDS * count / max(sent.seconds_since(self._before), 1e-9)
+            self.iterations = max(1, int(min(wanted, 2 * self.iterations, REPORT_ITERATIONS)))
+        self._before = sent
+        return snapshot

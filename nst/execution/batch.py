@@ -16,7 +16,6 @@ import torch
 
 from nst.config.schema import ROOT
 from nst.core.engine import DTYPES, Engine, arithmetic
-from nst.core.metrics import Scorer
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer
 from nst.core.optimizers.adam import Adam
@@ -29,7 +28,7 @@ from nst.execution.resolve import ResolvedCell, initial_canvas, resolve
 from nst.io.files import unshare
 from nst.io.segmented_video import SegmentedVideo
 from nst.io.signals import defer_signals, raise_pending, stop_requested
-from nst.io.weights import load_weights, lpips_heads
+from nst.io.weights import load_scorer
 from nst.runs.checkpoint import CheckpointDirectory, CheckpointManager
 from nst.runs.job import Job, Result
 from nst.runs.record import Machine, Model, RunRecord, Status
@@ -255,7 +254,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
     """How far each canvas is from its images; nothing, and one warning, where that cannot be told."""
     cells = [row.resolved.cell for row in rows]
     try:
-        found = scorer(device).score(
+        found = load_scorer(device).score(
             [row.writer.canvas for row in rows],
             [cell.content for cell in cells],
             [cell.style for cell in cells],
@@ -264,13 +263,6 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
         _warn_once(f"canvases are not scored: {error}")
         return [{}] * len(rows)
     return [asdict(score) for score in found]
-
-
-@cache
-def scorer(device: torch.device) -> Scorer:
-    """What scores canvases on a device; raises NstError where its weights are not to be had."""
-    heads = lpips_heads()  # first: VGG-16 comes with them, in a smaller file than elsewhere
-    return Scorer(load_weights("vgg16", "imagenet").tensors, heads, device)
 
 
 def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:

@@ -12,13 +12,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from nst.errors import NstError
-from nst.execution.batch import scorer
 from nst.execution.device import device_of
 from nst.execution.grid_sweep import title_of
 from nst.execution.output_dir import SEARCH, conflict_in
 from nst.execution.resolve import identity_of
 from nst.execution.sweep_runner import Compose, SweepCell, dir_override
 from nst.execution.sweep_values import parse_swept, values_of
+from nst.io.weights import load_scorer
 from nst.report.pareto import draw_pareto_front
 from nst.runs.job import Job
 from nst.runs.search import Goal, Search, choice, integers, interval
@@ -63,7 +63,7 @@ class SearchSweep:
         self.fixed = [str(part.input_line) for part in given if part not in swept]
         goal = Goal(tuple(settings.objectives), tuple(settings.weights) if settings.weights else None)
         if goal.scored:
-            scorer(device_of(self._cell(self.fixed).job.config))  # or say why canvases cannot be scored
+            load_scorer(device_of(self._cell(self.fixed).job.config))  # or say why canvases cannot be scored
         ends = [[f"{key}={_end(value, end)}" for key, value in space.items()] for end in (0, -1)]
         self.jobs: list[Job] = [self._cell([*self.fixed, *end]).job for end in ends]
         identities = [identity_of(job.config) for job in self.jobs]

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nst.core.metrics import Scorer
 from nst.core.vgg import BLOCKS, CHANNELS
 from nst.errors import NstError
 from nst.io import package_index
@@ -112,6 +113,13 @@ def lpips_heads() -> tuple[Tensor, ...]:
             f"{HEADS}.safetensors to {_cache()}"
         )
     return tuple(found.tensors.values())
+
+
+@functools.cache
+def load_scorer(device: torch.device) -> Scorer:
+    """What scores canvases on a device, once a process; raises NstError where its weights cannot be had."""
+    heads = lpips_heads()  # first: VGG-16 comes with them, in a smaller file than elsewhere
+    return Scorer(load_weights("vgg16", "imagenet").tensors, heads, device)
 
 
 def _layout(name: str) -> Iterator[tuple[tuple[str, ...], list[int]]]:

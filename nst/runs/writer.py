@@ -104,14 +104,16 @@ class RunWriter:
         self.frames += frames
         self._write_losses(0, losses)
 
-    def add(self, iteration: int, canvas: Tensor, losses: Tensor) -> None:
-        """Take in one snapshot of this cell: canvas `[3, H, W]`, losses `[n, K]`.
+    def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
+        """Take in one snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]`.
 
         Raises:
             Diverged: the loss or the canvas is not finite any more.
             NstError, OSError: the disk takes no more.
         """
         self._write_losses(iteration + 1 - len(losses), losses)
+        if canvas is None:
+            return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
         self._video.append(to_uint8(canvas))
@@ -285,10 +287,12 @@ class SnapshotWriter:
     def _work(self) -> None:
         try:
             while (snapshot := self._next()) is not None:
+                canvases, losses = snapshot.canvas, snapshot.losses
                 for row, writer in enumerate(self.writers):
                     if self._begins(writer):
+                        canvas = None if canvases is None else canvases[row]
                         with record_failure(writer):
-                            writer.add(snapshot.iteration, snapshot.canvas[row], snapshot.losses[:, row])
+                            writer.add(snapshot.iteration, canvas, losses[:, row])
                 with self._changed:
                     self._todo.popleft()
                     self._changed.notify_all()

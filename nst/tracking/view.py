@@ -26,6 +26,7 @@ from nst.runs.reader import flatten
 from nst.runs.record import RunRecord
 
 LOSSES = ("total", "content", "style", "tv")
+CURVE_POINTS = 250  # of each loss curve, at most: what the default preset has frames
 THUMBNAIL = (256, 256)
 HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 
@@ -128,20 +129,20 @@ class RunView:
         }
 
     def points(self) -> list[Point]:
-        """The loss curves at the frames' iterations, which end in the final losses; timings and scores.
+        """The loss curves, timings and scores.
 
-        A run that broke off has no frames; what it has of losses.csv is then given whole.
+        A curve has at most `CURVE_POINTS` points, evenly spread over the rows of losses.csv, the first and
+        the last among them.
         """
         points = []
         if os.path.lexists(self.folder / "losses.csv"):
             with open_text(self.folder / "losses.csv") as file:
                 rows = list(csv.DictReader(file))
-            shown = set(self.record.frames or range(len(rows)))
-            for row in rows:
+            shown = np.linspace(0, len(rows) - 1, min(CURVE_POINTS, len(rows))).round().astype(int)
+            for row in (rows[index] for index in shown):
                 step = int(row.pop("iteration"))
-                if step in shown:
-                    moment = self._moment(step, len(rows))
-                    points += [Point(_curve(key), float(value), moment, step) for key, value in row.items()]
+                moment = self._moment(step, len(rows))
+                points += [Point(_curve(key), float(value), moment, step) for key, value in row.items()]
         for group, values in (("timings", self.record.timings), ("scores", self.record.scores)):
             points += [Point(f"{group}/{key}", float(value), self.ended, 0) for key, value in values.items()]
         return points

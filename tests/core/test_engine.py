@@ -4,17 +4,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cells import engine, image, plain, readme_cell
+from support.cells import engine, image, painted, plain, readme_cell
 
-from nst.core.engine import DTYPES, Engine, arithmetic, save_points
+from nst.core.engine import DTYPES, arithmetic, save_points
 from nst.core.objective import Cell
-
-
-def painted(engine: Engine, iterations: int, save_every: int = 5):
-    """Canvas at each save point, and the losses of all iterations."""
-    snapshots = list(engine.paint(iterations, save_every))
-    assert [s.iteration for s in snapshots] == save_points(iterations, save_every)
-    return [s.canvas for s in snapshots], torch.cat([s.losses for s in snapshots])
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])

@@ -58,8 +58,8 @@ def test_a_signal_keeps_the_batch_and_the_same_command_goes_on(
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    # One step in between two save points takes longer than the test waits.
-    running = Running(tmp_path, *LONG, "save_every=400")
+    # An iteration takes longer than the test waits.
+    running = Running(tmp_path, *LONG, "size=512")
     running.until((tmp_path / "sweep/0/content.png").is_file)
     running.send(signal.SIGINT)
     running.until(lambda: "once more stops at once" in running.said())

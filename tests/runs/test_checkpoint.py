@@ -19,13 +19,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from support.cells import engine, readme_cell
+from support.cells import engine, painted, readme_cell
 from support.command import command
 from support.forked import start
 from support.results import paint_here, pixels, record
 
 from nst.config.schema import ROOT
-from nst.core.engine import Engine, save_points
+from nst.core.engine import Engine
 from nst.runs.checkpoint import (
     CELLS,
     STATE,
@@ -71,20 +71,17 @@ def test_an_engine_goes_on_bit_for_bit(
 ) -> None:
     cells = [readme_cell("conv1_1", size=16), readme_cell("conv3_1", activation="relu", size=16)]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    whole = list(engine(cells, starts, kind, dtype=dtype).paint(iterations, 5))
+    whole, every = painted(engine(cells, starts, kind, dtype=dtype), iterations)
     before = engine(cells, starts, kind, dtype=dtype)
     bench = CheckpointDirectory(tmp_path, ["a", "b"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
-        losses = []
-        for snapshot in before.paint(iterations, 5):
-            losses.append(snapshot.losses)
-            if snapshot.iteration == at:
-                for segment in ("0-0", "0-1", "1-0"):
-                    (bench.folder / f"{segment}.mp4").touch()
-                frames, segments = [list(range(0, at + 1, 5))] * 2, [[EMPTY] * 2, [EMPTY]]
-                bench.save(kept_at(before, segments, frames, losses))
-                raise KeyboardInterrupt
+        losses = painted_to(at, before, iterations, 5)
+        for segment in ("0-0", "0-1", "1-0"):
+            (bench.folder / f"{segment}.mp4").touch()
+        frames, segments = [list(range(0, at + 1, 5))] * 2, [[EMPTY] * 2, [EMPTY]]
+        bench.save(kept_at(before, segments, frames, losses))
+        raise KeyboardInterrupt
     assert checkpointed_batches(tmp_path) == [["a", "b"]]
     after = engine(cells, starts, kind, dtype=dtype)
     with bench.held():
@@ -93,12 +90,10 @@ def test_an_engine_goes_on_bit_for_bit(
         assert (saved.done, saved.seconds, saved.segments, saved.frames) == (at + 1, 1.5, segments, frames)
         assert saved.losses.shape[0] == at + 1
         after.restore(saved.tensors, saved.done)
-        rest = list(after.paint(iterations, 5))
-    wanted = [point for point in save_points(iterations, 5) if point > at]
-    assert [snapshot.iteration for snapshot in rest] == wanted
+        rest, losses = painted(after, iterations)
     for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
-        assert torch.equal(mine.canvas, theirs.canvas)
-        assert torch.equal(mine.losses, theirs.losses)
+        assert torch.equal(mine, theirs)
+    assert torch.equal(losses, every[at + 1 :])
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
@@ -110,7 +105,7 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     """As after a kill when the first of its cells said that they are finished."""
     cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    whole = list(engine(cells, starts, kind).paint(20, 5))
+    whole, _ = painted(engine(cells, starts, kind), 20)
     before, bench = engine(cells, starts, kind), CheckpointDirectory(tmp_path, ["a", "b", "c"])
     with pytest.raises(KeyboardInterrupt), bench.held():  # noqa: PT012
         bench.clear()
@@ -129,9 +124,9 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
         segments = [(some.folder / f"{new}-0.mp4").read_text() for new in range(len(rows))]
         assert segments == [str(row) for row in rows]
         after.restore(saved.tensors, saved.done)
-        rest = list(after.paint(20, 5))
+        rest, _ = painted(after, 20)
     for mine, theirs in zip(rest, whole[-len(rest) :], strict=True):
-        assert torch.allclose(mine.canvas, theirs.canvas[rows], atol=1e-6)
+        assert torch.allclose(mine, theirs[rows], atol=1e-6)
     columns = [before.objective.columns.index(name) for name in after.objective.columns]
     assert torch.equal(saved.losses, torch.cat(losses)[:, rows][:, :, columns])
     # The rest may still be wanted; when all are finished nothing is left.

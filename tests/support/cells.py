@@ -2,7 +2,7 @@
 
 import torch
 
-from nst.core.engine import Engine
+from nst.core.engine import Engine, save_points
 from nst.core.objective import Cell, Objective
 from nst.core.optimizers.adam import Adam
 from nst.core.optimizers.lbfgs import LBFGS
@@ -51,3 +51,14 @@ def engine(cells, starts, kind, lr=None, *, dtype=torch.float64, device="cpu", c
     rates = torch.tensor(lr or [0.06 if kind == "adam" else 1.0] * len(cells), dtype=net.wide)
     optimizer = (Adam if kind == "adam" else LBFGS)(rates.to(device))
     return Engine(Objective(net, cells), optimizer, torch.stack(starts), capture=capture)
+
+
+def painted(engine: Engine, iterations: int, save_every: int = 5):
+    """Canvas at each save point still to come, and the losses of all iterations still to come."""
+    begun, snapshots = engine.done, list(engine.paint(iterations, save_every))
+    frames = [s for s in snapshots if s.canvas is not None]
+    wanted = [point for point in save_points(iterations, save_every) if point >= begun]
+    assert [s.iteration for s in frames] == wanted
+    losses = torch.cat([s.losses for s in snapshots])
+    assert len(losses) == iterations - begun
+    return [s.canvas for s in frames], losses

@@ -1,0 +1,364 @@
+"""The public API, for notebooks and other programs: paint, load a run directory, score a canvas.
+
+It needs neither Hydra nor MLflow nor matplotlib. `docs/library.md` has an example.
+"""
+
+import csv
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from nst.core import objective
+from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
+from nst.core.metrics import Scores
+from nst.core.optimizers.adam import Adam
+from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.vgg import LAYERS, VGG, Tap
+from nst.errors import NstError
+from nst.io.files import open_regular, open_text
+from nst.io.images import noise, read, to_uint8
+from nst.io.video import decode
+from nst.io.weights import load_scorer, load_weights
+
+log = logging.getLogger(__name__)
+
+ImageLike = Tensor | str | Path
+OPTIMIZERS = {"adam": (Adam, 0.06), "lbfgs": (LBFGS, 1.0)}  # and the learning rate where none is given
+STYLE_WEIGHTS = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)  # of the five blocks
+SMALLEST = 16  # pixels a side: four poolings leave one
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One canvas to paint: its images and how it is to be like them (Gatys et al., CVPR 2016).
+
+    Attributes:
+        content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1].
+        content_layers, style_layers: names of VGG's layers (`conv1_1` to `conv5_4`), or each with its weight.
+            By name, a content layer has weight 1, a style layer 1000/C² with C the channels of its block
+            (counted as 16, 32, 128, 256, 512). May be empty.
+        content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
+        activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
+        optimizer: `lbfgs` or `adam`.
+        lr: learning rate; None is 1 for L-BFGS and 0.06 for Adam.
+        init: what the canvas is at first: `content`, `style`, `noise`, or an image as above.
+        seed: of the noise.
+    """
+
+    content: ImageLike
+    style: ImageLike
+    _: KW_ONLY
+    content_layers: Sequence[str] | Mapping[str, float] = ("conv4_2",)
+    style_layers: Sequence[str] | Mapping[str, float] = (
+        "conv1_1",
+        "conv2_1",
+        "conv3_1",
+        "conv4_1",
+        "conv5_1",
+    )
+    content_weight: float = 5.0
+    style_weight: float = 5e6
+    tv_weight: float = 0.1
+    activation: Literal["conv", "relu"] = "relu"
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    lr: float | None = None
+    init: ImageLike = "content"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class IterationInfo:
+    """How far `paint` is.
+
+    Attributes:
+        iteration: evaluations done, 1 to `iterations`.
+        iterations: how many there will be.
+        cells: which of the cells given to `paint` are painted at present; those of one optimizer at a time.
+        losses: for each of them the losses of this iteration: `total` (weighted); `content`, `style`, `tv`,
+            `content/conv4_2`, … (unweighted).
+        canvases: for each of them the canvas `[3, H, W]` on the CPU that has these losses; None where this
+            iteration has no frame.
+    """
+
+    iteration: int
+    iterations: int
+    cells: list[int]
+    losses: list[dict[str, float]]
+    canvases: Tensor | None
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted cell.
+
+    Attributes:
+        canvas: `[3, H, W]` on the CPU; values may lie outside of [0, 1], and are clamped when shown.
+        losses: of each iteration, `[iterations]`, by the names that `IterationInfo` has.
+        model: the network it was painted with.
+    """
+
+    cell: Cell
+    canvas: Tensor
+    losses: dict[str, Tensor]
+    model: str
+
+    @property
+    def image(self) -> Image.Image:
+        """The canvas as it is shown."""
+        return Image.fromarray(to_uint8(self.canvas))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, read: what `run.py` left of one cell.
+
+    Attributes:
+        config: the resolved config, as nested dictionaries: `run.config["weights"]["style"]`.
+        iterations: the iteration that each frame shows.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    iterations: list[int]
+
+    @cached_property
+    def losses(self) -> dict[str, Tensor]:
+        """Of each iteration, `[n]` in float64, by the names that `IterationInfo` has."""
+        with open_text(self.folder / "losses.csv") as file:
+            rows = list(csv.DictReader(file))
+        names = [name for name in rows[0] if name != "iteration"] if rows else []
+        return {name: torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in names}
+
+    @cached_property
+    def canvas(self) -> Tensor:
+        """The final canvas, `[3, H, W]` with values in [0, 1]."""
+        with open_regular(self.folder / "canvas.png") as file, Image.open(file, formats=["PNG"]) as image:
+            pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+            return pixels.view(image.height, image.width, 3).permute(2, 0, 1) / 255
+
+    def frames(self) -> Iterator[Tensor]:
+        """The canvas at each of `iterations` as the video has it, `[3, H, W]` with values in [0, 1]."""
+        height, width = self.canvas.shape[1:]
+        for pixels in decode(self.folder / "canvas.mp4"):
+            # The sides of a video are even: beside an odd canvas it has a row and a column more.
+            yield torch.from_numpy(pixels[:height, :width].copy()).permute(2, 0, 1) / 255
+
+
+def paint(
+    cells: Cell | Sequence[Cell],
+    *,
+    size: int = 256,
+    iterations: int = 200,
+    model: Literal["vgg16", "vgg19"] = "vgg19",
+    weights: str = "imagenet",
+    normalize: bool = True,
+    device: str = "auto",
+    precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
+    callback: Callable[[IterationInfo], object] | None = None,
+    frame_every: int | None = None,
+) -> list[Painting]:
+    """Paint cells, those with the same optimizer as the rows of one batch.
+
+    Args:
+        cells: one or several; everything may differ among them.
+        size: side of the square canvas in pixels, to which images are resized.
+        iterations: evaluations of each cell.
+        model: the network. Where VGG-19's weights cannot be had, VGG-16 is taken, with a warning.
+        weights: `imagenet`, `random` (for tests), or the path of a file.
+        normalize: subtract ImageNet's mean and divide by its standard deviation first.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+        precision: what the network computes in.
+        callback: called about four times a second, and at each frame.
+        frame_every: iterations between the frames that `callback` gets; None gives the first and the last.
+
+    Returns:
+        A painting for each cell, in order. On the CPU it has the same bits whatever it is painted with.
+
+    Raises:
+        NstError: a value that cannot be painted, an image or weights that cannot be had.
+    """
+    cells = [cells] if isinstance(cells, Cell) else list(cells)
+    _check(cells, size, iterations, frame_every)
+    _check_choice("precision", precision, DTYPES)
+    _check_choice("model", model, LAYERS)
+    place = _device(device)
+    network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
+    images = _Images(size)
+    paintings: dict[int, Painting] = {}
+    for name, (kind, lr) in OPTIMIZERS.items():
+        rows = [row for row, cell in enumerate(cells) if cell.optimizer == name]
+        if not rows:
+            continue
+        some = [cells[row] for row in rows]
+        resolved = [_resolve(cell, images, network.name) for cell in some]
+        taps = set[Tap]().union(*(cell.taps() for cell in resolved))
+        with arithmetic(precision):
+            vgg = VGG(
+                *(network.name, network.tensors, taps),
+                normalize=normalize,
+                device=place,
+                dtype=DTYPES[precision],
+            )
+            rates = [lr if cell.lr is None else cell.lr for cell in some]
+            engine = Engine(
+                objective.Objective(vgg, resolved),
+                kind(torch.tensor(rates, dtype=vgg.wide, device=place)),
+                torch.stack([_initial(cell, images) for cell in some]),
+            )
+            losses = list[Tensor]()
+            for snapshot in engine.paint(iterations, frame_every or iterations):
+                losses.append(snapshot.losses)
+                if callback is not None:
+                    callback(_info(snapshot, iterations, rows, engine.objective))
+        assert snapshot.canvas is not None  # the last has a frame
+        every = torch.cat(losses)
+        for row, cell in enumerate(resolved):
+            columns = {name: every[:, row, engine.objective.columns.index(name)] for name in cell.columns()}
+            if not columns["total"].isfinite().all():
+                log.warning("cell %d: its loss is not a finite number any more; give a smaller lr", rows[row])
+            paintings[rows[row]] = Painting(some[row], snapshot.canvas[row], columns, network.name)
+    return [paintings[row] for row in range(len(cells))]
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run directory; raises NstError where there is none."""
+    from omegaconf import OmegaConf  # late, and Hydra with the schema: who paints needs neither
+    from omegaconf.errors import OmegaConfBaseException
+
+    from nst.config.schema import register
+    from nst.runs.reader import read_run
+
+    folder = Path(folder)
+    if not (folder / "run.json").is_file():
+        raise NstError(f"{folder}: no run.json in it; give a run directory")
+    register()  # its resolvers are in the config
+    run = read_run(folder)
+    config: Any
+    try:
+        config = OmegaConf.to_container(run.config, resolve=True)
+    except OmegaConfBaseException:  # `${hydra:...}` means nothing once the run is over
+        config = OmegaConf.to_container(run.config)
+    return Run(folder, config, list(run.record.frames))
+
+
+def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: str = "auto") -> Scores:
+    """How far a canvas is from its two images; lower is closer.
+
+    Args:
+        canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The canvas is a square; the
+            images are resized to it.
+        device: as in `paint`.
+
+    Returns:
+        `lpips_content`, LPIPS to the content (Zhang et al., CVPR 2018), and `style_distance`, the relative
+        distance of Gram matrices to those of the style; both by VGG-16, whatever painted the canvas.
+
+    Raises:
+        NstError: an image or the weights cannot be had.
+    """
+    if not isinstance(canvas, Tensor):
+        with Image.open(canvas) as picture:
+            canvas = read(Path(canvas), picture.height, "canvas")
+    images = _Images(canvas.shape[1])
+    [scores] = load_scorer(_device(device)).score([canvas], [images(content)], [images(style)])
+    return scores
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class _Images:
+    """Images as square tensors, one tensor for each image, so that cells share its features."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._known: dict[str | int, Tensor] = {}
+        self._kept = list[Tensor]()  # so that no other tensor gets the id of one
+
+    def __call__(self, image: ImageLike) -> Tensor:
+        key = id(image) if isinstance(image, Tensor) else str(image)
+        if key not in self._known:
+            self._known[key] = self._square(image)
+        return self._known[key]
+
+    def _square(self, image: ImageLike) -> Tensor:
+        if not isinstance(image, Tensor):
+            return read(Path(image).expanduser(), self.size, "image")
+        if image.dim() != 3 or image.shape[0] != 3:
+            raise NstError(f"image: a tensor of shape {tuple(image.shape)}; give one of shape [3, H, W]")
+        self._kept.append(image)
+        image = image.detach().to("cpu", torch.float32)
+        if image.shape[1:] == (self.size, self.size):
+            return image
+        resized = F.interpolate(image[None], (self.size, self.size), mode="bilinear", antialias=True)
+        return resized[0]
+
+
+def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
+    content = _weighted(cell.content_layers, lambda layer: 1.0, model)
+    style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
+    return objective.Cell(
+        *(images(cell.content), images(cell.style), content, style, cell.activation),
+        *(cell.content_weight, cell.style_weight, cell.tv_weight),
+    )
+
+
+def _weighted(
+    layers: Sequence[str] | Mapping[str, float], weight: Callable[[str], float], model: str
+) -> dict[str, float]:
+    """Each layer with its weight, shallow to deep."""
+    if isinstance(layers, str):
+        layers = [layers]
+    for layer in layers:
+        if layer not in LAYERS[model]:
+            raise NstError(f"{layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}")
+    if not isinstance(layers, Mapping):
+        layers = {layer: weight(layer) for layer in layers}
+    return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
+
+
+def _initial(cell: Cell, images: _Images) -> Tensor:
+    """The canvas before the first iteration, `[3, size, size]`."""
+    if isinstance(cell.init, str) and cell.init == "noise":
+        return noise(images.size, cell.seed)
+    if isinstance(cell.init, str) and cell.init in ("content", "style"):
+        return images(cell.content if cell.init == "content" else cell.style)
+    return images(cell.init)
+
+
+def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:
+    for name, value, least in (
+        ("size", size, SMALLEST),
+        ("iterations", iterations, 1),
+        ("frame_every", 1 if frame_every is None else frame_every, 1),
+    ):
+        if value < least:
+            raise NstError(f"{name}={value}: must be at least {least}; give a larger number")
+    for cell in cells:
+        _check_choice("optimizer", cell.optimizer, OPTIMIZERS)
+        _check_choice("activation", cell.activation, ("conv", "relu"))
+
+
+def _check_choice(name: str, given: str, allowed: Collection[str]) -> None:
+    if given not in allowed:
+        raise NstError(f"{name}={given}: allowed are {', '.join(allowed)}; give one of them")
+
+
+def _info(snapshot: Snapshot, iterations: int, rows: list[int], goal: objective.Objective) -> IterationInfo:
+    latest = snapshot.losses[-1].tolist()
+    losses = [
+        {name: values[goal.columns.index(name)] for name in cell.columns()}
+        for values, cell in zip(latest, goal.cells, strict=True)
+    ]
+    return IterationInfo(snapshot.iteration + 1, iterations, rows, losses, snapshot.canvas)

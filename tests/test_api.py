@@ -1,0 +1,154 @@
+"""The public API: what a notebook does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from support.results import paint_here, pixels, record
+
+import nst
+from nst.config.schema import ROOT
+from nst.errors import NstError
+from nst.io.images import noise, read, to_uint8
+from nst.io.video import decode
+from nst.io.weights import load_scorer
+
+SMALL = {"size": 16, "iterations": 4, "model": "vgg16", "weights": "random", "device": "cpu"}
+CAT, STARS = ROOT / "data/cat.png", ROOT / "data/starry_night.jpg"
+README = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)
+
+
+def test_it_needs_neither_hydra_nor_mlflow_nor_matplotlib() -> None:
+    code = (
+        "import sys, nst; assert 'torch' not in sys.modules; nst.Cell, nst.paint, nst.load_run, nst.score;"
+        "print([m for m in ('hydra', 'omegaconf', 'mlflow', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert set(nst.__all__) <= set(dir(nst))
+    with pytest.raises(AttributeError, match="no attribute 'pain'"):
+        nst.pain  # noqa: B018
+
+
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
+    example = example.replace('"data/', f'"{ROOT}/data/').replace(
+        "size=64, iterations=20", "size=32, iterations=3"
+    )
+    run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "3 of 3" in run.stdout
+    assert run.stdout.count("lpips_content=") == 3
+    for name in ("100000.png", "5e+06.png"):
+        assert Image.open(tmp_path / name).size == (32, 32)
+
+
+def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
+    cat, stars = read(CAT, 16, "x"), read(STARS, 16, "x")
+    cells = [
+        nst.Cell(CAT, STARS),
+        nst.Cell(cat, stars, optimizer="adam", init="noise", seed=3, activation="conv", lr=0.1),
+        nst.Cell(CAT, CAT, content_layers=(), style_layers={"conv3_1": 2.0}, init=noise(16, 5)),
+        nst.Cell(CAT, cat, optimizer="adam", style_layers="conv1_1", init="style"),
+    ]
+    seen = list[nst.IterationInfo]()
+    together = nst.paint(cells, **SMALL, callback=seen.append, frame_every=2)
+    for cell, painting in zip(cells, together, strict=True):
+        assert painting.cell is cell
+        [alone] = nst.paint(cell, **SMALL)
+        assert torch.equal(alone.canvas, painting.canvas)
+        assert alone.losses.keys() == painting.losses.keys()
+        assert all(torch.equal(alone.losses[name], painting.losses[name]) for name in alone.losses)
+        assert len(painting.losses["total"]) == 4
+        assert painting.image.size == (16, 16)
+    assert list(together[2].losses) == ["total", "content", "style", "tv", "style/conv3_1"]
+    # By optimizer, each with frames 0, 2 and the last.
+    framed = [info for info in seen if info.canvases is not None]
+    assert [(info.iteration, info.cells) for info in framed] == [
+        *((n, [1, 3]) for n in (1, 3, 4)),
+        *((n, [0, 2]) for n in (1, 3, 4)),
+    ]
+    assert torch.equal(framed[5].canvases[1], together[2].canvas)
+    assert torch.equal(framed[3].canvases[1], noise(16, 5))
+    latest = {name: values[-1].item() for name, values in together[2].losses.items()}
+    assert framed[5].losses[1] == latest
+    assert {info.iterations for info in seen} == {4}
+
+
+def test_it_paints_what_run_py_paints_and_reads_it(tmp_path: Path) -> None:
+    overrides = ["optimizer=adam", "content_layers=conv3_1", "seed=4", "save_every=2", "weights.tv=2"]
+    [result] = paint_here(tmp_path / "run", [*overrides, "size=16", "iterations=5"])
+    assert result.error is None
+    run = nst.load_run(result.folder)
+    cell = nst.Cell(
+        *(Path(run.folder, f"{kind}.png") for kind in ("content", "style")),
+        content_layers=["conv3_1"],
+        style_weight=7000,
+        tv_weight=2,
+        optimizer="adam",
+        init="noise",
+        seed=4,
+    )
+    [painting] = nst.paint(cell, **{**SMALL, "iterations": 5}, normalize=False)
+    assert (pixels(result.folder) == to_uint8(painting.canvas)).all()
+    assert run.iterations == [0, 2, 4]
+    assert run.losses.keys() == painting.losses.keys()
+    for name, values in run.losses.items():
+        assert torch.equal(values.float(), painting.losses[name])
+    assert (to_uint8(run.canvas) == pixels(result.folder)).all()
+    films = list(decode(run.folder / "canvas.mp4"))
+    assert len(films) == 3
+    for mine, theirs in zip(run.frames(), films, strict=True):
+        assert (to_uint8(mine) == theirs).all()
+    scores = nst.score(
+        run.canvas, *(run.folder / f"{kind}.png" for kind in ("content", "style")), device="cpu"
+    )
+    known = record(run.folder)["scores"]
+    assert scores.lpips_content == pytest.approx(known["lpips_content"], abs=0.01)
+    assert scores.style_distance == pytest.approx(known["style_distance"], rel=0.05)
+
+
+def test_the_config_of_a_run_is_resolved(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_text("seed: 3\nimages: {content: '${root:data/cat.png}'}\n")
+    with pytest.raises(NstError, match=r"no run\.json in it"):
+        nst.load_run(tmp_path)
+    (tmp_path / "run.json").write_text('{"status": "running"}')
+    run = nst.load_run(tmp_path)
+    assert run.config == {"seed": 3, "images": {"content": str(CAT)}}
+    assert run.iterations == []
+
+
+def test_scores_are_zero_for_the_image_itself_and_resize_the_images() -> None:
+    cat = read(CAT, 32, "x")
+    own = nst.score(CAT, CAT, CAT)
+    assert (own.lpips_content, own.style_distance) == (0, 0)
+    [theirs] = load_scorer(torch.device("cpu")).score([cat], [cat], [read(STARS, 32, "x")])
+    assert nst.score(cat, CAT, STARS, device="cpu") == theirs
+
+
+@pytest.mark.parametrize(
+    ("cell", "more", "says"),
+    [
+        ({"style": "nowhere.png"}, {}, "image=nowhere.png: no such file"),
+        ({"style": torch.zeros(16, 16)}, {}, r"give one of shape \[3, H, W\]"),
+        ({"style_layers": ["conv6_1"]}, {}, "conv6_1: vgg16 has no such layer"),
+        ({"optimizer": "sgd"}, {}, "optimizer=sgd: allowed are"),
+        ({"activation": "gelu"}, {}, "activation=gelu: allowed are conv, relu"),
+        ({}, {"size": 8}, "size=8: must be at least 16"),
+        ({}, {"iterations": 0}, "iterations=0: must be at least 1"),
+        ({}, {"frame_every": 0}, "frame_every=0: must be at least 1"),
+        ({}, {"precision": "fp8"}, "precision=fp8: allowed are fp32"),
+        ({}, {"model": "resnet"}, "model=resnet: allowed are vgg16, vgg19"),
+    ],
+)
+def test_what_cannot_be_painted_is_one_line(
+    cell: dict[str, object], more: dict[str, object], says: str
+) -> None:
+    with pytest.raises(NstError, match=says) as raised:
+        nst.paint(nst.Cell(**{"content": CAT, "style": STARS, **cell}), **{**SMALL, **more})
+    assert "\n" not in str(raised.value)
