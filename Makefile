@@ -7,6 +7,7 @@ BIN := .venv/bin
 demo: install
 	$(BIN)/python run.py -m experiment=quickstart
 
+# While working: .venv/bin/python -m pytest -m "not e2e" -n 2
 test: install check
 	$(BIN)/python -m pytest -n auto
 
@@ -14,6 +15,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 install: .venv/.installed
 

@@ -237,7 +237,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @settings(
-    max_examples=DRAWS or 60,
+    max_examples=DRAWS or 30,
     derandomize=not DRAWS,
     database=None,
     deadline=None,

