@@ -179,7 +179,7 @@ def test_a_page_of_very_many_canvases_leaves_their_videos_to_the_sheet(
     open_page: Open, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
-    monkeypatch.setattr("nst.report.page.MOST_FILMS", 5)
+    monkeypatch.setattr("nst.report.page.MOST_STRIPS", 5)
     monkeypatch.setattr("nst.report.page.film.MOST_STRIPS", 5)
     monkeypatch.setattr("nst.report.page.pictures.SIDES", ((5, 512), (6, 16)))
     page = open_page(write_page(tmp_path / "sweep"))

@@ -7,27 +7,27 @@ script shows. The security policy admits that script and style by their hashes, 
 
 import base64
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from string import Template
 from typing import Any
-from xml.etree.ElementTree import Element
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nst.errors import NstError
 from nst.io.files import atomic_write
 from nst.report.grid import Grid, grid
-from nst.report.page.cell import RESULTS, SCORES, TERMS
+from nst.report.page.cell import RESULTS, SCORES, TERMS, moment, number
 from nst.report.page.film import MOST_STRIPS, FrameStrips
-from nst.report.page.markup import element, render
 from nst.report.page.pictures import Pictures
-from nst.report.page.section import Section, code, reproduce, started
+from nst.report.page.section import Section
 from nst.runs.record import SweepRecord
 from nst.tracking.tracked import tracked_run
 
 __all__ = ["write_page"]
 
 PARTS = Path(__file__).parent
+FEW = 3  # columns: so few canvases are shown larger
 
 
 def write_page(sweep_dir: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
@@ -42,17 +42,18 @@ def write_page(sweep_dir: Path, grids: Mapping[Path, Grid] | None = None) -> Pat
     Raises:
         NstError: `sweep_dir` does not exist, or has neither runs nor grids.
     """
-    names = SweepRecord.read(sweep_dir, lenient=True).grids
-    known = grids or {}
-    if names is not None:
-        folders = {name: sweep_dir / name for name in names}
-        found = {name: known.get(folder) or _begun(folder) for name, folder in folders.items()}
-        page = _collection(sweep_dir, found)
+    sweep, known = SweepRecord.read(sweep_dir, lenient=True), grids or {}
+    found: dict[str, Grid | None]
+    if sweep.grids is None:
+        found = {"": known.get(sweep_dir) or grid(sweep_dir)}
     else:
-        only = known.get(sweep_dir) or grid(sweep_dir)
-        pictures = Pictures(only.count)
-        section = Section(sweep_dir, only, 0, 0, pictures)
-        page = _page(section.heading[0], [section.html(level=1)], [section], pictures)
+        found = {name: known.get(sweep_dir / name) or _begun(sweep_dir / name) for name in sweep.grids}
+    pictures = Pictures(sum(each.count for each in found.values() if each))
+    sections, canvases = dict[str, Section | None](), 0
+    for index, (name, each) in enumerate(found.items()):
+        sections[name] = Section(sweep_dir / name, each, index, canvases, pictures) if each else None
+        canvases += each.count if each else 0
+    page = _render(sweep_dir, sweep, sections, canvases, pictures)
     path = sweep_dir / "index.html"
     with atomic_write(path) as temporary:
         # A lone surrogate, which JSON and file names can hold, is no text that can be encoded.
@@ -68,88 +69,63 @@ def _begun(folder: Path) -> Grid | None:
         return None
 
 
-def _collection(folder: Path, grids: Mapping[str, Grid | None]) -> str:
-    sections: list[Section] = []
-    pictures = Pictures(sum(found.count for found in grids.values() if found))
-    parts: list[Element] = []
-    contents: list[Element] = []
-    for index, (name, found) in enumerate(grids.items()):
-        if found is None:
-            parts.append(_nothing_yet(index, name))
-            contents.append(_entry(index, name, "nothing yet"))
-            continue
-        first = sum(len(section.cells) for section in sections)
-        section = Section(folder / name, found, index, first, pictures)
-        sections.append(section)
-        parts.append(section.html(level=2))
-        contents.append(_entry(index, section.heading[0], section.count()))
-    sweep = SweepRecord.read(folder, lenient=True)
-    title = sweep.title or sweep.name or folder.resolve().name
-    canvases = sum(len(section.cells) for section in sections)
-    head = element(
-        "header",
-        element(
-            "div",
-            element("h1", title),
-            element(
-                "p",
-                f"{len(grids)} grids, {canvases} canvases{started(folder)}",
-                class_="facts",
-            ),
-        ),
+@cache
+def _templates() -> Environment:
+    """What makes HTML: text that goes into it is escaped, and can be no markup."""
+    made = Environment(
+        loader=FileSystemLoader(PARTS),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
     )
-    toc = element("nav", element("ol", *contents), aria_label="Grids")
-    again = reproduce(folder)
-    return _page(title, [head, *([again] if again is not None else []), toc, *parts], sections, pictures)
+    made.filters |= {"moment": moment, "number": number}
+    made.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return made
 
 
-def _entry(index: int, title: str, note: str) -> Element:
-    return element("li", element("a", title, href=f"#grid-{index}"), " ", element("small", note))
-
-
-def _nothing_yet(index: int, name: str) -> Element:
-    words = element("div", element("h2", name), element("p", "No runs yet.", class_="facts"))
-    return element("section", element("header", words), id=f"grid-{index}", class_="grid")
-
-
-def _page(title: str, parts: list[Element], sections: list[Section], pictures: Pictures) -> str:
-    commands = {
-        run.command
+def _render(
+    folder: Path, sweep: SweepRecord, grids: Mapping[str, Section | None], canvases: int, pictures: Pictures
+) -> str:
+    sections = [section for section in grids.values() if section]
+    collection = sweep.grids is not None
+    title = sweep.title or sweep.name or folder.resolve().name
+    served = [
+        run
         for section in sections
-        for folder in (section.folder, *(cell.run.folder for cell in section.cells.values()))
-        if (run := tracked_run(folder)) and run.command
-    }
-    scores = [key for key in SCORES if any(key in section.results for section in sections)]
-    notes = [
-        element("p", element("strong", RESULTS[key][0]), f": {RESULTS[key][1]}", class_="note")
-        for key in scores
+        for run in (section.tracked, *(cell.tracked for cell in section.cells.values()))
     ]
-    if sum(len(section.cells) for section in sections) > MOST_STRIPS:
-        told = f"The films of more than {MOST_STRIPS} canvases would make this page too large: see sheet.mp4."
-        notes.append(element("p", told, class_="note"))
-    if commands:
-        notes.append(element("p", "The MLflow runs are in a database; this serves it:", class_="note"))
-    if notes:
-        parts = [*parts, element("footer", *notes, *map(code, sorted(commands)))]
     style = (PARTS / "page.css").read_text()
     script = "".join((PARTS / name).read_text() for name in ("curves.js", "page.js"))
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
-    data = _json(_data(sections))  # names pictures, some of which are not on the page yet
-    return Template((PARTS / "page.html").read_text()).substitute(
-        policy=policy,
-        title=render(element("title", title)),
-        style=style,
-        main=render(element("main", *parts)),
-        data=data,
-        pictures=render(pictures.rest()),
-        script=script,
+    return (
+        _templates()
+        .get_template("page.html")
+        .render(
+            policy=policy,
+            style=style,
+            script=script,
+            title=title if collection else sections[0].title,
+            collection=collection,
+            sweep=sweep,
+            tracked=tracked_run(folder),
+            grids=grids,
+            canvases=canvases,
+            pictures=pictures,
+            data=_data(sections),  # names pictures, some of which are not shown elsewhere
+            results=RESULTS,
+            scores=[key for key in SCORES if any(key in section.results for section in sections)],
+            commands=sorted({run.command for run in served if run and run.command}),
+            most_strips=MOST_STRIPS,
+            few=FEW,
+        )
     )
 
 
-def _data(sections: list[Section]) -> dict[str, Any]:
+def _data(sections: Sequence[Section]) -> dict[str, Any]:
     """What the script reads: the moments, the films and the curves of the cells, what to say of them."""
     films = FrameStrips([cell.run for section in sections for cell in section.cells.values() if cell.canvas])
     reels: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
@@ -179,14 +155,6 @@ def _data(sections: list[Section]) -> dict[str, Any]:
         "reels": [[base64.b64encode(frame).decode() for frame in frames] for frames in reels],
         "cells": cells,
     }
-
-
-def _json(data: Any) -> str:
-    """JSON that holds no markup, whatever its strings are."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
 
 
 def _hash(text: str) -> str:

@@ -11,7 +11,8 @@ from nst.io.files import open_text
 from nst.report.page.film import spread
 from nst.report.page.pictures import SMALL, Pictures
 from nst.runs.reader import Run
-from nst.tracking.tracked import tracked_run
+from nst.runs.record import Status
+from nst.tracking.tracked import TrackedRun, tracked_run
 
 CURVE_POINTS = 150
 SCORES = ("lpips_content", "style_distance")
@@ -45,12 +46,13 @@ RESULTS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A run directory as the page shows it; `label` says which of the grid's it is.
+    """A run directory as the page shows it: the page's cell `number`; `label` says which of the grid's it is.
 
     `to_common_loss` is its place among the runs with its objective, as `nst.report.same_loss` has it.
     """
 
     run: Run
+    number: int
     label: str
     pictures: Pictures
     to_common_loss: int | None = None
@@ -68,6 +70,31 @@ class Cell:
         if record.finished and self.canvas:
             return record.status.label, f"taken from {record.taken_from}" if record.taken_from else ""
         return record.why_no_canvas(self.run.folder.name)
+
+    @property
+    def outcome(self) -> str:
+        """The same as a line."""
+        return ": ".join(filter(None, self.state))
+
+    @property
+    def note(self) -> str | None:
+        """What is to be known of the canvas that is shown."""
+        record = self.run.record
+        if not self.canvas:
+            return None
+        if record.status is Status.DIVERGED:
+            return f"diverged at iteration {record.diverged_at}"
+        return f"taken from {'/'.join(record.taken_from.parts[-3:])}" if record.taken_from else None
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """Its config, flat."""
+        return self.run.parameters()
+
+    @cached_property
+    def tracked(self) -> TrackedRun | None:
+        """Where MLflow has it."""
+        return tracked_run(self.run.folder)
 
     @property
     def small(self) -> bool:
@@ -102,11 +129,9 @@ class Cell:
 
     def facts(self, varying: list[str]) -> list[tuple[str, list[tuple[str, str]]]]:
         """All there is to say of it, under headings, as lines of a name and a value."""
-        record, parameters = self.run.record, self.run.parameters()
-        state, reason = self.state
-        tracked = tracked_run(self.run.folder)
+        record, parameters, tracked = self.run.record, self.parameters, self.tracked
         about = {
-            "state": f"{state}: {reason}" if reason else state,
+            "state": self.outcome,
             "folder": str(self.run.folder.resolve()),
             "started": moment(record.started),
             "ended": moment(record.ended),

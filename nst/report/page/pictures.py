@@ -6,12 +6,10 @@ import io
 import math
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from PIL import Image
 
 from nst.io.files import open_regular
-from nst.report.page.markup import element
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
 # Pixels a side of a canvas at most, by how many canvases there are: a page of thousands is still one file.
@@ -47,17 +45,15 @@ class Pictures:
         """The id of the element that has a picture."""
         return self._ids.setdefault(uri, f"picture-{len(self._ids)}")
 
-    def show(self, uri: str, alt: str) -> Element:
-        """An `img`: the first to show a picture holds it, the script has others take it from there."""
-        if uri in self._shown:
-            return element("img", alt=alt, data_same=self.name(uri))
+    def show(self, uri: str) -> bool:
+        """Note that a picture is shown; whether it is for the first time."""
+        first = uri not in self._shown
         self._shown.add(uri)
-        return element("img", alt=alt, src=uri, id=self.name(uri))
+        return first
 
-    def rest(self) -> Element:
-        """Those that were named and are nowhere shown, out of sight."""
-        unseen = [uri for uri in self._ids if uri not in self._shown]
-        return element("div", *(self.show(uri, "") for uri in unseen), hidden="")
+    def unseen(self) -> list[str]:
+        """Those that were named and are nowhere shown."""
+        return [uri for uri in self._ids if uri not in self._shown]
 
 
 def webp(image: Image.Image, **options: Any) -> bytes:
