@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from nst.errors import NstError
+from nst.io.arguments import OneLineParser
 from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular, read_json
 from nst.report.animation import animate
@@ -71,16 +72,17 @@ def rebuild(folder: Path) -> list[Path]:
 
 
 def _lacks_curves(run: Path) -> bool:
-    finished = read_json(run / "run.json").get("status") == "finished"
-    return finished and is_regular(run / "losses.csv") and not (run / "losses.png").is_file()
+    if not is_regular(run / "losses.csv") or (run / "losses.png").is_file():
+        return False
+    return read_json(run / "run.json").get("status") == "finished"
 
 
-def main(arguments: list[str]) -> int:
-    """Rebuild what the folder named on the command line shows; 2 if that cannot be."""
+def main(arguments: list[str] | None = None) -> int:
+    """Make the sheets and the page of a sweep again; 2 if that cannot be."""
+    parser = OneLineParser(prog="python -m nst.gallery", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="of a sweep, or of a sweep of presets")
     try:
-        if len(arguments) != 1:
-            raise NstError("usage: python -m nst.gallery FOLDER, where FOLDER is that of a sweep")
-        print(*rebuild(Path(arguments[0])), sep="\n")
+        print(*rebuild(parser.parse_args(arguments).folder), sep="\n")
     except (NstError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from nst.io.files import open_regular
 from nst.report.grid import Grid, Inputs
 from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
-from nst.runs.reader import Run, read_record
+from nst.runs.reader import Run
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
 # So many canvases that they would be wider or higher than a film may be are shown smaller, and no more of
@@ -44,7 +44,7 @@ class Sheet:
         for x, y, path in self.images:
             page.paste(_picture(path, self.side) or placeholder("missing", "", self.side), (x, y))
         for x, y, run in self.cells:
-            page.paste(canvas_tile(run.folder if run else None, self.side), (x, y))
+            page.paste(canvas_tile(run, self.side), (x, y))
         return page
 
 
@@ -99,11 +99,11 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     return sheet
 
 
-def canvas_tile(folder: Path | None, side: int) -> Image.Image:
+def canvas_tile(run: Run | None, side: int) -> Image.Image:
     """The final canvas of a cell at `side` pixels, or a placeholder that says why there is none."""
-    if folder is None:
+    if run is None:
         return placeholder("missing", "", side)
-    record = read_record(folder)
+    folder, record = run.folder, run.record
     status = record.get("status")
     if status == "finished":
         picture = _picture(folder / "canvas.png", side)

@@ -55,7 +55,7 @@ def _are_files(value: Any) -> bool:
     )
 
 
-def _are_grids(value: Any) -> bool:
+def _are_folders(value: Any) -> bool:
     return isinstance(value, list) and all(
         _is_text(name) and name and not PurePosixPath(name).is_absolute() and ".." not in Path(name).parts
         for name in value
@@ -76,7 +76,8 @@ SWEEP: Kinds = {
     **dict.fromkeys(("name", "title", "command"), _is_text),
     **dict.fromkeys(("started", "ended"), _is_moment),
     "cells": lambda value: _is_count(value) and value <= MOST_CELLS,
-    "grids": _are_grids,
+    "grids": _are_folders,
+    "folders": _are_folders,
 }
 
 
