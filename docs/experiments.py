@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from nst.runs.reader import read_run
-from nst.runs.sweep import sweeps_in
+from nst.runs.sweep import run_folders, sweeps_in
 
 QUALITY = 88  # of JPEG: a sheet of fifteen canvases is then about 200 kB
 HEADS = ("cell", "total", "content", "style", "tv", "LPIPS to content", "style distance", "s", "precision")
@@ -28,10 +28,7 @@ def main(folder: Path, into: Path) -> None:
         with Image.open(sweep / "sheet.png") as sheet:
             sheet.convert("RGB").save(into / f"{name}.jpg", quality=QUALITY, optimize=True)
         parts += [f"## {name}\n", _line(HEADS), _line(["---", *["---:"] * (len(HEADS) - 1)])]
-        numbered = sorted(
-            (path for path in sweep.iterdir() if path.name.isdecimal()), key=lambda p: int(p.name)
-        )
-        parts += [_cell(cell) for cell in numbered] + [""]
+        parts += [_cell(cell) for cell in run_folders(sweep)] + [""]
     (into / "cells.md").write_text("\n".join(parts))
 
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.cli import bypass_hydra, describe_error
 from nst.execution.console import console
+from nst.execution.hydra_settings import check_output_subdir
 from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.runner import job_of
 from nst.execution.sweep_runner import dir_override, end_sweep
@@ -50,6 +51,7 @@ class SweepCallback(Callback):
             SystemExit: 2, if tracking is misconfigured, or the folder cannot be made.
         """
         with _exit_on_error(2):
+            check_output_subdir(config.hydra)
             tracker = tracker_of(tracking_of(config))
             if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
                 # Which cells there will be is not known yet, so none in the folder can be among them.

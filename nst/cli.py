@@ -2,13 +2,17 @@
 
 import os
 import re
+import select
+import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import NoReturn, TypeVar
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -54,11 +58,13 @@ def run_app(main: Callable[[], object]) -> int:
     try:
         try:
             strip_command_line()  # before Hydra writes what it was given into files
-            given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+            options, given = _split_arguments(sys.argv[1:])
+            sys.argv[1:] = [*options, *given]
             _check_given(given)
             with raise_on_signal():
                 main()
                 raise_pending()
+            sys.stdout.flush()  # here, where it is known what to do if nobody reads it
         except _PastHydra as carrier:
             raise carrier.error from None
     except KeyboardInterrupt:  # where nobody took the signal over
@@ -73,6 +79,8 @@ def run_app(main: Callable[[], object]) -> int:
             _leave(stop)
         if wanted:
             raise
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 128 + signal.SIGPIPE
         if isinstance(error, NstError | HydraException | OmegaConfBaseException | OSError) or _hydras(error):
             print(f"error: {escape_unprintable(describe_error(error, given))}", file=sys.stderr)
             return 2
@@ -110,6 +118,39 @@ class _PastHydra(BaseException):
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
         self.error = error
+
+
+def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options and overrides: Hydra's parser takes these in any order, but not one between others.
+
+    Raises:
+        NstError: an option is unknown, or lacks its value.
+    """
+    parser = get_args_parser()
+
+    def fail(message: str) -> NoReturn:
+        raise NstError(f"{message}; `--help` says what is taken")
+
+    parser.error = fail  # type: ignore[method-assign]  # argparse's own prints how it is used, and exits
+    given: list[str] = parser.parse_intermixed_args(list(arguments)).overrides
+    left = Counter(given)
+    options = []
+    for argument in arguments:
+        if left[argument]:
+            left[argument] -= 1
+        else:
+            options.append(argument)
+    return options, given
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe that was closed at its other end, as by `head`; then it is left alone."""
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)
+    gone = any(event & select.POLLERR for _, event in look.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+    return gone
 
 
 def _check_given(given: Sequence[str]) -> None:
@@ -201,7 +242,8 @@ def _no_such_key(cause: OmegaConfBaseException, override: str) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
     allowed = [f"{parent}.{name}" if parent else name for name in names]
-    return f"{override or cause.full_key}: no such key; allowed are {', '.join(allowed)}"
+    say = f"allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
+    return f"{override or cause.full_key}: no such key; {say}"
 
 
 def _wrong_value(cause: OmegaConfBaseException) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, configure_log, env_override, run_job, setup_globals
@@ -36,6 +37,7 @@ class BatchedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and check the jobs that another sweeper asks for, and paint them."""
         from nst.errors import NstError
+        from nst.execution.output_dir import cells_in
         from nst.execution.sweep_runner import SweepCell
 
         if not job_overrides:
@@ -46,6 +48,8 @@ class BatchedLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
             cells.append(SweepCell.of(number, overrides, config))
+        jobs, paths = [cell.job for cell in cells], [cell.path for cell in cells]
+        cells_in(Path(self.config.hydra.sweep.dir), jobs, paths)  # refuses two in one folder
         return self.launch_cells(cells)
 
     def launch_cells(self, cells: "Sequence[SweepCell]") -> list[JobReturn]:

@@ -48,12 +48,13 @@ class GridSweeperConf:
 
     _target_: str = f"{PLUGINS}.grid_sweeper.GridSweeper"
     max_batch_size: int | None = None  # jobs for the launcher at a time
-    params: dict[str, str] | None = None  # what a preset sweeps over, as on the command line
+    # What a preset sweeps over, each key as on the command line; of a typed dict OmegaConf cannot set None.
+    params: Any = None
 
 
 @dataclass
 class SearchSweeperConf:
-    """`hydra/sweeper=search`; `params` as on the command line, with interval(a,b)."""
+    """`hydra/sweeper=search`; `params` as on the command line, also interval(a,b), tag(log, …)."""
 
     _target_: str = f"{PLUGINS}.search_sweeper.SearchSweeper"
     trials: int = 24
@@ -61,7 +62,7 @@ class SearchSweeperConf:
     objectives: list[str] = field(default_factory=lambda: ["lpips_content", "style_distance"])
     weights: list[float] | None = None  # of the objectives in one sum; none looks for their Pareto front
     seed: int = 0
-    params: dict[str, str] | None = None
+    params: Any = None
 
 
 for group, name, node in (

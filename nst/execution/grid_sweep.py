@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nst.errors import NstError
 from nst.execution.console import show_plan
@@ -23,6 +23,7 @@ from nst.runs.job import Job
 from nst.runs.sweep import open_sweep
 
 GROUP = "experiment"
+NUMBERED = "${hydra.job.num}"  # hydra.sweep.subdir as `conf/config.yaml` has it
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,11 @@ class GridSweep:
         for grid in self.grids:
             if not lock_dir(grid.folder):
                 raise NstError(f"{grid.folder}: another process paints in it; give another hydra.sweep.dir")
+        places = iter(self.places)
         for grid in self.grids:
-            open_sweep(grid.folder, grid.preset, grid.title, cells=len(grid.cells))
+            names = [next(places).name for _ in grid.cells]
+            named = {} if names == [str(number) for number in range(len(names))] else {"folders": names}
+            open_sweep(grid.folder, grid.preset, grid.title, cells=len(names), **named)
         if self.presets is not None:
             names = [grid.folder.relative_to(folder).as_posix() for grid in self.grids]
             open_sweep(folder, self.presets.get_value_string(), None, grids=names)
@@ -128,14 +132,14 @@ class GridSweep:
             name, title = self.master.hydra.runtime.choices.get(GROUP), title_of(self.master)
             return [_Grid(folder, name, title, [[*cell, *elsewhere] for cell in cells])]
         rest = [str(part.input_line) for part in self.given if part is not self.presets]
+        numbered = subdir_of(self.master) == NUMBERED
         grids = []
         for preset, config in self._configs(self.presets, rest):
             inside = folder / preset
             swept = parse_swept(config.hydra.sweeper.params, [f"{GROUP}={preset}", *rest], self.loader)
-            cells = [
-                [*cell, dir_override(inside), f"hydra.sweep.subdir='{number}'"]
-                for number, cell in enumerate(product(swept, self.loader))
-            ]
+            cells = [[*cell, dir_override(inside)] for cell in product(swept, self.loader)]
+            if numbered:  # by Hydra, through all presets
+                cells = [[*cell, f"hydra.sweep.subdir='{number}'"] for number, cell in enumerate(cells)]
             grids.append(_Grid(inside, preset, title_of(config), cells))
         return grids
 
@@ -159,6 +163,12 @@ class GridSweep:
         known = list(self.master.hydra.overrides.hydra)
         name = self.master.hydra.job.config_name
         return self.loader.load_configuration(name, [*known, *overrides], RunMode.MULTIRUN)
+
+
+def subdir_of(config: DictConfig) -> str:
+    """What the folders of cells are called, as it is written."""
+    written: Any = OmegaConf.to_container(config.hydra.sweep)
+    return str(written["subdir"])
 
 
 def title_of(config: DictConfig) -> str | None:

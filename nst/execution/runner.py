@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import show_plan, summarize
 from nst.execution.executors.base import Executor, InProcessExecutor
+from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space
 from nst.runs.checkpoint import remove_stale_batches
@@ -27,9 +29,6 @@ from nst.runs.writer import RunWriter, record_failure
 from nst.tracking.background import tracker_of
 
 log = logging.getLogger(__name__)
-
-# Groups of which a cell has one option.
-SINGLE = ("model", "optimizer", "init_image", "weights", "images", "tracking", "hardware")
 
 
 def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
@@ -43,10 +42,7 @@ def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
     Raises:
         NstError: the config cannot be painted.
     """
-    for group in SINGLE:
-        # Hydra merges several options of any group, and then names no choice; only layers are meant so.
-        if group not in hydra.runtime.choices:
-            raise NstError(f"{group}=[...]: takes one option; give one, or sweep over them: -m {group}=A,B")
+    check_hydra(hydra)
     return Job(from_composed(composed), folder.resolve(), tuple(hydra.overrides.task))
 
 
@@ -64,6 +60,7 @@ def paint(composed: DictConfig) -> float:
             is NaN, and the other jobs go on.
     """
     hydra, job, began = HydraConfig.get(), job_here(composed), time.monotonic()
+    os.chdir(hydra.runtime.cwd)  # `hydra.job.chdir=true` has left it; relative paths count from there
     sweeping = hydra.mode is RunMode.MULTIRUN
     if job.config.plan:
         show_plan(plan([job]))

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from nst.errors import NstError
 from nst.execution.device import device_of
-from nst.execution.grid_sweep import title_of
+from nst.execution.grid_sweep import NUMBERED, subdir_of, title_of
 from nst.execution.output_dir import SEARCH, conflict_in
 from nst.execution.resolve import identity_of
 from nst.execution.sweep_runner import Compose, SweepCell, dir_override
@@ -46,6 +46,9 @@ class SearchSweep:
         for key, value in (("trials", self.trials), ("at_once", self.at_once)):
             if value < 1:
                 raise NstError(f"hydra.sweeper.{key}={value}: must be at least 1; give a larger number")
+        if subdir_of(master) != NUMBERED:
+            named = subdir_of(master)
+            raise NstError(f"hydra.sweep.subdir={named}: a search numbers its cells; leave it out")
         self.compose, self.title = compose, title_of(master)
         name = master.hydra.runtime.choices.get("hparams_search")
         self.name = f"search/{name}" if name else None

@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,11 +17,15 @@ from nst.errors import NstError
 FILES = ("images.content", "images.style", "model.weights")  # keys whose values may be files
 
 
-def parse_swept(
-    params: Mapping[str, Any] | None, arguments: Sequence[str], loader: ConfigLoader
-) -> list[Override]:
-    """What is swept over and fixed; what the command line says of a key goes before a preset's `params`."""
-    said = [f"{key}={value}" for key, value in (params or {}).items()]
+def parse_swept(params: Any, arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
+    """What is swept over and fixed; what the command line says of a key goes before a preset's `params`.
+
+    Raises:
+        NstError: `params` is neither None nor a mapping.
+    """
+    if not isinstance(params, Mapping | None):
+        raise NstError(f"hydra.sweeper.params={params}: must be keys with values, as in '{{seed:\"1,2\"}}'")
+    said = [f"{key}={'null' if value is None else value}" for key, value in (params or {}).items()]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides([*said, *arguments])
     return list({part.get_key_element(): part for part in parsed}.values())
 
@@ -73,7 +78,7 @@ def values_of(swept: Override, options: Sequence[str] = ()) -> list[str]:
 
 def _files(pattern: Glob) -> Iterator[str]:
     """The files that a glob finds from the working directory, by name."""
-    found = {path for part in pattern.include for path in glob.glob(part, recursive=True)}
+    found = {os.path.normpath(path) for part in pattern.include for path in glob.glob(part, recursive=True)}
     for path in sorted(found):
         if Path(path).is_file() and not any(fnmatch(path, part) for part in pattern.exclude):
             yield path

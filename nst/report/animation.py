@@ -94,7 +94,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
     final canvas.
     """
     iterations = run.record.frames
-    final = canvas_tile(run.folder, side)
+    final = canvas_tile(run, side)
     shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
     with closing(decode(run.folder / "canvas.mp4")) as video:
         following = 0

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from nst.errors import NstError
+from nst.io.arguments import OneLineParser
 from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular
 from nst.report.animation import animate
@@ -76,12 +77,12 @@ def _lacks_curves(run: Path) -> bool:
     return finished and is_regular(run / "losses.csv") and not (run / "losses.png").is_file()
 
 
-def main(arguments: list[str]) -> int:
-    """Rebuild what the folder named on the command line shows; 2 if that cannot be."""
+def main(arguments: list[str] | None = None) -> int:
+    """Make the sheets and the page of a sweep again; 2 if that cannot be."""
+    parser = OneLineParser(prog="python -m nst.gallery", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="of a sweep, or of a sweep of presets")
     try:
-        if len(arguments) != 1:
-            raise NstError("usage: python -m nst.gallery FOLDER, where FOLDER is that of a sweep")
-        print(*rebuild(Path(arguments[0])), sep="\n")
+        print(*rebuild(parser.parse_args(arguments).folder), sep="\n")
     except (NstError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

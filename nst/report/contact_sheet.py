@@ -9,7 +9,7 @@ from nst.io.files import open_regular
 from nst.report.grid import Grid, Inputs
 from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
 from nst.runs.reader import Run
-from nst.runs.record import RunRecord, Status
+from nst.runs.record import Status
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
 # So many canvases that they would be wider or higher than a video may be are shown smaller, and no more of
@@ -45,7 +45,7 @@ class Sheet:
         for x, y, path in self.images:
             page.paste(_picture(path, self.side) or placeholder(Status.MISSING, "", self.side), (x, y))
         for x, y, run in self.cells:
-            page.paste(canvas_tile(run.folder if run else None, self.side), (x, y))
+            page.paste(canvas_tile(run, self.side), (x, y))
         return page
 
 
@@ -100,14 +100,14 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     return sheet
 
 
-def canvas_tile(folder: Path | None, side: int) -> Image.Image:
+def canvas_tile(run: Run | None, side: int) -> Image.Image:
     """The final canvas of a cell at `side` pixels, or a placeholder that says why there is none."""
-    if folder is None:
+    if run is None:
         return placeholder(Status.MISSING, "", side)
-    record = RunRecord.read(folder, lenient=True)
-    picture = _picture(folder / "canvas.png", side) if record.has_canvas else None
+    record = run.record
+    picture = _picture(run.folder / "canvas.png", side) if record.has_canvas else None
     if picture is None:
-        return placeholder(*record.why_no_canvas(folder.name), side)
+        return placeholder(*record.why_no_canvas(run.folder.name), side)
     return picture if record.finished else _struck(picture, f"diverged at {record.diverged_at}")
 
 

@@ -112,10 +112,7 @@ def grid(sweep_dir: Path) -> Grid:
     runs = [read_run(path) for path in run_folders(sweep_dir)]
     runs = [run for run in runs if run.overrides or not run.record.blank]
     if not runs:
-        raise NstError(
-            f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds "
-            "run directories named 0, 1, 2, ..."
-        )
+        raise NstError(f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds run directories")
     keys = _unique(key for run in runs for key in run.overrides)
     varying = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
     sweep = SweepRecord.read(sweep_dir, lenient=True)

@@ -12,6 +12,7 @@ from nst.io.color import SRGB
 from nst.io.files import atomic_write
 from nst.report.contact_sheet import AIR, GAP, MARGIN, PAPER, canvas_tile
 from nst.report.text_layout import HEAD, INK, SMALL, TITLE, Block
+from nst.runs.reader import read_run
 from nst.runs.search import Search, Trial
 
 SIDE, ACROSS, MOST = 192, 6, 12  # pixels of a canvas, canvases a row, canvases in all
@@ -42,7 +43,7 @@ def draw_pareto_front(search: Search, title: str) -> Path:
     for place, (trial, note) in enumerate(zip(shown, notes, strict=True)):
         x = MARGIN + place % ACROSS * (SIDE + GAP)
         y = top + HEIGHT + GAP + place // ACROSS * step
-        page.paste(canvas_tile(search.folder / str(trial.number), SIDE), (x, y))
+        page.paste(canvas_tile(read_run(search.folder / str(trial.number)), SIDE), (x, y))
         for text in note.place(x, y + SIDE + AIR, "la"):
             text.draw(pen)
     path = search.folder / "front.png"

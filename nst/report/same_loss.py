@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nst.errors import NstError
+from nst.io.arguments import OneLineParser
 from nst.runs.reader import Run, read_run
 from nst.runs.record import RunRecord
 
@@ -135,15 +136,16 @@ def _title(run: Run) -> str:
     return " · ".join(map(str, facts))
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print a table for each objective that two or more runs in the given folders share."""
+    parser = OneLineParser(prog="python -m nst.same_loss", description=main.__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of runs or sweeps")
     try:
-        if not arguments or any(argument.startswith("-") for argument in arguments):
-            raise NstError("usage: python -m nst.same_loss FOLDER..., where FOLDERs hold runs or sweeps")
-        runs = [run for folder in map(Path, arguments) for run in _runs_in(folder)]
-        groups = descents(runs)
+        folders = parser.parse_args(arguments).folders
+        groups = descents([run for folder in folders for run in _runs_in(folder)])
         if not groups:
-            raise NstError(f"{' '.join(arguments)}: no two finished runs in it have the same objective")
+            given = " ".join(map(str, folders))
+            raise NstError(f"{given}: no two finished runs in it have the same objective")
         print("\n\n".join(f"{_title(group[0].run)}\n\n{table(group)}" for group in groups))
     except (NstError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

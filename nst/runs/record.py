@@ -88,7 +88,7 @@ def _cells(value: Any) -> int:
     return int(value)
 
 
-def _grids(value: Any) -> list[str]:
+def _folders(value: Any) -> list[str]:
     for name in as_list(value):
         require(
             bool(as_text(name)) and not PurePosixPath(name).is_absolute() and ".." not in Path(name).parts
@@ -214,6 +214,7 @@ class SweepRecord(RecordFile):
         interrupted: whether it broke off.
         grids: the folders of the sweeps in it, if it is a sweep of sweeps.
         cells: the number of its run directories.
+        folders: their names, if these are not their numbers.
         per_row: how many to show in a row, if it is no grid.
     """
 
@@ -225,8 +226,9 @@ class SweepRecord(RecordFile):
     command: str = json_key(as_text, "")
     started: str = json_key(as_moment, "")
     ended: str | None = json_key(as_moment, null=True)
-    grids: list[str] | None = json_key(_grids)
+    grids: list[str] | None = json_key(_folders)
     cells: int | None = json_key(_cells)
+    folders: list[str] | None = json_key(_folders)
     per_row: int | None = json_key(as_count)
     interrupted: bool | None = json_key(as_flag)
 

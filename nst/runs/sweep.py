@@ -1,5 +1,6 @@
 """A sweep's folder: what `sweep.json` says of it, its run directories, and what became of them."""
 
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -19,7 +20,8 @@ def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -
         name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
         title: what it shows, in words.
         more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
-            directories there will be; `per_row`, how many to show in a row, if it is no grid.
+            directories there will be; `folders`, their names, if these are not their numbers; `per_row`,
+            how many to show in a row, if it is no grid.
     """
     known = SweepRecord.read(folder)
     SweepRecord(
@@ -50,13 +52,22 @@ def _result(folder: Path, record: RunRecord) -> Result:
 def run_folders(sweep_dir: Path) -> list[Path]:
     """The run directories that a sweep has, in order, whether they are there yet or not.
 
-    Their number is in `sweep.json`; of a sweep that does not say it, all that are there.
+    Their names or their number are in `sweep.json`; of a sweep that does not say it, all that are there.
     """
-    cells = SweepRecord.read(sweep_dir).cells
-    if cells is not None:
-        return [sweep_dir / str(number) for number in range(cells)]
-    numbered = [path for path in sweep_dir.glob("*") if path.name.isdecimal()]
-    return sorted(numbered, key=lambda path: int(path.name))
+    known = SweepRecord.read(sweep_dir)
+    if known.folders is not None:
+        return [sweep_dir / name for name in known.folders]
+    if known.cells is not None:
+        return [sweep_dir / str(number) for number in range(known.cells)]
+    there = [
+        path for path in sweep_dir.glob("*") if path.name.isdecimal() or (path / RunRecord.NAME).is_file()
+    ]
+    return sorted(there, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """So that 10 comes after 9, and seed10 after seed9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def sweeps_in(folder: Path) -> list[Path]:

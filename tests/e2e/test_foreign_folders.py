@@ -182,7 +182,10 @@ def test_a_picture_of_the_sweep_in_whose_folder_it_is_to_be(painted: Path, tmp_p
 
 
 def test_cells_have_a_place_each_in_the_folder(tmp_path: Path) -> None:
-    for subdir, says in (("same", "subdir=same: more than one cell"), ("../${seed}", "is not in X")):
+    for subdir, says in (
+        ("same", "subdir=same: more than one cell"),
+        ("../${seed}", "takes the name of one"),
+    ):
         ended = command(tmp_path, *SWEEP, "seed=1,2", f"'hydra.sweep.subdir={subdir}'".strip("'"))
         assert ended.code == 2
         [line] = ended.errors

@@ -84,7 +84,7 @@ def test_the_command_prints_a_table(
     assert lines[5].endswith("| 0.5 | 2 | 5 |")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["nowhere"], ["."]])
+@pytest.mark.parametrize("arguments", [[], ["--nope", "."], ["nowhere"], ["."]])
 def test_what_cannot_be_compared_is_one_line(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
