@@ -10,18 +10,18 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import hydra
 import hydra.conf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.driven import JARGON, SMALL, driven, on_small
+from support.driven import JARGON, SMALL, driven, leaves, on_small
 
 from nst.config.schema import ROOT, Config, register
 from nst.execution.batch import run_batch
@@ -30,16 +30,6 @@ from nst.io.text import escape_unprintable
 register()
 
 DRAWS = int(os.environ.get("NST_DRAWS", "0"))
-
-
-def leaves(schema: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a schema with its type, also those that have keys in them."""
-    hints = get_type_hints(schema)
-    for entry in fields(schema):
-        kind = hints[entry.name]
-        yield f"{parent}{entry.name}", kind
-        if is_dataclass(kind):
-            yield from leaves(kind, f"{parent}{entry.name}.")
 
 
 OURS = dict(leaves(Config))

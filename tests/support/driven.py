@@ -2,9 +2,9 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import hydra
 import pytest
@@ -70,3 +70,13 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Driven:
         except PaintingBegins:
             code = None
     return Driven(code, said.getvalue(), began[0] if began else None)
+
+
+def leaves(schema: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a schema with its type, also those that have keys in them."""
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        kind = hints[entry.name]
+        yield f"{parent}{entry.name}", kind
+        if is_dataclass(kind):
+            yield from leaves(kind, f"{parent}{entry.name}.")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from test_cli import command
-from test_overrides import JARGON, driven, on_small
+from support.command import command
+from support.driven import JARGON, driven, on_small
 
 import nst.report.build
 import nst.report.same_loss

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import hydra.conf
 import pytest
-from test_cli import SMALL, command, record
-from test_overrides import driven, leaves
+from support.command import SMALL, command
+from support.driven import driven, leaves
+from support.results import record
 
 from nst.config.schema import ROOT
 from nst.runs.sweep import run_folders
