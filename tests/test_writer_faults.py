@@ -426,11 +426,11 @@ def test_a_second_signal_ends_it_while_an_encoder_is_stuck(more: list[str], tmp_
 
 IN_C = """
 import ctypes, sys
-from nst.io.signals import caught, install
-install()
+from nst.io.signals import install_handlers, raise_on_signal
+install_handlers()
 libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 libc.pthread_mutex_lock(mutex)
-with caught():
+with raise_on_signal():
     print("waits", flush=True)
     libc.pthread_mutex_lock(mutex)
 """
