@@ -94,8 +94,9 @@ def _unswept_preset(config: DictConfig) -> str | None:
         values = [list(part.sweep_string_iterator()) for part in countable if part.is_discrete_sweep()]
         count = math.prod(map(len, values))
         cells = f"sweep of {count} cells" if countable == swept else "sweep"
+    keys = ", ".join(part.get_key_element() for part in swept)
     return (
-        f"{name}: a {cells}, over {', '.join(part.get_key_element() for part in swept)}; without -m one cell of the defaults is painted, and "
+        f"{name}: a {cells}, over {keys}; without -m one cell of the defaults is painted, and "
         f"`python run.py -m {name}` paints all"
     )
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import hydra.conf
@@ -176,3 +178,14 @@ def test_folders_are_in_the_order_of_their_numbers(folder: Path) -> None:
         (folder / name).mkdir()
         (folder / name / "run.json").write_text("{}")
     assert [path.name for path in run_folders(folder)] == ["b", "seed9", "seed10", "3", "10"]
+
+
+def test_hydra_finds_the_plugins_without_torch() -> None:
+    say = (
+        "import sys; from hydra.core.plugins import Plugins; found = Plugins.instance().discover(); "
+        "print({'GridSweeper', 'SearchSweeper', 'BatchedLauncher', 'BatchedSlurmLauncher', "
+        "'BatchedRayLauncher'} <= {plugin.__name__ for plugin in found}, "
+        "{'torch', 'mlflow', 'optuna'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True set()"
