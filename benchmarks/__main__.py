@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.common import device_of, machine
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 # What each script is given with --short: minutes on two cores, to see that all of it works.
 SHORT = {

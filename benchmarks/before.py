@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 CELLS = {
     "adam, 1 cell, 128 px": ["optimizer=adam", "size=128"],

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.core.engine import DTYPES, Snapshot
 from nst.core.objective import Cell, Objective
 from nst.core.optimizers import Optimizer

@@ -21,7 +21,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.config.schema import ROOT, Config, from_composed, register
+from nst.config.paths import ROOT
+from nst.config.schema import Config, from_composed, register
 from nst.execution.batch import run_batch
 from nst.execution.plan import cut
 from nst.report.build import rebuild

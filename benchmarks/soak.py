@@ -25,7 +25,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import hydra
 import imageio.v2 as imageio
 import mlflow.tracking  # as all that is imported here, before the processes that are killed are forked
 import numpy as np
@@ -33,9 +32,9 @@ from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
 from benchmarks.killed import kill_before
-from nst.cli import bypass_hydra, run_app
-from nst.config.schema import ROOT, register
-from nst.execution.runner import paint
+from nst.app import app
+from nst.cli import run_app
+from nst.config.paths import ROOT
 from nst.io.signals import install_handlers
 from nst.report.build import rebuild
 
@@ -62,10 +61,6 @@ SIGNALS = {
 SHARE, MORE = 0.35, 1.15
 OTHER = 0.2  # of the attempts ask for other cells
 
-MAIN = hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(
-    bypass_hydra(paint)
-)
-
 
 def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
     """Start the sweep in `place`, in a process group of its own; its process id.
@@ -84,7 +79,7 @@ def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
     if when is not None:
         kill_before(when)
     try:
-        os._exit(run_app(MAIN))
+        os._exit(run_app(app))
     finally:
         os._exit(1)
 
@@ -284,5 +279,4 @@ def one(
 if __name__ == "__main__":
     os.chdir(ROOT)
     install_handlers()
-    register()
     main()

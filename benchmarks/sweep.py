@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 PRESETS = sorted(path.stem for path in (ROOT / "conf/experiment/readme").glob("*.yaml"))
 TRACKING = ("none", "mlflow")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import Table, arguments, device_of, publish
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.runs.record import RunRecord
 
 CREWS = {

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -20,6 +19,7 @@ from nst.execution.hydra_settings import check_output_subdir
 from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.runner import job_of
 from nst.execution.sweep_runner import dir_override, end_sweep
+from nst.execution.sweep_values import parse_swept
 from nst.io.text import escape_unprintable
 from nst.runs.sweep import open_sweep
 from nst.tracking.background import tracker_of, tracking_of
@@ -79,25 +79,24 @@ class SweepCallback(Callback):
 def _unswept_preset(config: DictConfig) -> str | None:
     """What to say where a preset that is a sweep is painted without -m: as one cell, of the defaults."""
     hydra, choices = config.hydra, config.hydra.runtime.choices
-    parse = OverridesParser.create().parse_override
     # As they were written: an interpolation may mean nothing here.
     written: Any = OmegaConf.to_container(hydra)
-    every = written["sweeper"].get("params") or {}
-    given = {parse(part).get_key_element() for part in written["overrides"]["task"]}
-    params = {key: every[key] for key in every if key not in given}
+    params = parse_swept(written["sweeper"].get("params"), [])
+    given = {part.get_key_element() for part in parse_swept(None, written["overrides"]["task"])}
+    swept = [part for part in params if part.get_key_element() not in given]
     name = next((f"{key}={choices[key]}" for key in GROUPS if choices.get(key)), None)
-    if not params or name is None:
+    if not swept or name is None:
         return None
     if choices["hydra/sweeper"] == "search":
         cells = f"search of {hydra.sweeper.trials} cells"
     else:
-        swept = [parse(f"{key}={value}") for key, value in params.items()]
         countable = [part for part in swept if not isinstance(part.value(), Glob)]
         values = [list(part.sweep_string_iterator()) for part in countable if part.is_discrete_sweep()]
         count = math.prod(map(len, values))
         cells = f"sweep of {count} cells" if countable == swept else "sweep"
+    keys = ", ".join(part.get_key_element() for part in swept)
     return (
-        f"{name}: a {cells}, over {', '.join(params)}; without -m one cell of the defaults is painted, and "
+        f"{name}: a {cells}, over {keys}; without -m one cell of the defaults is painted, and "
         f"`python run.py -m {name}` paints all"
     )
 

@@ -17,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from nst.config.schema import ROOT
+from nst.config.paths import CONF
 from nst.errors import NstError
 from nst.io.credentials import strip_command_line
 from nst.io.signals import Interrupted, raise_on_signal, raise_pending
@@ -167,7 +167,7 @@ def _check_given(given: Sequence[str]) -> None:
         group = group.partition("@")[0].strip()
         if group.startswith("hydra/") and option.lstrip().startswith("["):
             raise NstError(f"{argument}: takes one option; give {group}=OPTION, or leave it out")
-        if group.startswith("hydra/") or os.path.isdir(ROOT / "conf" / group):
+        if group.startswith("hydra/") or os.path.isdir(CONF / group):
             for name in re.split(r"[^\w./-]+", option):
                 if name.startswith("/") or ".." in name.split("/"):
                     raise NstError(f"{argument}: no such option; give a name, without .. and / before it")
@@ -232,7 +232,7 @@ def _lines(text: str) -> list[str]:
 def _no_such_option(file: str, options: Collection[str]) -> str:
     """`file` is GROUP/OPTION, and either may have more slashes."""
     group, _, option = file.rpartition("/") if file.startswith("hydra/") else file.partition("/")
-    folder = ROOT / "conf" / group
+    folder = CONF / group
     # Hydra does not look into subfolders, where experiment=readme/... are.
     ours = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
     return f"{group}={option}: no such option; allowed are {', '.join(sorted(ours.union(options)))}"

@@ -11,7 +11,7 @@ from PIL import Image
 from support.results import paint_here, pixels, record
 
 import nst
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.errors import NstError
 from nst.io.images import noise, read, to_uint8
 from nst.io.video import decode

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.tracking.client import Store
 from nst.tracking.logger import run_url
 

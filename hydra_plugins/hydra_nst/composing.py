@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class Composer:
@@ -46,8 +47,9 @@ class Composer:
         own = [part for part in parsed if not part.is_hydra_override()]
         hydra, naming = config.hydra, config.hydra.job.config.override_dirname
         hydra.overrides.task = [part.input_line for part in own]
+        known: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra)  # unresolved, as it was given
         hydra.overrides.hydra = [
-            *self.master.hydra.overrides.hydra,
+            *known,
             *(part.input_line for part in parsed if part.is_hydra_override()),
         ]
         hydra.job.override_dirname = get_overrides_dirname(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.core.engine import DTYPES, Engine, arithmetic
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer
@@ -310,6 +310,8 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _commit() -> str | None:
+    if not (ROOT / ".git").exists():  # a package may be installed inside of another repository
+        return None
     try:
         return subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10

@@ -160,7 +160,7 @@ class GridSweep:
             yield from self._options(f"{group}/{name}")
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
-        known = list(self.master.hydra.overrides.hydra)
+        known: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra)  # unresolved, as it was given
         name = self.master.hydra.job.config_name
         return self.loader.load_configuration(name, [*known, *overrides], RunMode.MULTIRUN)
 

@@ -17,7 +17,7 @@ from nst.errors import NstError
 FILES = ("images.content", "images.style", "model.weights")  # keys whose values may be files
 
 
-def parse_swept(params: Any, arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
+def parse_swept(params: Any, arguments: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
     """What is swept over and fixed; what the command line says of a key goes before a preset's `params`.
 
     Raises:

@@ -85,4 +85,5 @@ def _command(preset: str | None) -> str:
             for argument in arguments
             if not argument.startswith("hydra.sweep.dir=")
         ]
-    return shlex.join(["python", "run.py", *arguments])
+    program = ["nst"] if Path(sys.argv[0]).name == "nst" else ["python", "run.py"]
+    return shlex.join([*program, *arguments])

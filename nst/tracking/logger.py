@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from nst.config.schema import ROOT
+from nst.config.paths import CONF
 from nst.errors import NstError
 from nst.io.credentials import strip_command_line, strip_credentials
 from nst.io.files import atomic_copy, format_error, is_regular
@@ -56,7 +56,7 @@ SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
 SWEEP_FILES = (*SHEETS, SweepRecord.NAME, "search.json", "multirun.yaml")
 ENTITIES_A_CALL = 1000
 LONGEST_PARAM = 6000
-DEFAULTS = ROOT / "conf/tracking/mlflow.yaml"
+DEFAULTS = CONF / "tracking/mlflow.yaml"
 
 
 def begin_sweep(sweep_dir: Path, store: Store) -> str:

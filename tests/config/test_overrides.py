@@ -23,7 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.driven import JARGON, SMALL, driven, leaves, on_small
 
-from nst.config.schema import ROOT, Config, register
+from nst.config.paths import ROOT
+from nst.config.schema import Config, register
 from nst.execution.batch import run_batch
 from nst.io.text import escape_unprintable
 

@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 from support.composing import composed, config, refusal
 
-from nst.config.schema import ROOT, Config, check_layers, content_layers, style_layers
+from nst.config.paths import ROOT
+from nst.config.schema import Config, check_layers, content_layers, style_layers
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 

@@ -14,7 +14,7 @@ from support.driven import JARGON, driven, on_small
 
 import nst.report.build
 import nst.report.same_loss
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.errors import NstError
 from nst.execution.sweep_values import values_of
 

@@ -16,7 +16,7 @@ from support.command import Running, command
 from support.disk import remount
 from support.results import paint_here, pixels, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]

@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from support.markdown import tokens
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.io.text import escape_unprintable
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import grid

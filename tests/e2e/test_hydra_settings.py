@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import hydra.conf
@@ -10,7 +12,7 @@ from support.command import SMALL, command
 from support.driven import driven, leaves
 from support.results import record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.runs.sweep import run_folders
 from nst.tracking.view import RunView
 
@@ -36,7 +38,7 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     "hydra.output_subdir": {"null": "must be .hydra", "meta": "must be .hydra"},
     "hydra.job.chdir": {"true": None, "false": None},
     "hydra.job.name": {"mine": None},
-    "hydra.job.env_set": {"{NST_X: y}": None},
+    "+hydra.job.env_set.NST_X": {"y": None},
     "hydra.job.env_copy": {"[HOME]": None},
     "hydra.job.config": {"{override_dirname: {kv_sep: '-'}}": None},
     "hydra.launcher": {},  # the groups, below
@@ -56,7 +58,7 @@ GIVEN = {f"hydra.job.{name}" for name in ("id", "num", "override_dirname", "conf
 
 def test_every_setting_is_looked_at() -> None:
     keys = {key for key, _ in leaves(hydra.conf.HydraConf, "hydra.")}
-    tried = {key for key in SETTINGS if key.startswith("hydra.")}
+    tried = {key.lstrip("+") for key in SETTINGS if "hydra." in key}
     for key in keys:
         known = any(key == name or key.startswith(f"{name}.") or name.startswith(f"{key}.") for name in tried)
         assert known or key in GIVEN or key.split(".")[1] in OTHER, key
@@ -177,3 +179,14 @@ def test_folders_are_in_the_order_of_their_numbers(folder: Path) -> None:
         (folder / name).mkdir()
         (folder / name / "run.json").write_text("{}")
     assert [path.name for path in run_folders(folder)] == ["b", "seed9", "seed10", "3", "10"]
+
+
+def test_hydra_finds_the_plugins_without_torch() -> None:
+    say = (
+        "import sys; from hydra.core.plugins import Plugins; found = Plugins.instance().discover(); "
+        "print({'GridSweeper', 'SearchSweeper', 'BatchedLauncher', 'BatchedSlurmLauncher', "
+        "'BatchedRayLauncher'} <= {plugin.__name__ for plugin in found}, "
+        "{'torch', 'mlflow', 'optuna'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True set()"

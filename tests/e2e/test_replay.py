@@ -12,7 +12,7 @@ from support.command import Ended, command
 from support.forked import python
 from support.results import children, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=12", "hardware.device=cpu"]
 

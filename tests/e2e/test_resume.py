@@ -17,7 +17,7 @@ from support.command import Ended, command
 from support.forked import start
 from support.results import children, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 # Double precision, because cells are batched differently after a kill and are compared by pixel.
 SMALL = [

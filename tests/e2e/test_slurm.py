@@ -16,7 +16,7 @@ from support.command import Running, command
 from support.mlflow_server import serving
 from support.results import pixels, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.tracking.client import Store, connect
 
 SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=5", "hardware.device=cpu"]

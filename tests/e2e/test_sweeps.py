@@ -18,7 +18,7 @@ from support.composing import register
 from support.results import record
 
 from hydra_plugins.hydra_nst.composing import Composer
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 register()
 

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.results import paint_here, pixels, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.io.images import noise, to_uint8
 
 

@@ -8,7 +8,7 @@ import imageio.v3 as imageio
 import pytest
 from support.composing import config
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.execution.batch import run_batch
 from nst.execution.plan import plan
 from nst.execution.resolve import identity_of

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from nst.config.schema import ROOT, from_composed, register
+from nst.config.paths import ROOT
+from nst.config.schema import from_composed, register
 from nst.errors import NstError
 from nst.execution.device import MOST_ROWS, most_rows
 from nst.execution.executors import base

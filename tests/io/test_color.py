@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from support.rundirs import make_sweep
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.errors import NstError
 from nst.io.images import read, to_uint8, write_png
 from nst.report.build import contact_sheet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.io.locks import is_locked, lock_dir, unlock_dir
 
 # Answers each line of "NAME FOLDER" with what that function of ours returns.

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 BEGIN = """
 import signal, subprocess, sys

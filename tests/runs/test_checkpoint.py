@@ -24,7 +24,7 @@ from support.command import command
 from support.forked import start
 from support.results import paint_here, pixels, record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.core.engine import Engine
 from nst.runs.checkpoint import (
     CELLS,

@@ -27,7 +27,7 @@ from support.disk import remount
 from support.forked import start
 from support.results import record
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 from nst.core.engine import Snapshot
 from nst.errors import NstError
 from nst.execution.batch import logged_to

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nst.config.schema import ROOT
+from nst.config.paths import ROOT
 
 from .forked import python
 

@@ -6,7 +6,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from nst.cli import describe_error
-from nst.config.schema import ROOT, Config, from_composed, register
+from nst.config.paths import ROOT
+from nst.config.schema import Config, from_composed, register
 
 register()
 

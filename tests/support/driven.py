@@ -12,7 +12,8 @@ import pytest
 from omegaconf import DictConfig
 
 from nst.cli import bypass_hydra, run_app
-from nst.config.schema import ROOT, register
+from nst.config.paths import ROOT
+from nst.config.schema import register
 from nst.execution.executors import base
 from nst.execution.resolve import resolve
 from nst.execution.runner import paint

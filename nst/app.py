@@ -1,0 +1,17 @@
+"""The Hydra application: compose a config of `conf/`, and paint it."""
+
+import hydra
+from omegaconf import DictConfig
+
+from nst.cli import bypass_hydra
+from nst.config.paths import CONF
+from nst.config.schema import register
+from nst.execution.runner import paint
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def app(composed: DictConfig) -> float:
+    """Compose, hand over, return the objective."""
+    return bypass_hydra(paint)(composed)

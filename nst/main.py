@@ -1,0 +1,12 @@
+"""The `nst` command, and what run.py starts."""
+
+from nst.io.signals import install_handlers
+
+
+def main() -> int:
+    """Paint what the command line asks for; returns the exit code."""
+    install_handlers()  # before what takes seconds to import, so that Ctrl-C is answered then, too
+    from nst.app import app
+    from nst.cli import run_app
+
+    return run_app(app)
