@@ -24,9 +24,10 @@ from safetensors.torch import save_file
 
 from nst.cli import run_app
 from nst.config.schema import ROOT
+from nst.core.init_images import noise
 from nst.errors import NstError
 from nst.execution.batch import run_batch
-from nst.io.images import noise, to_uint8
+from nst.io.images import to_uint8
 from nst.runs.job import Job, Result
 
 # Weights that need no cache and no network; canvases mean nothing with them, which is enough here.

@@ -28,6 +28,7 @@ from omegaconf import DictConfig
 import nst.execution.executors
 from nst.cli import bypass_hydra, run_app
 from nst.config.schema import ROOT, Config, register
+from nst.core.options import OPTIONS
 from nst.execution.batch import run_batch
 from nst.execution.resolve import resolve
 from nst.execution.runner import paint
@@ -58,6 +59,9 @@ def leaves(schema: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
 
 
 OURS = dict(leaves(Config))
+for group, known in OPTIONS.items():
+    for option in known.values():
+        OURS |= dict(leaves(option, f"{group}."))
 # Not what decides which program this is, or starts other programs.
 HYDRAS = [
     key
@@ -275,7 +279,8 @@ def names_a_key(line: str, arguments: Sequence[str]) -> bool:
     """Whether a line begins with a key, holds what was given as it was given, or says what makes a path."""
     key = re.match(r"[+~]*([\w./]+)[^\w./]", line)
     given = {re.split("[=@]", part.lstrip("+~"))[0].strip() for part in arguments}
-    known = bool(key and key[1] in {*OURS, *GROUPS, *HYDRAS, *given})
+    layers = ("content_layers.", "style_layers.")
+    known = bool(key and (key[1] in {*OURS, *GROUPS, *HYDRAS, *given} or key[1].startswith(layers)))
     return (
         known
         or "; outputs=FOLDER says" in line

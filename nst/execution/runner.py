@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from nst.config.schema import Config, from_composed
+from nst.config.schema import OPTION_GROUPS, Config, from_composed
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import show_plan, summarize
@@ -28,7 +28,7 @@ from nst.tracking.background import tracker_of
 log = logging.getLogger(__name__)
 
 # Groups of which a cell has one option.
-SINGLE = ("model", "optimizer", "init_image", "weights", "images", "tracking", "hardware")
+SINGLE = ("model", *OPTION_GROUPS, "weights", "images", "tracking", "hardware")
 
 
 def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
