@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nst.config.paths import ROOT
 from nst.core.engine import DTYPES, Snapshot
+from nst.core.init_images import noise
 from nst.core.objective import Cell, Objective
 from nst.core.optimizers import Optimizer
 from nst.core.optimizers.adam import Adam
@@ -25,7 +26,7 @@ from nst.core.optimizers.lbfgs import LBFGS
 from nst.core.vgg import VGG
 from nst.io import weights as pretrained
 from nst.io.files import atomic_write
-from nst.io.images import noise, read
+from nst.io.images import read
 
 MODEL = "vgg19"  # with random weights: the time does not depend on what they have seen
 STYLE_LAYERS = {

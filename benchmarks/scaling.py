@@ -174,7 +174,7 @@ def simulate(
     setup = painting = 0.0
     for batch in batches:
         begun, worker = heapq.heappop(free)
-        cost = costs[batch[0].config.optimizer.name.name]
+        cost = costs[batch[0].config.optimizer.name]
         lasting = _seconds(batch, costs)
         setup, painting = setup + cost.setup(len(batch)), painting + lasting - cost.setup(len(batch))
         painted.append((begun + lasting, worker, len(batch)))
@@ -198,7 +198,7 @@ def simulate(
 
 
 def _seconds(batch: Sequence[Job], costs: dict[str, Costs]) -> float:
-    cost = costs[batch[0].config.optimizer.name.name]
+    cost = costs[batch[0].config.optimizer.name]
     return cost.setup(len(batch)) + cost.iteration(len(batch)) * batch[0].config.iterations
 
 

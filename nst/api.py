@@ -6,7 +6,7 @@ It needs neither Hydra nor MLflow nor matplotlib. `docs/library.md` has an examp
 import csv
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,20 +18,21 @@ from torch import Tensor
 
 from nst.core import objective
 from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
+from nst.core.feature_losses import ContentLoss, StyleLoss
+from nst.core.init_images import InitImage
 from nst.core.metrics import Scores
-from nst.core.optimizers.adam import Adam
-from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
+from nst.core.options import OPTIONS
 from nst.core.vgg import LAYERS, VGG, Tap
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
-from nst.io.images import noise, read, to_uint8
+from nst.io.images import read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer, load_weights
 
 log = logging.getLogger(__name__)
 
 ImageLike = Tensor | str | Path
-OPTIMIZERS = {"adam": (Adam, 0.06), "lbfgs": (LBFGS, 1.0)}  # and the learning rate where none is given
 STYLE_WEIGHTS = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)  # of the five blocks
 SMALLEST = 16  # pixels a side: four poolings leave one
 
@@ -47,9 +48,10 @@ class Cell:
             (counted as 16, 32, 128, 256, 512). May be empty.
         content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
         activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
-        optimizer: `lbfgs` or `adam`.
-        lr: learning rate; None is 1 for L-BFGS and 0.06 for Adam.
-        init: what the canvas is at first: `content`, `style`, `noise`, or an image as above.
+        content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
+        optimizer: `lbfgs`, `adam`, or one of yours.
+        lr: learning rate; None is the optimizer's default, 1 for L-BFGS and 0.06 for Adam.
+        init: what the canvas is at first: `content`, `style`, `noise`, an image as above, or an `InitImage`.
         seed: of the noise.
     """
 
@@ -68,9 +70,11 @@ class Cell:
     style_weight: float = 5e6
     tv_weight: float = 0.1
     activation: Literal["conv", "relu"] = "relu"
-    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    content_loss: str | ContentLoss = "mse"
+    style_loss: str | StyleLoss = "gram"
+    optimizer: str | OptimizerConfig = "lbfgs"
     lr: float | None = None
-    init: ImageLike = "content"
+    init: ImageLike | InitImage = "content"
     seed: int = 0
 
 
@@ -193,10 +197,11 @@ def paint(
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     images = _Images(size)
     paintings: dict[int, Painting] = {}
-    for name, (kind, lr) in OPTIMIZERS.items():
-        rows = [row for row, cell in enumerate(cells) if cell.optimizer == name]
-        if not rows:
-            continue
+    optimizers = [_optimizer(cell) for cell in cells]
+    batches: dict[str, list[int]] = {}
+    for row, optimizer in enumerate(optimizers):
+        batches.setdefault(repr(optimizer.shared()), []).append(row)
+    for rows in batches.values():
         some = [cells[row] for row in rows]
         resolved = [_resolve(cell, images, network.name) for cell in some]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
@@ -207,10 +212,10 @@ def paint(
                 device=place,
                 dtype=DTYPES[precision],
             )
-            rates = [lr if cell.lr is None else cell.lr for cell in some]
+            rates = torch.tensor([optimizers[row].lr for row in rows], dtype=vgg.wide, device=place)
             engine = Engine(
                 objective.Objective(vgg, resolved),
-                kind(torch.tensor(rates, dtype=vgg.wide, device=place)),
+                optimizers[rows[0]].build(rates),
                 torch.stack([_initial(cell, images) for cell in some]),
             )
             losses = list[Tensor]()
@@ -311,7 +316,19 @@ def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
     return objective.Cell(
         *(images(cell.content), images(cell.style), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
+        ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
+        StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
     )
+
+
+def _optimizer(cell: Cell) -> OptimizerConfig:
+    option = cell.optimizer
+    if isinstance(option, str):
+        option = OptimizerConfig.named(option)
+    if cell.lr is not None:
+        option = replace(option, lr=cell.lr)
+    option.check()
+    return option
 
 
 def _weighted(
@@ -330,11 +347,12 @@ def _weighted(
 
 def _initial(cell: Cell, images: _Images) -> Tensor:
     """The canvas before the first iteration, `[3, size, size]`."""
-    if isinstance(cell.init, str) and cell.init == "noise":
-        return noise(images.size, cell.seed)
-    if isinstance(cell.init, str) and cell.init in ("content", "style"):
-        return images(cell.content if cell.init == "content" else cell.style)
-    return images(cell.init)
+    init = cell.init
+    if isinstance(init, str) and init in OPTIONS[InitImage.group]:
+        init = InitImage.named(init)
+    if isinstance(init, InitImage):
+        return init.canvas(images(cell.content), images(cell.style), cell.seed)
+    return images(init)
 
 
 def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:
@@ -346,7 +364,6 @@ def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int |
         if value < least:
             raise NstError(f"{name}={value}: must be at least {least}; give a larger number")
     for cell in cells:
-        _check_choice("optimizer", cell.optimizer, OPTIMIZERS)
         _check_choice("activation", cell.activation, ("conv", "relu"))
 
 

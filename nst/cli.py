@@ -241,6 +241,8 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
 def _no_such_key(cause: OmegaConfBaseException, override: str) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
+    if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
+        names = [str(key) for key in cause.parent_node if key != "_target_"]
     allowed = [f"{parent}.{name}" if parent else name for name in names]
     say = f"allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
     return f"{override or cause.full_key}: no such key; {say}"

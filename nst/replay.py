@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from nst.config.schema import Config, from_composed, register
+from nst.config.schema import Config, from_composed, recorded, register
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.device import device_of
@@ -54,7 +54,7 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    config = _config(run, record.model.name)
+    composed, config = _config(run, record.model.name)
     identity = resolve(config).identity
     if identity != record.identity:
         raise NstError(
@@ -70,7 +70,7 @@ def replay(run: Path, folder: Path) -> str:
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
-    _leave_config(config, folder)
+    _leave_config(composed, folder)
     return _compared(before, _pixels(folder / "canvas.png"), record, RunRecord.read(folder))
 
 
@@ -86,19 +86,19 @@ def _finished_record(run: Path) -> RunRecord:
     return record
 
 
-def _config(run: Path, network: str | None) -> Config:
-    """The run's config, with the images and the network that were really used."""
+def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
+    """The run's config, composed and checked, with the images and the network that were really used."""
     register()
     path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
     since = {"outputs": "outputs", "resume": False, "plan": False}
     try:
-        composed = OmegaConf.merge(OmegaConf.structured(Config), since, OmegaConf.load(path))
-        assert isinstance(composed, DictConfig)
+        composed = recorded(since)
+        composed.merge_with(OmegaConf.load(path))
         for kind in ("content", "style"):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
         composed.model.name, composed.model.fallback = network, None
-        return from_composed(composed)
+        return composed, from_composed(composed)
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(
@@ -106,10 +106,10 @@ def _config(run: Path, network: str | None) -> Config:
         ) from error
 
 
-def _leave_config(config: Config, folder: Path) -> None:
+def _leave_config(composed: DictConfig, folder: Path) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
-    images = {kind: str(folder.resolve() / f"{kind}.png") for kind in ("content", "style")}
-    composed = OmegaConf.merge(OmegaConf.structured(config), {"images": images})
+    for kind in ("content", "style"):
+        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
     OmegaConf.save([], folder / ".hydra/overrides.yaml")

@@ -12,8 +12,9 @@ from support.results import paint_here, pixels, record
 
 import nst
 from nst.config.paths import ROOT
+from nst.core.init_images import noise
 from nst.errors import NstError
-from nst.io.images import noise, read, to_uint8
+from nst.io.images import read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer
 
@@ -69,13 +70,13 @@ def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
     # By optimizer, each with frames 0, 2 and the last.
     framed = [info for info in seen if info.canvases is not None]
     assert [(info.iteration, info.cells) for info in framed] == [
-        *((n, [1, 3]) for n in (1, 3, 4)),
         *((n, [0, 2]) for n in (1, 3, 4)),
+        *((n, [1, 3]) for n in (1, 3, 4)),
     ]
-    assert torch.equal(framed[5].canvases[1], together[2].canvas)
-    assert torch.equal(framed[3].canvases[1], noise(16, 5))
+    assert torch.equal(framed[2].canvases[1], together[2].canvas)
+    assert torch.equal(framed[0].canvases[1], noise(16, 5))
     latest = {name: values[-1].item() for name, values in together[2].losses.items()}
-    assert framed[5].losses[1] == latest
+    assert framed[2].losses[1] == latest
     assert {info.iterations for info in seen} == {4}
 
 
@@ -137,7 +138,9 @@ def test_scores_are_zero_for_the_image_itself_and_resize_the_images() -> None:
         ({"style": "nowhere.png"}, {}, "image=nowhere.png: no such file"),
         ({"style": torch.zeros(16, 16)}, {}, r"give one of shape \[3, H, W\]"),
         ({"style_layers": ["conv6_1"]}, {}, "conv6_1: vgg16 has no such layer"),
-        ({"optimizer": "sgd"}, {}, "optimizer=sgd: allowed are"),
+        ({"optimizer": "sgd"}, {}, "optimizer=sgd: allowed are adam, lbfgs"),
+        ({"lr": -1.0}, {}, r"optimizer.lr=-1.0: must be a finite number above 0"),
+        ({"style_loss": "grams"}, {}, "style_loss=grams: allowed are gram"),
         ({"activation": "gelu"}, {}, "activation=gelu: allowed are conv, relu"),
         ({}, {"size": 8}, "size=8: must be at least 16"),
         ({}, {"iterations": 0}, "iterations=0: must be at least 1"),

@@ -1,23 +1,43 @@
 """The typed schema of `conf/`, and every check that needs neither pixels nor weights."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
+from nst.core.feature_losses import ContentLoss, StyleLoss
+from nst.core.init_images import InitImage
+from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
+from nst.core.options import Option
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.credentials import check_address
 
+# Groups of which an option is an object that says how to paint, and their classes.
+OPTION_GROUPS: dict[str, type[Option]] = {
+    "optimizer": OptimizerConfig,
+    "init_image": InitImage,
+    "content_loss": ContentLoss,
+    "style_loss": StyleLoss,
+}
+if TYPE_CHECKING:
+    AnyOptimizer = OptimizerConfig
+    AnyInitImage = InitImage
+    AnyContentLoss = ContentLoss
+    AnyStyleLoss = StyleLoss
+else:
+    # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = Any
+
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
 Activation = Enum("Activation", "conv relu")
-OptimizerName = Enum("OptimizerName", "adam lbfgs")
-InitImageName = Enum("InitImageName", "noise content style")
 ModelName = Enum("ModelName", "vgg16 vgg19")
 By = Enum("By", "position layer")
 Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
@@ -33,21 +53,6 @@ class ModelConfig:
     weights: str = "imagenet"
     fallback: ModelName | None = None
     normalize: bool = False
-
-
-@dataclass
-class OptimizerConfig:
-    """The optimizer and its learning rate."""
-
-    name: OptimizerName = MISSING
-    lr: float = MISSING
-
-
-@dataclass
-class InitImageConfig:
-    """What the canvas is before the first iteration."""
-
-    name: InitImageName = MISSING
 
 
 @dataclass
@@ -95,8 +100,10 @@ class Config:
     """One cell: everything that decides a canvas, and where it is painted and tracked."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    init_image: InitImageConfig = field(default_factory=InitImageConfig)
+    optimizer: AnyOptimizer = MISSING
+    init_image: AnyInitImage = MISSING
+    content_loss: AnyContentLoss = MISSING
+    style_loss: AnyStyleLoss = MISSING
     content_layers: dict[Layer, bool] = field(default_factory=dict)
     style_layers: dict[Layer, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -135,9 +142,73 @@ def register() -> None:
 def from_composed(composed: DictConfig) -> Config:
     """The composed config as a checked `Config`; raises NstError, one line, on what cannot be painted."""
     _check_keys(composed, Config)
-    config: Any = OmegaConf.to_object(composed)
+    config = typed(composed)
     check(config)
+    return config
+
+
+def typed(composed: DictConfig) -> Config:
+    """The composed config as a `Config`, each option as an object of its own class.
+
+    Raises:
+        NstError: there is no such option, or it has no such setting.
+        OmegaConfBaseException: a setting is of another type.
+    """
+    options: dict[str, Option] = {}
+    for group in OPTION_GROUPS:
+        node = composed[group]
+        given: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else {}
+        key = group, repr(given)
+        if key not in _made:
+            _made[key] = _option(group, given)
+        options[group] = _made[key]
+    config: Any = OmegaConf.to_object(composed)
+    for group, option in options.items():
+        setattr(config, group, option)
     return config  # type: ignore[no-any-return]
+
+
+_made: dict[tuple[str, str], Option] = {}  # the cells of a sweep have few, and OmegaConf takes its time
+
+
+def _option(group: str, given: dict[str, Any]) -> Option:
+    """The option that has these settings; raises as `typed` does."""
+    base = OPTION_GROUPS[group]
+    if "name" not in given:
+        raise NstError(f"{group}: has no name, and needs one; give {group}=OPTION")
+    if target := given.get("_target_"):
+        kind = _imported(str(target), base)
+    else:
+        kind = type(base.named(str(given["name"])))
+    settings = {key: value for key, value in given.items() if key != "_target_"}
+    _check_keys(OmegaConf.create(settings), kind, f"{group}.")
+    whole = OmegaConf.create({group: OmegaConf.structured(kind)})  # so that errors name the whole key
+    made: Any = OmegaConf.to_object(OmegaConf.merge(whole, {group: settings}))
+    return made[group]  # type: ignore[no-any-return]
+
+
+def recorded(values: Mapping[str, Any]) -> DictConfig:
+    """The config of a run directory, with what those of older versions do not say.
+
+    Raises as OmegaConf does.
+    """
+    since = {"content_loss": {"name": "mse"}, "style_loss": {"name": "gram"}}
+    merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _imported(target: str, base: type[Option]) -> type[Option]:
+    """The class that an option from outside this package names; raises NstError where there is none."""
+    key, (module, _, name) = f"{base.group}._target_={target}", target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, TypeError, ValueError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise NstError(f"{key}: cannot be imported ({said}); install it, or see to PYTHONPATH") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise NstError(f"{key}: is no {base.__module__}.{base.__name__}; give a class that is")
+    return found
 
 
 def _check_keys(node: DictConfig, schema: Any, parent: str = "") -> None:
@@ -166,7 +237,8 @@ def check(config: Config) -> None:
     if config.seed >= 2**63:
         raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")
     check_address(config.tracking.uri)
-    _positive("optimizer.lr", config.optimizer.lr)
+    for group in OPTION_GROUPS:
+        getattr(config, group).check()
     for key in ("content", "style", "tv"):
         _weight(f"weights.{key}", getattr(config.weights, key))
     for index, weight in enumerate(config.weights.style_layers):
@@ -260,11 +332,6 @@ def _selected(layers: dict[Any, bool]) -> tuple[str, ...]:
 def _at_least(key: str, value: int, least: int) -> None:
     if value < least:
         raise NstError(f"{key}={value}: must be at least {least}; give a larger number")
-
-
-def _positive(key: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise NstError(f"{key}={value}: must be a finite number above 0; give another")
 
 
 def _weight(key: str, value: float) -> None:

@@ -1,8 +1,7 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nst.core import losses
+from nst.core.feature_losses import MSE, ContentLoss, FeatureLoss, Gram, Rows, StyleLoss, Term
 from nst.core.rows import ordered_sum, parts
 from nst.core.vgg import LAYERS, VGG, Tap
 
@@ -26,6 +26,7 @@ class Cell:
         content_layers, style_layers: the weight of each selected layer in its sum; may be empty.
         activation: `conv` or `relu`: features before or after the ReLU behind each layer.
         content_weight, style_weight, tv_weight: of the three sums (the seed's alpha, beta, gamma).
+        content_loss, style_loss: what is summed over the layers.
     """
 
     content: Tensor
@@ -36,6 +37,8 @@ class Cell:
     content_weight: float
     style_weight: float
     tv_weight: float
+    content_loss: ContentLoss = field(default_factory=MSE)
+    style_loss: StyleLoss = field(default_factory=Gram)
 
     def taps(self) -> set[Tap]:
         """Where this cell reads the network."""
@@ -56,6 +59,10 @@ class Cell:
     def image(self, kind: str) -> Tensor:
         """The image of one kind of term."""
         return self.content if kind == "content" else self.style
+
+    def loss(self, kind: str) -> FeatureLoss:
+        """The loss of one kind of term."""
+        return self.content_loss if kind == "content" else self.style_loss
 
 
 class Objective:
@@ -126,25 +133,25 @@ class Objective:
     def _on_device(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=self.network.wide, device=self.network.device)
 
-    def _prepare(self, terms: Sequence[tuple[str, str]]) -> "dict[Tap, list[_Term]]":
+    def _prepare(self, terms: Sequence[tuple[str, str]]) -> dict[Tap, list[Term]]:
         """Group the rows that share a term at a tap, and compute their targets."""
         images = _ImageFeatures(self.network)
-        prepared: dict[Tap, list[_Term]] = {tap: [] for tap in sorted(self.network.taps)}
+        prepared: dict[Tap, list[Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
             for activation, some in product(("conv", "relu"), self._parts):
                 tap = Tap(layer, activation)
-                rows = [
-                    row
-                    for row in range(some.start, some.stop)
-                    if layer in self.cells[row].layers(kind) and self.cells[row].activation == activation
-                ]
-                if not rows:
-                    continue
+                sharing: dict[str, list[int]] = {}  # a loss with its settings, and the rows that have it
+                for row in range(some.start, some.stop):
+                    cell = self.cells[row]
+                    if layer in cell.layers(kind) and cell.activation == activation:
+                        sharing.setdefault(repr(cell.loss(kind)), []).append(row)
                 side = int(kind == "style")
-                weight = self._sum_weights[rows, side] * self._layer_weights[rows, side, column]
-                features = [images(self.cells[row].image(kind), tap) for row in rows]
-                term = ContentTerm if kind == "content" else StyleTerm
-                prepared[tap].append(term(_Rows(rows, self.network.device), column, weight, features))
+                for rows in sharing.values():
+                    weight = self._sum_weights[rows, side] * self._layer_weights[rows, side, column]
+                    features = [images(self.cells[row].image(kind), tap) for row in rows]
+                    loss = self.cells[rows[0]].loss(kind)
+                    term = loss.term(Rows(rows, self.network.device), column, weight, features)
+                    prepared[tap].append(term)
         return prepared
 
 
@@ -163,92 +170,3 @@ class _ImageFeatures:
             rows = image.unsqueeze(0).to(self.network.device, self.network.wide)
             self.known[id(image)] = self.network.forward(rows).features
         return self.known[id(image)][tap]
-
-
-class _Rows:
-    """Some rows of a batch: a slice where they are neighbours, because a slice costs no copy."""
-
-    def __init__(self, rows: Sequence[int], device: torch.device) -> None:
-        first, end = rows[0], rows[-1] + 1
-        self.neighbours = slice(first, end) if end - first == len(rows) else None
-        self.index = torch.tensor(rows, device=device)
-
-    def of(self, x: Tensor) -> Tensor:
-        return x[self.neighbours] if self.neighbours else x.index_select(0, self.index)
-
-    @contextmanager
-    def of_in_place(self, x: Tensor) -> Iterator[Tensor]:
-        """These rows of `x`, to be changed in place: `x` has the changes afterwards."""
-        mine = self.of(x)
-        yield mine
-        if self.neighbours is None:
-            x.index_copy_(0, self.index, mine)
-
-
-class _Term:
-    """One layer's loss, for the rows that have it."""
-
-    def __init__(self, rows: _Rows, column: int, weight: Tensor) -> None:
-        self.rows, self.column = rows, column
-        self.weight = weight  # [b], in the row's total
-
-    def evaluate(self, features: Tensor, values: Tensor) -> None:
-        """Write this term's values into its column of `values` `[B, T]`."""
-        raise NotImplementedError
-
-    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
-        """Add the weighted derivative with respect to `features` to `gradient`, both `[B, C, H, W]`."""
-        raise NotImplementedError
-
-    def _write(self, values: Tensor, mine: Tensor) -> None:
-        with self.rows.of_in_place(values[:, self.column]) as into:
-            into.copy_(mine)
-
-
-class ContentTerm(_Term):
-    """Feature maps against those of the content image."""
-
-    def __init__(self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]) -> None:
-        super().__init__(rows, column, weight)
-        self.target = _stack(features)
-
-    def evaluate(self, features: Tensor, values: Tensor) -> None:
-        value = losses.content_loss(self.rows.of(features), self.target)
-        self._write(values, value)
-
-    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
-        with self.rows.of_in_place(gradient) as mine:
-            losses.add_content_gradient(mine, self.rows.of(features), self.target, self.weight)
-
-
-class StyleTerm(_Term):
-    """Gram matrices against those of the style image."""
-
-    def __init__(self, rows: _Rows, column: int, weight: Tensor, features: Sequence[Tensor]) -> None:
-        super().__init__(rows, column, weight)
-        grams = {id(f): losses.gram_matrix(f) for f in features}
-        self.target = _stack([grams[id(f)] for f in features])
-        self.factor = self.target  # of the latest evaluation; what the backward pass needs of it
-
-    def evaluate(self, features: Tensor, values: Tensor) -> None:
-        mine = self.rows.of(features)
-        positions = mine.shape[2] * mine.shape[3]
-        difference = losses.gram_matrix(mine) - self.target
-        self._write(values, losses.style_loss(difference, positions))
-        self.factor = losses.style_gradient_factor(difference, positions, self.weight)
-
-    def add_gradient(self, features: Tensor, gradient: Tensor) -> None:
-        mine = self.rows.of(features)
-        # The factor is symmetric, so positions can come first: the layout that is contiguous in
-        # channels_last, and the only one with a fast bfloat16 product on the CPU.
-        factor = self.factor.to(features.dtype)
-        with self.rows.of_in_place(gradient) as into:
-            # A product added in place: the largest of all the gradients, at no extra pass.
-            into.view(*into.shape[:2], -1).mT.baddbmm_(mine.flatten(2).mT, factor)
-
-
-def _stack(targets: Sequence[Tensor]) -> Tensor:
-    """Targets `[1, ...]` of each row as `[b, ...]`, or `[1, ...]` where all rows share one."""
-    if all(target is targets[0] for target in targets):
-        return targets[0]
-    return torch.cat(list(targets))

@@ -189,11 +189,16 @@ def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) 
     return convolution(inputs, *more)
 
 
+def features(layer: str, size: int) -> int:
+    """How many numbers the features of one row at a layer are."""
+    block = int(layer[4]) - 1
+    return CHANNELS[block] * (size >> block) ** 2
+
+
 def activation_bytes(name: str, layers: Collection[str], size: int, element_size: int) -> int:
     """Bytes that one row of a batch keeps between a pass to the deepest of `layers` and back, about."""
     depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    blocks = [int(layer[4]) - 1 for layer in LAYERS[name][:depth]]
-    elements = sum(CHANNELS[block] * (size >> block) ** 2 for block in blocks)
+    elements = sum(features(layer, size) for layer in LAYERS[name][:depth])
     return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient
 
 

@@ -10,21 +10,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nst.config.paths import ROOT
 from nst.core.engine import DTYPES, Engine, arithmetic
 from nst.core.objective import Objective
-from nst.core.optimizers import Optimizer
-from nst.core.optimizers.adam import Adam
-from nst.core.optimizers.lbfgs import HISTORY, LBFGS
 from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
 from nst.execution.device import device_name, device_of, gflop
 from nst.execution.progress import BatchProgress, ProgressCallback
-from nst.execution.resolve import ResolvedCell, initial_canvas, resolve
+from nst.execution.resolve import ResolvedCell, resolve
 from nst.io.files import unshare
 from nst.io.segmented_video import SegmentedVideo
 from nst.io.signals import defer_signals, raise_pending, stop_requested
@@ -277,15 +273,13 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )
-    canvas = torch.stack([initial_canvas(job.config, cell) for job, cell in zip(jobs, cells, strict=True)])
-    optimizer = _optimizer(jobs, network)
-    return Engine(Objective(network, cells), optimizer, canvas, capture=config.hardware.capture)
-
-
-def _optimizer(jobs: Sequence[Job], network: VGG) -> Optimizer[Any]:
+    starts = [
+        job.config.init_image.canvas(cell.content, cell.style, job.config.seed)
+        for job, cell in zip(jobs, cells, strict=True)
+    ]
     rates = [job.config.optimizer.lr for job in jobs]
-    lr = torch.tensor(rates, dtype=network.wide, device=network.device)
-    return Adam(lr) if jobs[0].config.optimizer.name.name == "adam" else LBFGS(lr, HISTORY)
+    optimizer = config.optimizer.build(torch.tensor(rates, dtype=network.wide, device=network.device))
+    return Engine(Objective(network, cells), optimizer, torch.stack(starts), capture=config.hardware.capture)
 
 
 def _record(job: Job) -> RunRecord:

@@ -83,7 +83,7 @@ def show_plan(planned: Plan) -> None:
         config = batch[0].config
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name.name}, "
-            f"{config.optimizer.name.name}, {config.size} px, {config.iterations} iterations, "
+            f"{config.optimizer.name}, {config.size} px, {config.iterations} iterations, "
             f"{config.hardware.precision.name}"
         )
     left = sum(map(len, planned.batches))

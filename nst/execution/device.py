@@ -6,8 +6,7 @@ import psutil
 import torch
 
 from nst.config.schema import Config, content_layers, style_layers
-from nst.core.optimizers.lbfgs import HISTORY
-from nst.core.vgg import activation_bytes, flops
+from nst.core.vgg import activation_bytes, features, flops
 from nst.errors import NstError
 
 # Rows of a batch at most, unless a number is given: the video of each is written by a process of its own,
@@ -50,7 +49,7 @@ def most_rows(configs: Sequence[Config]) -> int:
     if row > free:
         raise NstError(
             f"size={config.size}: one canvas needs about {row / 2**30:.1f} GiB with "
-            f"optimizer={config.optimizer.name.name}, and {free / 2**30:.1f} GiB are free on {device}; "
+            f"optimizer={config.optimizer.name}, and {free / 2**30:.1f} GiB are free on {device}; "
             "give a smaller size"
         )
     fitting = min(max(1, int(0.8 * free / row)), MOST_ROWS)  # the estimate leaves out what libraries take
@@ -74,7 +73,9 @@ def _row_bytes(config: Config) -> int:
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + (2 * (HISTORY + 1) if config.optimizer.name.name == "lbfgs" else 2)
-    layers = {*content_layers(config), *style_layers(config)}
-    activations = activation_bytes(config.model.name.name, layers, config.size, narrow)
-    return activations + canvases * 3 * config.size**2 * wide
+    canvases = 8 + config.optimizer.canvases
+    content, style = content_layers(config), style_layers(config)
+    activations = activation_bytes(config.model.name.name, {*content, *style}, config.size, narrow)
+    losses = config.content_loss.copies * sum(features(layer, config.size) for layer in content)
+    losses += config.style_loss.copies * sum(features(layer, config.size) for layer in style)
+    return activations + (int(losses) + canvases * 3 * config.size**2) * wide

@@ -5,11 +5,12 @@ from typing import Any
 
 from hydra.types import RunMode
 
+from nst.config.schema import OPTION_GROUPS
 from nst.errors import NstError
 from nst.execution.output_dir import SEARCH
 
 # Groups of which a cell has one option.
-SINGLE = ("model", "optimizer", "init_image", "weights", "images", "tracking", "hardware")
+SINGLE = ("model", *OPTION_GROUPS, "weights", "images", "tracking", "hardware")
 CONFIG_FOLDER = ".hydra"
 
 

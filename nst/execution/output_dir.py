@@ -11,13 +11,11 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nst.config.schema import Config, TrackingConfig, TrackingName
+from nst.config.schema import Config, TrackingConfig, TrackingName, recorded, typed
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
 from nst.io.files import final_name, unshare
@@ -211,7 +209,7 @@ def _recorded_config(run: Path) -> Config | None:
     path = run / ".hydra/config.yaml"
     try:
         return _read_config(path, path.stat().st_mtime_ns)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
+    except (NstError, OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
         return None
 
 
@@ -223,8 +221,7 @@ def _read_config(path: Path, changed: int) -> Config:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: no config")
     found["tracking"] = {"name": TrackingName.none}
-    config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), found))
-    return _what(config)
+    return _what(typed(recorded(found)))
 
 
 def _what(config: Config) -> Config:

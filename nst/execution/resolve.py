@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from nst.config.schema import Config, InitImageName, check_layers, content_layers, style_layers
+from nst.config.schema import Config, check_layers, content_layers, style_layers
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
-from nst.io.images import noise, read
+from nst.io.images import read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -53,6 +53,8 @@ def resolve(config: Config) -> ResolvedCell:
         config.weights.content if config.uses_content else 0.0,
         config.weights.style if config.uses_style else 0.0,
         config.weights.tv,
+        config.content_loss,
+        config.style_loss,
     )
     digests = {"images.content": _digest(content), "images.style": _digest(style)}
     return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
@@ -72,17 +74,6 @@ def network_of(config: Config) -> str | None:
         return _weights(config).name
     except NstError:
         return None
-
-
-def initial_canvas(config: Config, cell: Cell) -> Tensor:
-    """What the canvas is before the first iteration, `[3, size, size]`."""
-    match config.init_image.name.name:
-        case "content":
-            return cell.content
-        case "style":
-            return cell.style
-        case _:
-            return noise(config.size, config.seed)
 
 
 def _weights(config: Config) -> Weights:
@@ -105,11 +96,18 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "style_layers": style_layers(config),
         "loss_weights": [cell.content_weight, cell.style_weight, cell.tv_weight],
         "normalize": config.model.normalize,
-        "optimizer": dataclasses.asdict(config.optimizer),
-        "init_image": config.init_image.name,
+        "optimizer": config.optimizer.identity(),
+        "init_image": config.init_image.identity(),
         "precision": config.hardware.precision,
-        "seed": config.seed if config.init_image.name is InitImageName.noise else None,
+        "seed": config.seed if config.init_image.draws else None,
     }
+    # Cells were painted before there was a choice: what they had is not told.
+    for key, used, before in (
+        ("content_loss", config.uses_content, "mse"),
+        ("style_loss", config.uses_style, "gram"),
+    ):
+        if used and (loss := getattr(config, key).identity()) != before:
+            parts[key] = loss
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()

@@ -56,16 +56,6 @@ def read(path: Path, size: int, key: str) -> Tensor:
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
-def noise(size: int, seed: int) -> Tensor:
-    """Return a canvas `[3, size, size]` of N(0, 1) values that `seed` alone decides.
-
-    It is drawn in float32 on the CPU, whose generator gives the same values whatever device
-    paints, and leaves the global random state alone.
-    """
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn(3, size, size, generator=generator, dtype=torch.float32, device="cpu")
-
-
 def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:
     """Return `canvas`, `[3, H, W]` or `[B, 3, H, W]`, as bytes `[..., H, W, 3]` to be shown.
 

@@ -62,8 +62,8 @@ class Result:
 def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
-    They share a step when the network, the size, the arithmetic, the kind of optimizer and the
-    iterations are the same; everything else may differ from row to row.
+    They share a step when the network, the size, the arithmetic, the optimizer but for its learning rate, and
+    the iterations are the same; everything else may differ from row to row.
 
     Args:
         jobs: in any order.
@@ -72,7 +72,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         config = job.config
-        key = [config.model, config.hardware, config.optimizer.name]
+        key = [config.model, config.hardware, config.optimizer.shared()]
         key += [config.size, config.iterations, config.save_every]
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []

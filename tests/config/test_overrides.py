@@ -25,6 +25,7 @@ from support.driven import JARGON, SMALL, driven, leaves, on_small
 
 from nst.config.paths import ROOT
 from nst.config.schema import Config, register
+from nst.core.options import OPTIONS
 from nst.execution.batch import run_batch
 from nst.io.text import escape_unprintable
 
@@ -34,6 +35,9 @@ DRAWS = int(os.environ.get("NST_DRAWS", "0"))
 
 
 OURS = dict(leaves(Config))
+for group, known in OPTIONS.items():
+    for option in known.values():
+        OURS |= dict(leaves(option, f"{group}."))
 # Not what decides which program this is, or starts other programs.
 HYDRAS = [
     key
@@ -208,7 +212,8 @@ def names_a_key(line: str, arguments: Sequence[str]) -> bool:
     """Whether a line begins with a key, holds what was given as it was given, or says what makes a path."""
     key = re.match(r"[+~]*([\w./]+)[^\w./]", line)
     given = {re.split("[=@]", part.lstrip("+~"))[0].strip() for part in arguments}
-    known = bool(key and key[1] in {*OURS, *GROUPS, *HYDRAS, *given})
+    layers = ("content_layers.", "style_layers.")
+    known = bool(key and (key[1] in {*OURS, *GROUPS, *HYDRAS, *given} or key[1].startswith(layers)))
     return (
         known
         or "; outputs=FOLDER says" in line

@@ -142,7 +142,7 @@ def test_preset_is_its_row_of_the_table(name: str) -> None:
     assert len(found) == count
     assert [
         (
-            cell.optimizer.name.name,
+            cell.optimizer.name,
             (Path(cell.images.content).name, Path(cell.images.style).name),
             cell.activation.name,
             selected(cell.content_layers),
@@ -155,8 +155,8 @@ def test_preset_is_its_row_of_the_table(name: str) -> None:
         assert cell.save_every == grid.save_every
         assert cell.fps == grid.fps
         assert cell.mode.name == grid.mode
-        assert cell.init_image.name.name == grid.init
-        assert cell.optimizer.lr == {"adam": 0.06, "lbfgs": 1.0}[cell.optimizer.name.name]
+        assert cell.init_image.name == grid.init
+        assert cell.optimizer.lr == {"adam": 0.06, "lbfgs": 1.0}[cell.optimizer.name]
 
 
 @pytest.mark.parametrize("name", TABLE)

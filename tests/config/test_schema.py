@@ -22,6 +22,8 @@ def test_defaults_are_the_seeds() -> None:
         "model": {"name": "vgg19", "weights": "imagenet", "fallback": "vgg16", "normalize": False},
         "optimizer": {"name": "lbfgs", "lr": 1.0},
         "init_image": {"name": "noise"},
+        "content_loss": {"name": "mse"},
+        "style_loss": {"name": "gram"},
         "content_layers": {"conv1_1": True},
         "style_layers": dict.fromkeys(SEED_LAYERS, True),
         "weights": {
@@ -63,7 +65,7 @@ def test_defaults_are_the_seeds() -> None:
 
 def test_adam_has_the_seeds_rate() -> None:
     optimizer = config("optimizer=adam").optimizer
-    assert (optimizer.name.name, optimizer.lr) == ("adam", 0.06)
+    assert (optimizer.name, optimizer.lr) == ("adam", 0.06)
 
 
 @pytest.mark.parametrize("group", ["model", "init_image", "images", "tracking", "hardware", "weights"])

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from support.plain import PlainCell
 from torch import Tensor
 
+from nst.core.init_images import noise
 from nst.core.metrics import Scorer
 from nst.errors import NstError
-from nst.io.images import noise, read
+from nst.io.images import read
 from nst.io.weights import load_weights, lpips_heads
 
 DATA = Path(__file__).parents[2] / "data"

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
-from nst.io.images import noise, to_uint8
+from nst.core.init_images import noise
+from nst.io.images import to_uint8
 
 
 def _text(path: Path) -> None:

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.composing import config
 
+from nst.core.init_images import noise
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.resolve import resolve
-from nst.io.images import noise, read, to_uint8, write_png
+from nst.io.images import read, to_uint8, write_png
 from nst.io.text import escape_unprintable
 from nst.io.video import Video
 from nst.runs.job import Job

@@ -1,8 +1,13 @@
 """Batched optimizers: each row of a batch is a problem of its own, and no step waits for the host."""
 
-from typing import Protocol, Self, TypeVar
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torch import Tensor
+
+from nst.core.options import Option
+from nst.errors import NstError
 
 State = TypeVar("State")
 
@@ -25,3 +30,33 @@ class Optimizer(Protocol[State]):
     def step(self, canvas: Tensor, loss: Tensor, gradient: Tensor, state: State) -> None:
         """Move `canvas` `[B, ...]` in place, given its loss `[B]` and gradient `[B, ...]` there."""
         ...
+
+
+@dataclass
+class OptimizerConfig(Option):
+    """An optimizer's settings. In a batch all but the learning rate are those of every row.
+
+    Attributes:
+        canvases: memory that a row's state takes, as multiples of its canvas.
+        lr: the learning rate.
+    """
+
+    group: ClassVar[str] = "optimizer"
+    canvases: ClassVar[int] = 2
+
+    lr: float = 1.0
+
+    def build(self, lr: Tensor) -> Optimizer[Any]:
+        """The optimizer of a batch, given each row's learning rate `[B]` on the canvas's device."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise NstError(f"optimizer.lr={self.lr}: must be a finite number above 0; give another")
+
+    def shared(self) -> dict[str, Any]:
+        """What the rows of a batch have in common."""
+        return {key: value for key, value in asdict(self).items() if key != "lr"}
+
+    def identity(self) -> Any:
+        return asdict(self)

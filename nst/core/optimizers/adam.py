@@ -1,10 +1,12 @@
 """Adam for B rows at once."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+
+from nst.core.optimizers import OptimizerConfig
 
 
 @dataclass
@@ -55,3 +57,16 @@ class Adam:
         rows = (-1, *[1] * (canvas.dim() - 1))
         denominator = (state.square.sqrt() / root.to(canvas.dtype).view(rows)).add_(self.eps)
         canvas.sub_(state.mean / denominator * size.to(canvas.dtype).view(rows))
+
+
+@dataclass
+class AdamConfig(OptimizerConfig):
+    """`optimizer=adam`."""
+
+    canvases: ClassVar[int] = 2  # two moments
+
+    name: str = "adam"
+    lr: float = 0.06
+
+    def build(self, lr: Tensor) -> Adam:
+        return Adam(lr)

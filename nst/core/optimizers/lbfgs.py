@@ -1,10 +1,12 @@
 """L-BFGS for B rows at once, by the compact representation of the inverse Hessian."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+
+from nst.core.optimizers import OptimizerConfig
 
 HISTORY = 100  # secant pairs, torch's default
 CHUNK = 4096  # numbers of a row in one block of the history; enough blocks to keep a GPU busy
@@ -227,3 +229,16 @@ class LBFGS:
         state.loss.copy_(loss.where(goes, state.loss))
         state.gradient.copy_(g.where(column, state.gradient))
         state.shift.copy_(shift.where(column, state.shift))
+
+
+@dataclass
+class LBFGSConfig(OptimizerConfig):
+    """`optimizer=lbfgs`."""
+
+    canvases: ClassVar[int] = 2 * (HISTORY + 1)
+
+    name: str = "lbfgs"
+    lr: float = 1.0
+
+    def build(self, lr: Tensor) -> LBFGS:
+        return LBFGS(lr, HISTORY)

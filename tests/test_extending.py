@@ -1,0 +1,170 @@
+"""Options from outside this repository: those of docs/extending.md, and ones that will not do."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from composing import refusal
+from test_cli import config, record
+from test_objective import image, network
+
+from nst.config.paths import ROOT
+from nst.core.feature_losses import MSE, FeatureLoss, Gram
+from nst.core.objective import Cell, Objective
+from nst.core.optimizers import OptimizerConfig
+from nst.core.options import Option
+from nst.errors import NstError
+from nst.execution.device import most_rows
+from nst.execution.resolve import identity_of
+
+SMALL = [
+    "model=vgg16",
+    "model.weights=random",
+    "size=16",
+    "iterations=3",
+    "save_every=2",
+    "hardware.device=cpu",
+]
+ALL = ["optimizer=momentum", "style_loss=moments", "content_loss=huber", "init_image=grey"]
+# Of cells before there was a choice of losses: what is finished stays so.
+IDENTITIES = {
+    (): "727159a10ec83001ab150337a09393ee622f7cd2426f9ae7f0ba5d5f1baa7f31",
+    ("optimizer=adam",): "a12541ba04c3458adf9d8133c510807e227387d7f463e3ee61db44b0a257cb0b",
+    ("init_image=content",): "e8bc272ee10dbb5cee1864acf2e9850e885f21166c3c2ee95fbda6fede9fbab6",
+    ("init_image=style", "optimizer.lr=0.5"): (
+        "707a9cf089085510d0d1a805209064c5dac01557e648b4820ed7f8abe20fa701"
+    ),
+    ("mode=visualize_content", "seed=3"): "a3e160f55b5c02ae92871af3359e35166d0e359f7150ef442865f4ea258db9ac",
+    ("hardware.precision=bf16", "activation=conv", "model.normalize=true"): (
+        "d0cc06e7403d38fb98d8ca3a28e8304127ad32386b18eb77928fa3f3097e2205"
+    ),
+}
+
+
+def test_the_identities_of_finished_cells_stay() -> None:
+    cell = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
+    assert {more: identity_of(config(*cell, *more)) for more in IDENTITIES} == IDENTITIES
+
+
+@pytest.fixture(scope="module")
+def extras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that docs/extending.md describes."""
+    folder = tmp_path_factory.mktemp("outside") / "extras"
+    blocks = re.findall(
+        r"```(?:yaml|python)\n# (\S+)\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL
+    )
+    assert len(blocks) == 5
+    for name, text in blocks:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def painted(extras: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "--config-dir", str(extras), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(extras), "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> None:
+    grid = ["-m", *SMALL, "optimizer=momentum,adam", "style_loss=gram,moments", "content_loss=huber"]
+    grid += ["init_image=grey", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
+    done = painted(extras, tmp_path, *grid)
+    assert done.returncode == 0, done.stderr
+    runs = [tmp_path / "outputs/sweep" / str(number) for number in range(4)]
+    records = [record(run) for run in runs]
+    assert {found["status"] for found in records} == {"finished"}
+    assert len({found["identity"] for found in records}) == 4
+    assert [found["name"] for found in records][:2] == [
+        "optimizer=momentum style_loss=gram",
+        "optimizer=momentum style_loss=moments",
+    ]
+    # An optimizer a batch; losses differ from row to row.
+    assert [found["timings"]["batch_cells"] for found in records] == [2] * 4
+    for run in runs:
+        totals = [float(line.split(",")[1]) for line in (run / "losses.csv").read_text().splitlines()[1:]]
+        assert totals[-1] < totals[0]
+    again = painted(extras, tmp_path, *[part.replace("/sweep", "/second") for part in grid])
+    assert "4 of 4 cells were painted before" in again.stderr, again.stderr
+    other = painted(extras, tmp_path, *grid, "init_image.level=0.4", "plan=true")
+    assert "4 cells: 0 painted before" in other.stdout, other.stderr
+
+
+def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
+    told = painted(extras, tmp_path, "--help").stdout
+    assert re.search(r"optimizer: adam, lbfgs, momentum\b", told)
+    assert re.search(r"style_loss: gram, moments\b", told)
+    for arguments, says in (
+        (["optimizer.momentum=1"], "error: optimizer.momentum=1.0: allowed are 0 to 1, without 1"),
+        (["optimizer.momentum=much"], "error: optimizer.momentum=much: "),
+        (["optimizer.speed=1"], "error: optimizer.speed=1: no such key; allowed are "),
+        (
+            ["+optimizer.speed=1"],
+            "error: optimizer.speed=1: no such key; allowed are optimizer.name, optimizer.lr",
+        ),
+        (["optimizer._target_=extras.Moments"], "error: optimizer._target_=extras.Moments: is no "),
+        (
+            ["optimizer._target_=nowhere.Momentum"],
+            "error: optimizer._target_=nowhere.Momentum: cannot be imported",
+        ),
+    ):
+        ended = painted(extras, tmp_path, *SMALL, "tracking=none", *ALL, *arguments)
+        assert ended.returncode == 2
+        [line] = ended.stderr.splitlines()
+        assert line.startswith(says)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_of_built_in_options_unknown_ones_and_wrong_settings_are_refused() -> None:
+    assert refusal("optimizer.name=sgd").startswith("optimizer=sgd: allowed are adam, lbfgs")
+    assert refusal("style_loss=grams").startswith("style_loss=grams: no such option; allowed are gram")
+    assert refusal("optimizer.lr=fast").startswith("optimizer.lr=fast: ")
+    with pytest.raises(NstError, match=r"optimizer=adam: is nst\.core\.optimizers\.adam already"):
+        type("Mine", (OptimizerConfig,), {"name": "adam", "__module__": "mine"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_autograd_gives_what_is_written_by_hand(dtype: torch.dtype) -> None:
+    class ByAutograd(Gram):
+        def value(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            positions = features.shape[2] * features.shape[3]
+            difference = (self.target(features) - target).flatten(1) / positions
+            return difference.square().sum(1) / (4 * features.shape[1] ** 3)
+
+        term = FeatureLoss.term
+
+    class Plain(MSE):
+        def value(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return (features - target).square().flatten(1).mean(1)
+
+        term = FeatureLoss.term
+
+    def cells(*losses: Option) -> list[Cell]:
+        images, layers = (image(0, 16), image(1, 16)), {"conv2_1": 1.0, "conv3_1": 0.5}
+        return [
+            Cell(*images, layers, layers, activation, 5.0, 7000.0, 1.2, *losses)
+            for activation in ("conv", "relu", "conv")
+        ]
+
+    canvas = torch.stack([image(seed, 16) for seed in (5, 6, 7)]).to(torch.float64)
+    found = []
+    for some in (cells(), cells(Plain(), ByAutograd())):
+        net = network("vgg16", some, dtype)
+        found.append(Objective(net, some)(canvas.to(net.wide)))
+    for hand, auto in zip(*found, strict=True):
+        assert (auto - hand).norm() < (1e-12 if dtype == torch.float64 else 2e-2) * hand.norm()
+
+
+def test_what_autograd_keeps_counts_as_memory(extras: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = config(*SMALL, "size=512", "content_layers=conv1_1", "optimizer=adam")
+    rows = most_rows([base])
+    monkeypatch.setattr(MSE, "copies", 40.0)
+    assert most_rows([base]) < rows or rows == 1
