@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from composing import refusal
-from test_cli import config, record
-from test_objective import image, network
+from support.cells import image, network
+from support.composing import config, refusal
+from support.results import record
 
 from nst.config.paths import ROOT
 from nst.core.feature_losses import MSE, FeatureLoss, Gram
