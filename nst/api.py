@@ -202,8 +202,7 @@ def paint(
     for row, optimizer in enumerate(optimizers):
         batches.setdefault(repr(optimizer.shared()), []).append(row)
     for rows in batches.values():
-        some = [cells[row] for row in rows]
-        resolved = [_resolve(cell, images, network.name) for cell in some]
+        resolved = [_resolve(cells[row], images, network.name) for row in rows]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
         with arithmetic(precision):
             vgg = VGG(
@@ -212,24 +211,21 @@ def paint(
                 device=place,
                 dtype=DTYPES[precision],
             )
+            goal = objective.Objective(vgg, resolved)
             rates = torch.tensor([optimizers[row].lr for row in rows], dtype=vgg.wide, device=place)
-            engine = Engine(
-                objective.Objective(vgg, resolved),
-                optimizers[rows[0]].build(rates),
-                torch.stack([_initial(cell, images) for cell in some]),
-            )
-            losses = list[Tensor]()
+            starts = torch.stack([_initial(cells[row], images) for row in rows])
+            engine, losses = Engine(goal, optimizers[rows[0]].build(rates), starts), list[Tensor]()
             for snapshot in engine.paint(iterations, frame_every or iterations):
                 losses.append(snapshot.losses)
                 if callback is not None:
-                    callback(_info(snapshot, iterations, rows, engine.objective))
+                    callback(_info(snapshot, iterations, rows, goal))
         assert snapshot.canvas is not None  # the last has a frame
         every = torch.cat(losses)
-        for row, cell in enumerate(resolved):
-            columns = {name: every[:, row, engine.objective.columns.index(name)] for name in cell.columns()}
+        for row, cell, canvas, mine in zip(rows, resolved, snapshot.canvas, every.unbind(1), strict=True):
+            columns = {name: mine[:, goal.columns.index(name)] for name in cell.columns()}
             if not columns["total"].isfinite().all():
-                log.warning("cell %d: its loss is not a finite number any more; give a smaller lr", rows[row])
-            paintings[rows[row]] = Painting(some[row], snapshot.canvas[row], columns, network.name)
+                log.warning("cell %d: its loss is not a finite number any more; give a smaller lr", row)
+            paintings[row] = Painting(cells[row], canvas, columns, network.name)
     return [paintings[row] for row in range(len(cells))]
 
 

@@ -184,7 +184,7 @@ class CheckpointDirectory:
         for row, canvas in saved.diverged.items():
             _require(0 <= row < rows and canvas.shape == engine.canvas.shape[1:], f"{LAST}{row}")
             _require(bool(canvas.isfinite().all()), f"{LAST}{row}")
-        well = [row for row in range(rows) if row not in saved.diverged]
+        well = [row for row in range(rows) if row not in saved.diverged and saved.frames[row]]
         for name, tensor in [*saved.tensors.items(), ("losses", saved.losses[:, :, 0].T)]:
             _require(bool((tensor[well] if tensor.ndim else tensor).isfinite().all()), f"NaN in {name}")
 
@@ -360,7 +360,7 @@ class CheckpointManager:
                 {
                     row: writer.canvas
                     for row, writer in enumerate(self._writers)
-                    if writer.status is Status.DIVERGED
+                    if writer.status is Status.DIVERGED and writer.frames  # without, no canvas was finite
                 },
                 list(self._engine.objective.columns),
             )

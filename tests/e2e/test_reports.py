@@ -72,3 +72,11 @@ def test_a_signal_between_two_frames_keeps_the_batch_there(tmp_path: Path) -> No
     assert (pixels(mine) == pixels(theirs)).all()
     assert (mine / "losses.csv").read_bytes() == (theirs / "losses.csv").read_bytes()
     assert record(mine)["frames"] == record(theirs)["frames"] == [0, 119]
+
+
+def test_a_cell_without_a_finite_loss_at_all_does_not_end_the_batch(tmp_path: Path) -> None:
+    base = (*SMALL, "size=16", "iterations=5", f"outputs={tmp_path}", "hardware.checkpoint=0")
+    configs = [config(*base, "weights.tv=3e38"), config(*base)]
+    jobs = [Job(one, tmp_path / str(number), (str(number),)) for number, one in enumerate(configs)]
+    assert [result.status for result in run_batch(jobs)] == ["diverged", "finished"]
+    assert record(tmp_path / "0")["diverged_at"] == 0
