@@ -101,9 +101,9 @@ def test_it_paints_what_run_py_paints_and_reads_it(tmp_path: Path) -> None:
     for name, values in run.losses.items():
         assert torch.equal(values.float(), painting.losses[name])
     assert (to_uint8(run.canvas) == pixels(result.folder)).all()
-    films = list(decode(run.folder / "canvas.mp4"))
-    assert len(films) == 3
-    for mine, theirs in zip(run.frames(), films, strict=True):
+    decoded = list(decode(run.folder / "canvas.mp4"))
+    assert len(decoded) == 3
+    for mine, theirs in zip(run.frames(), decoded, strict=True):
         assert (to_uint8(mine) == theirs).all()
     scores = nst.score(
         run.canvas, *(run.folder / f"{kind}.png" for kind in ("content", "style")), device="cpu"

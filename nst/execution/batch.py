@@ -181,7 +181,7 @@ def _paint(rows: Sequence[_Row], watch: ProgressCallback) -> dict[Path, float]:
         try:
             return _paint_at(checkpoints, rows, watch)
         except BaseException as error:
-            _close(rows, error)  # while the films so far are there
+            _close(rows, error)  # while the videos so far are there
             raise
 
 

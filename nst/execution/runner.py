@@ -177,7 +177,7 @@ def _left(planned: Plan) -> int:
 
 
 def _room(config: Config) -> int:
-    """About as many bytes as a cell takes on disk: its three pictures, and its film by experience."""
+    """About as many bytes as a cell takes on disk: its three pictures, and its video, by experience."""
     frames = len(save_points(config.iterations, config.save_every))
     return 3 * config.size**2 * (3 + frames // 30) + 200 * config.iterations
 

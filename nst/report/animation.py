@@ -44,11 +44,11 @@ def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
     footer = height - MARGIN - line_height(NOTE)
     chosen = np.linspace(0, len(times) - 1, min(WEBP_FRAMES, len(times))).round().astype(int).tolist()
     small: list[Image.Image] = []
-    with ExitStack() as reels:
-        video = reels.enter_context(Video(mp4, fps, (height, width), X264))
+    with ExitStack() as stack:
+        video = stack.enter_context(Video(mp4, fps, (height, width), X264))
         moving: dict[tuple[int, int], Iterator[Image.Image]] = {}
         for at, run in painted.items():
-            moving[at] = played = reels.enter_context(closing(_playback(run, times, sheet.side)))
+            moving[at] = played = stack.enter_context(closing(_playback(run, times, sheet.side)))
             if many:
                 moving[at] = iter(list(played))
         for index, time in enumerate(times):

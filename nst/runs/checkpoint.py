@@ -40,7 +40,7 @@ class BatchCheckpoint:
 
     done: int
     seconds: float  # of painting, so far
-    segments: list[list[str]]  # of each row's film, their hashes
+    segments: list[list[str]]  # of each row's video, their hashes
     frames: list[list[int]]  # the iterations of each row's frames
     tensors: dict[str, Tensor]  # of the engine
     losses: Tensor  # [done, B, K]
@@ -63,7 +63,7 @@ class BatchCheckpoint:
 
 
 class CheckpointDirectory:
-    """The folder in which a batch is kept while it is painted: its state, and the segments of its films.
+    """The folder in which a batch is kept while it is painted: its state, and the segments of its videos.
 
     Args:
         outputs: below which it is.

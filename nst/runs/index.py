@@ -57,7 +57,7 @@ class RunIndex:
 def link_run(source: Path, folder: Path, name: str, fps: int) -> RunRecord:
     """Make `folder` a run directory with the files of the finished run `source`; returns its record.
 
-    Its film is played at `fps` frames a second.
+    Its video is played at `fps` frames a second.
 
     The files are hard links where they may be. `taken_from` in `run.json` names the folder that the
     canvas was painted in; timings are those of the painting.

@@ -126,7 +126,7 @@ class RunWriter:
 
     @property
     def segments(self) -> list[str]:
-        """Of the film, the hashes of those on disk."""
+        """The hashes of the segments on disk."""
         return self._video.segments
 
     def _write_losses(self, first: int, losses: Tensor) -> None:
@@ -179,7 +179,7 @@ class RunWriter:
             Exception: the first that one of them met with.
         """
         errors = []
-        for part in (self._keep_canvas, self._keep_film, self._open.close):
+        for part in (self._keep_canvas, self._keep_video, self._open.close):
             try:
                 part()
             except Exception as error:
@@ -191,7 +191,7 @@ class RunWriter:
         if self.frames:
             write_png(self.canvas, self.folder / "canvas.png")
 
-    def _keep_film(self) -> None:
+    def _keep_video(self) -> None:
         if self.frames:
             self._video.finish(self.folder / "canvas.mp4", len(self.frames))
             self.record = replace(self.record, frames=list(self.frames))

@@ -19,7 +19,7 @@ from support.rundirs import make_collection, make_run, make_sweep
 
 from nst.errors import NstError
 from nst.report.page import write_page
-from nst.report.page.film import MOST_FRAMES, spread
+from nst.report.page.frame_strip import MOST_FRAMES, spread
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -180,7 +180,7 @@ def test_a_page_of_very_many_canvases_leaves_their_videos_to_the_sheet(
 ) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
     monkeypatch.setattr("nst.report.page.MOST_STRIPS", 5)
-    monkeypatch.setattr("nst.report.page.film.MOST_STRIPS", 5)
+    monkeypatch.setattr("nst.report.page.frame_strip.MOST_STRIPS", 5)
     monkeypatch.setattr("nst.report.page.pictures.SIDES", ((5, 512), (6, 16)))
     page = open_page(write_page(tmp_path / "sweep"))
     assert levels(page) == pytest.approx([_level(number, 100) for number in range(6)], abs=4)
@@ -188,7 +188,7 @@ def test_a_page_of_very_many_canvases_leaves_their_videos_to_the_sheet(
     assert sides == [16] * 6
     for button in page.locator(".play").all():
         expect(button).to_be_disabled()
-    expect(page.get_by_text("films of more than 5 canvases would make this page too large")).to_be_visible()
+    expect(page.get_by_text("videos of more than 5 canvases would make this page too large")).to_be_visible()
     page.locator("button.canvas").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     expect(page.locator(".chart .curve")).to_have_count(6)

@@ -1,7 +1,7 @@
 """The page of a sweep: one HTML file, read from disk or as an MLflow artifact, that needs nothing else.
 
 Made from run directories alone, so an old sweep, a resumed one or half of one has its page too. What
-can be seen without the script (canvases, images, numbers) is HTML; films and curves are data that the
+can be seen without the script (canvases, images, numbers) is HTML; videos and curves are data that the
 script shows. The security policy admits that script and style by their hashes, and no network at all.
 """
 
@@ -18,7 +18,7 @@ from nst.errors import NstError
 from nst.io.files import atomic_write
 from nst.report.grid import Grid, grid
 from nst.report.page.cell import RESULTS, SCORES, TERMS, moment, number
-from nst.report.page.film import MOST_STRIPS, FrameStrips
+from nst.report.page.frame_strip import MOST_STRIPS, FrameStrips
 from nst.report.page.pictures import Pictures
 from nst.report.page.section import Section
 from nst.runs.record import SweepRecord
@@ -126,13 +126,13 @@ def _render(
 
 
 def _data(sections: Sequence[Section]) -> dict[str, Any]:
-    """What the script reads: the moments, the films and the curves of the cells, what to say of them."""
-    films = FrameStrips([cell.run for section in sections for cell in section.cells.values() if cell.canvas])
-    reels: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
+    """What the script reads: the moments, the videos and the curves of the cells, what to say of them."""
+    strips = FrameStrips([cell.run for section in sections for cell in section.cells.values() if cell.canvas])
+    known: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
     cells = []
     for section in sections:
         for (row, column), cell in section.cells.items():
-            film = films.of(cell.run) if cell.canvas else None
+            strip = strips.of(cell.run) if cell.canvas else None
             cells.append(
                 {
                     "grid": section.index,
@@ -140,19 +140,19 @@ def _data(sections: Sequence[Section]) -> dict[str, Any]:
                     "column": column,
                     "label": cell.label,
                     "head": section.grid.column_labels[column].partition("\n")[0],
-                    "reel": reels.setdefault(film.frames, len(reels)) if film and film.frames else None,
-                    "side": film.side if film else 0,
-                    "last": film.last if film else 0,
-                    "shows": film.shows if film else [],
+                    "strip": known.setdefault(strip.frames, len(known)) if strip and strip.frames else None,
+                    "side": strip.side if strip else 0,
+                    "last": strip.last if strip else 0,
+                    "shows": strip.shows if strip else [],
                     "curve": cell.curve(),
                     "inputs": section.pairs(cell),
                     "facts": cell.facts(section.varying),
                 }
             )
     return {
-        "times": films.times,
+        "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},
-        "reels": [[base64.b64encode(frame).decode() for frame in frames] for frames in reels],
+        "strips": [[base64.b64encode(frame).decode() for frame in frames] for frames in known],
         "cells": cells,
     }
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from nst.io.files import open_text
-from nst.report.page.film import spread
+from nst.report.page.frame_strip import spread
 from nst.report.page.pictures import SMALL, Pictures
 from nst.runs.reader import Run
 from nst.runs.record import Status

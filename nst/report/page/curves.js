@@ -3,7 +3,7 @@
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const { times, cells, reels, terms } = data;
+const { times, cells, strips, terms } = data;
 const figures = [...document.querySelectorAll(".chart")];
 const LETTER = 6.2, LINE = 13, COLOURS = 8; // pixels of a letter across, of a label down
 

@@ -1,4 +1,4 @@
-// One slider for all films, one light for all that shows a cell, a dialog for a closer look.
+// One slider for all videos, one light for all that shows a cell, a dialog for a closer look.
 
 const $ = id => document.getElementById(id);
 const bar = $("bar"), slider = $("slider"), speed = $("speed"), term = $("term"), dialog = $("large");
@@ -9,26 +9,26 @@ let position = times.length - 1, timer = 0, open = -1;
 cells.forEach((cell, index) => (cell.index = index));
 for (const image of document.querySelectorAll("[data-same]")) image.src = $(image.dataset.same).src;
 
-// Films.
+// Videos.
 
-const decoded = reels.map(() => null);
+const decoded = strips.map(() => null);
 const inView = new Set();
 
 function framesOf(cell) {
-  decoded[cell.reel] ??= reels[cell.reel].map(frame => {
+  decoded[cell.strip] ??= strips[cell.strip].map(frame => {
     const image = new Image();
     image.src = `data:image/webp;base64,${frame}`;
     return image;
   });
-  return decoded[cell.reel];
+  return decoded[cell.strip];
 }
 
 // Show in a place (a button, or the dialog's) its cell's canvas as it was at the slider's moment.
 function paint(place, cell) {
   const frame = cell.shows[position] ?? null;
   let canvas = place.querySelector("canvas");
-  place.classList.toggle("absent", frame !== null && cell.reel === null);
-  if (frame === null || cell.reel === null) {
+  place.classList.toggle("absent", frame !== null && cell.strip === null);
+  if (frame === null || cell.strip === null) {
     if (canvas) canvas.hidden = true;
     return;
   }
@@ -50,7 +50,7 @@ function paint(place, cell) {
 function show(moment) {
   position = moment;
   slider.value = moment;
-  const text = times.length ? `iteration ${grouped(times[moment])} of ${grouped(last)}` : "no films";
+  const text = times.length ? `iteration ${grouped(times[moment])} of ${grouped(last)}` : "no videos";
   slider.setAttribute("aria-valuetext", text);
   $("moment").textContent = text;
   for (const index of inView) paint(buttons[index], cells[index]);
@@ -63,7 +63,7 @@ function show(moment) {
   markCurves(times[position] ?? 0, term.value);
 }
 
-// Only films in view are decoded and drawn: those of a long page would not fit a phone's memory.
+// Only videos in view are decoded and drawn: those of a long page would not fit a phone's memory.
 const watch = new IntersectionObserver(entries => {
   for (const { target, isIntersecting } of entries) {
     const index = Number(target.dataset.cell), cell = cells[index];
@@ -72,7 +72,7 @@ const watch = new IntersectionObserver(entries => {
       continue;
     }
     inView.add(index);
-    if (cell.reel !== null) framesOf(cell);
+    if (cell.strip !== null) framesOf(cell);
     paint(target, cell);
   }
 }, { rootMargin: "300px" });

@@ -39,9 +39,9 @@ class FrameStrip:
 
 
 class FrameStrips:
-    """Films at the moments `times`; a video that several runs share is decoded once.
+    """The frame strips at the moments `times`; a video that several runs share is decoded once.
 
-    There are no moments, and no films, where there are more than `MOST_FILMS` runs.
+    There are no moments, and no strips, where there are more than `MOST_STRIPS` runs.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -50,7 +50,7 @@ class FrameStrips:
         self._known: dict[str, FrameStrip] = {}
 
     def of(self, run: Run) -> FrameStrip:
-        """The film of a run that is finished."""
+        """The frame strip of a run that is finished."""
         frames = run.record.frames
         path = run.folder / "canvas.mp4"
         try:
@@ -69,7 +69,7 @@ class FrameStrips:
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
             return FrameStrip((), 0, last, shows)
-        # A film that was cut short holds its last frame.
+        # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
         return FrameStrip(tuple(_encode(pictures)), pictures[0].width, last, shows)
 
