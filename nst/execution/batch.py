@@ -176,7 +176,7 @@ def _prepare(row: _Row) -> None:
     weights = row.resolved.weights
     model = {
         "name": weights.name,
-        "asked": config.model.name.name,
+        "asked": config.model.name,
         "weights": weights.sha256,
         "source": weights.source,
     }
