@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ else:
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
 Activation = Enum("Activation", "conv relu")
-ModelName = Enum("ModelName", "vgg16 vgg19")
+ModelName = StrEnum("ModelName", "vgg16 vgg19")
 By = Enum("By", "position layer")
 Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
 TrackingName = Enum("TrackingName", "mlflow none")
@@ -247,7 +247,7 @@ def check(config: Config) -> None:
     rows = config.hardware.max_batch
     if rows != "auto" and (not isinstance(rows, int) or rows < 1):
         raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
-    check_layers(config, config.model.name.name)
+    check_layers(config, config.model.name)
     _check_size(config)
     _check_device(config.hardware.device)
 

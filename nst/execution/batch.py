@@ -166,9 +166,7 @@ def _prepare(row: _Row) -> None:
                 "which paints the new one"
             )
     weights = row.resolved.weights
-    model = Model(
-        name=weights.name, asked=config.model.name.name, weights=weights.sha256, source=weights.source
-    )
+    model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
     row.writer.record = replace(row.writer.record, identity=row.resolved.identity, model=model)
 
 

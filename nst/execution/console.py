@@ -82,7 +82,7 @@ def show_plan(planned: Plan) -> None:
     for index, batch in enumerate(planned.batches, 1):
         config = batch[0].config
         out.print(
-            f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name.name}, "
+            f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
             f"{config.optimizer.name}, {config.size} px, {config.iterations} iterations, "
             f"{config.hardware.precision.name}"
         )

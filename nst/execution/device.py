@@ -65,7 +65,7 @@ def gflop(network: str, configs: Sequence[Config]) -> float:
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name.name, [config]) * config.iterations
+    return gflop(config.model.name, [config]) * config.iterations
 
 
 def _row_bytes(config: Config) -> int:
@@ -75,7 +75,7 @@ def _row_bytes(config: Config) -> int:
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
     canvases = 8 + config.optimizer.canvases
     content, style = content_layers(config), style_layers(config)
-    activations = activation_bytes(config.model.name.name, {*content, *style}, config.size, narrow)
+    activations = activation_bytes(config.model.name, {*content, *style}, config.size, narrow)
     losses = config.content_loss.copies * sum(features(layer, config.size) for layer in content)
     losses += config.style_loss.copies * sum(features(layer, config.size) for layer in style)
     return activations + (int(losses) + canvases * 3 * config.size**2) * wide

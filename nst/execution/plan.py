@@ -37,7 +37,7 @@ class Plan:
             config = batch[0].config
             device = device_name(device_of(config))
             speed, runs = self.index.speed(device, config.hardware.precision.name)
-            model = network_of(config) or config.model.name.name
+            model = network_of(config) or config.model.name
             total += gflop(model, [job.config for job in batch]) * config.iterations / speed
             fewest = min(fewest or runs, runs)
         return total, fewest

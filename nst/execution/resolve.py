@@ -77,8 +77,7 @@ def network_of(config: Config) -> str | None:
 
 
 def _weights(config: Config) -> Weights:
-    fallback = config.model.fallback.name if config.model.fallback else None
-    return load_weights(config.model.name.name, config.model.weights, fallback=fallback)
+    return load_weights(config.model.name, config.model.weights, fallback=config.model.fallback)
 
 
 def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str) -> str:

@@ -74,7 +74,7 @@ class BatchTask:
 
     def _refuses(self) -> str | None:
         """Why this process must not paint it: a sweep never mixes two networks."""
-        model = self.jobs[0].config.model.name.name
+        model = self.jobs[0].config.model.name
         mine = network_of(self.jobs[0].config)
         if mine is None or self.network in (None, mine):
             return None
