@@ -1,4 +1,4 @@
-"""A sweep as one thing: opened before its first cell, and given its sheet after its last."""
+"""Hydra's callback: checks a run or a sweep before it starts, and draws the sheets of a sweep at its end."""
 
 import copy
 import logging
@@ -62,7 +62,7 @@ class SweepCallback(Callback):
                 tracker.close(Path(config.outputs))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Draw the sheets, complete the parent runs, say what became of it all.
+        """Draw the sheets, complete the parent runs, print a summary.
 
         Raises:
             SystemExit: 1, if a cell failed or a sheet could not be drawn.
@@ -133,7 +133,7 @@ def _name(config: DictConfig, kind: str, folder: Path) -> None:
     """Let Hydra write there."""
     with open_dict(config):
         config.hydra[kind].dir = str(folder)
-    # The jobs of a sweep are composed anew, from what was overridden.
+    # The jobs of a sweep are composed again from what was overridden.
     config.hydra.overrides.hydra.append(dir_override(folder, kind))
 
 

@@ -1,4 +1,4 @@
-"""Hydra's composition of a sweep's jobs, without composing anew what only differs in values."""
+"""Hydra's composition of a sweep's jobs, which does not compose again what only differs in values."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=search`: cells that Optuna asks for, some at a time, each lot painted as a batch."""
+"""`hydra/sweeper=search`: cells that Optuna asks for, some at a time, painted together."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ class Option:
         if name := cls.__dict__.get("name"):
             known = OPTIONS.setdefault(cls.group, {})
             before = known.get(name)
-            # A notebook's cell that is run again defines the same class anew.
+            # A notebook's cell that is run again defines the same class again.
             if before and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise NstError(f"{cls.group}={name}: is {before.__module__} already; give it another name")
             known[name] = cls

@@ -47,7 +47,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
 
     Raises:
         torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
-        Interrupted: by a signal; the batch is kept, so that it can be gone on with.
+        Interrupted: by a signal; a checkpoint is kept, from which it can be resumed.
     """
     rows = [_Row(job, RunWriter(job.folder, _record(job))) for job in jobs]
     losses: dict[Path, float] = {}
@@ -106,7 +106,7 @@ def logged_to(folders: Sequence[Path]) -> Iterator[None]:
 
 
 def _warn_once(message: str) -> None:
-    """Warn, if it was not said in this process before."""
+    """Warn, once a process."""
     if message not in _warned:
         _warned.add(message)
         log.warning("%s", message)
@@ -126,7 +126,7 @@ class _RunLog(logging.FileHandler):
 
 
 def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
-    """Close the runs that `error` ended; returns what is to be told, and raised if others have to know.
+    """Close the runs that `error` ended; returns the reason, which is raised if others have to know.
 
     That is a `torch.OutOfMemoryError` where fewer rows might have fitted.
     """
@@ -155,7 +155,7 @@ def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
 
 
 def _prepare(row: _Row) -> None:
-    """Give a row its cell; raises NstError where its images, weights or layers are not to be had."""
+    """Give a row its cell; raises NstError where its images, weights or layers are not available."""
     config = row.job.config
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
@@ -214,7 +214,7 @@ def _paint_at(
             watch(BatchProgress.of(snapshot.iteration + 1, config.iterations, latest))
             if not snapshot_writer.submit(snapshot):
                 break
-            # After the last there is nothing to go on with.
+            # After the last there is nothing to resume.
             if snapshot.iteration + 1 < config.iterations and manager.maybe_save(
                 snapshot, now=stop_requested()
             ):

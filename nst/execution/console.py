@@ -65,7 +65,7 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
 
 
 def show_plan(planned: Plan) -> None:
-    """Print, on stdout, what is to be done: each cell, each batch, and how long it will take."""
+    """Print, on stdout, the plan: each cell, each batch, and how long it will take."""
     out = Console(soft_wrap=True, highlight=False)
     top = os.path.commonpath([job.folder.parent for job in planned.jobs])
     place = {job.folder: os.path.relpath(job.folder, top) for job in planned.jobs}

@@ -1,4 +1,4 @@
-"""Hydra's own settings, as far as a run could not be found or shown again with them."""
+"""Hydra's own settings that a run could not be painted or found again with."""
 
 from pathlib import Path
 from typing import Any

@@ -85,7 +85,7 @@ def lock_output_dir(named: Path, conflict: Conflict) -> Path:
 
 
 def skipped_dirs(folder: Path) -> list[Path]:
-    """The runs and sweeps in whose stead this process writes into `folder`, or into one above it."""
+    """The runs and sweeps instead of which this process writes into `folder`, or into one above it."""
     found = next((_skipped[above] for above in (folder, *folder.parents) if above in _skipped), [])
     records = (RunRecord.NAME, SweepRecord.NAME)
     return [place for place in found if any((place / name).is_file() for name in records)]

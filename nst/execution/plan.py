@@ -97,7 +97,7 @@ def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]
 
 
 def _begun(outputs: Path, jobs: dict[str, Job]) -> list[list[Job]]:
-    """The batches that another process has left half painted, as far as they are still wanted.
+    """The batches of which there are checkpoints, without the cells that are no longer wanted.
 
     The fullest come first, because a cell may be in several.
     """

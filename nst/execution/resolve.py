@@ -36,7 +36,7 @@ def resolve(config: Config) -> ResolvedCell:
     """The cell that a config describes; images and weights are read once a process.
 
     Raises:
-        NstError: an image or the weights cannot be read, the network that is to be had lacks a layer,
+        NstError: an image or the weights cannot be read, the available network lacks a layer,
             or a canvas of that size does not fit in memory.
     """
     most_rows([config])  # before the images: they are as large as the canvas
@@ -69,7 +69,7 @@ def identity_of(config: Config) -> str | None:
 
 
 def network_of(config: Config) -> str | None:
-    """What a cell is painted with, or its fallback; None if neither is to be had."""
+    """The network of a cell, or its fallback; None if neither is available."""
     try:
         return _weights(config).name
     except NstError:
@@ -130,5 +130,5 @@ def _image(path: str, size: int, key: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _read_once(path: Path, size: int, key: str, changed: int) -> Tensor:
-    """One tensor an image, so that cells share its features; `changed` makes an edited file anew."""
+    """One tensor an image, so that cells share its features; an edited file has another `changed`."""
     return read(path, size, key)

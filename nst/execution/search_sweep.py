@@ -1,4 +1,4 @@
-"""Cells that Optuna asks for, some at a time, each lot painted as a batch."""
+"""Cells that Optuna asks for, some at a time, painted together."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

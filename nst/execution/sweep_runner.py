@@ -39,7 +39,7 @@ class SweepCell:
         overrides: of which it was composed.
         config: what they gave, with the `hydra` node.
         path: its run directory as it was composed; a part of it may be a link.
-        job: what is to be painted.
+        job: what to paint.
     """
 
     number: int
@@ -88,7 +88,7 @@ class Sweep(Protocol):
 
 @runtime_checkable
 class CellLauncher(Protocol):
-    """A launcher that takes cells as they were checked. Others get overrides, and compose them anew."""
+    """A launcher that takes cells as they were checked. Others get overrides, and compose them again."""
 
     @property
     def batch_executor(self) -> Executor: ...
@@ -104,7 +104,7 @@ def run_sweep(sweep: Sweep, master: DictConfig, launcher: Launcher) -> list[Any]
     The sweep is closed by `end_sweep`, which Hydra's callback calls whichever sweeper there was.
 
     Args:
-        sweep: what is to be painted.
+        sweep: what to paint.
         master: the config that Hydra gives a sweeper; its `hydra.sweep.dir` is set to the folder.
         launcher: who runs the jobs.
 
@@ -143,7 +143,7 @@ def dir_override(folder: Path, kind: str = "sweep") -> str:
 
 
 def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> bool:
-    """Close a sweep, draw its sheets and pages, complete its parent runs, and print what became of it.
+    """Close a sweep, draw its sheets and pages, complete its parent runs, and print a summary.
 
     It works from the folder alone, because cells may have been painted in other processes.
 
@@ -181,7 +181,7 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
 
 
 def _abort_sweep(folder: Path, tracker: BackgroundTracker | None) -> None:
-    """Leave a sweep that did not come to its end as one that can be gone on with."""
+    """Leave an unfinished sweep so that it can be resumed."""
     sweeps = sweeps_in(folder)
     for sweep in {folder, *sweeps}:
         with suppress(OSError):  # which may be why

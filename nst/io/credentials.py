@@ -95,7 +95,7 @@ def without_secrets(text: str) -> str:
 
 
 def variables_needed() -> str:
-    """What a command that is shown needs besides: nothing, or where its credentials are to be."""
+    """What to add to a shown command: nothing, or the variables that hold its credentials."""
     known = [name for name in (USERNAME, *SECRETS) if os.environ.get(name)]
     return f" (with {' and '.join(known)} set)" if known else ""
 

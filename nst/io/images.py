@@ -78,7 +78,7 @@ def write_png(canvas: Tensor, path: Path) -> None:
 
 
 def _check_file(path: Path, named: str) -> None:
-    """Refuse what is not a file with bytes in it, before opening it: opening a FIFO would wait."""
+    """Refuse anything but a regular, non-empty file, before opening it: opening a FIFO would wait."""
     found = path.stat()
     if stat.S_ISDIR(found.st_mode):
         raise NstError(f"{named}: a directory; give the path of one image in it")

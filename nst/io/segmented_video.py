@@ -13,7 +13,7 @@ from nst.io.video import Video, join
 
 
 class SegmentedVideo:
-    """The frames of one canvas, of which those before the latest `end_segment` survive the process.
+    """The frames of one canvas, of which those before the latest `end_segment` are safe on disk.
 
     Args:
         folder: where the segments are, NAME-0.mp4, NAME-1.mp4, ...

@@ -89,7 +89,7 @@ def stop_requested() -> bool:
 
 
 def raise_pending() -> None:
-    """Raise `Interrupted` if a signal came, and was raised in vain, as in a `__del__`."""
+    """Raise `Interrupted` if a signal came and its exception was lost, as in a `__del__`."""
     if _State.requested is not None:
         raise Interrupted(_State.requested)
 
@@ -134,7 +134,7 @@ def _end_after_second(reader: int, signals: Collection[int]) -> None:
 
 
 def _say(line: bytes) -> None:
-    """Write to stderr, past Python's buffers, which the interrupted code may be in the middle of."""
+    """Write to stderr, past Python's buffers, which the interrupted code may be using."""
     with suppress(OSError, ValueError):  # the terminal may be gone
         if select.select([], [2], [], 0)[1]:  # nobody may be reading
             os.write(2, line)

@@ -285,7 +285,7 @@ def _cached(name: str) -> Weights | None:
         if weights.sha256 != KNOWN.get(name, recorded.get("sha256")):
             raise UnusableError("its values are not the ones it was written with")
     except (SafetensorError, UnusableError, OSError) as error:
-        log.warning("%s: %s; fetching it anew", path, error)
+        log.warning("%s: %s; fetching it again", path, error)
         return None
     return weights
 
@@ -307,7 +307,7 @@ def _from_torchvision(name: str, part: Path) -> Found:
         with hub.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest().startswith(hashed):
                 return {name: _state_dict(hub)}
-        log.warning("%s has not the hash in its name; fetching it anew", hub)
+        log.warning("%s has not the hash in its name; fetching it again", hub)
     download(url, hashed, part)
     return {name: _state_dict(part)}
 

@@ -1,4 +1,4 @@
-"""A batch that is being painted, kept on disk so that another process can go on with it."""
+"""Checkpoints: a batch in progress, saved so that another process can resume it."""
 
 import hashlib
 import json
@@ -100,13 +100,13 @@ class CheckpointDirectory:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def clear(self) -> None:
-        """Forget what was kept, and begin anew."""
+        """Remove what was saved, and start again."""
         shutil.rmtree(self.folder)
         self.folder.mkdir()
         write_json(self.folder / CELLS, {"identities": self.identities})
 
     def load(self, engine: Engine, iterations: int) -> BatchCheckpoint | None:
-        """What was kept; None if nothing was, and, with a warning, if it cannot be gone on with.
+        """The checkpoint; None if there is none, and, with a warning, if it cannot be resumed.
 
         Args:
             engine: what is to go on, as it is at the start.
@@ -141,7 +141,7 @@ class CheckpointDirectory:
                         return
                 except Exception as error:  # as above
                     said = escape_unprintable(" ".join(str(error).split())) or type(error).__name__
-                    log.warning("%s: cannot be gone on with (%s)", folder / STATE, said)
+                    log.warning("%s: cannot be resumed (%s)", folder / STATE, said)
 
     def _copy_rows(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
         """Keep some rows of the batch in `folder` as a batch of their own."""
@@ -189,7 +189,7 @@ class CheckpointDirectory:
             _require(bool((tensor[well] if tensor.ndim else tensor).isfinite().all()), f"NaN in {name}")
 
     def save(self, saved: BatchCheckpoint) -> None:
-        """Keep a batch, in place of what was kept before."""
+        """Save a checkpoint, in place of the one before."""
         known = {name: getattr(saved, name) for name in ("done", "seconds", "segments", "frames", "columns")}
         tensors = {**saved.tensors, "losses": saved.losses}
         tensors |= {f"{LAST}{row}": canvas for row, canvas in saved.diverged.items()}
@@ -214,7 +214,7 @@ def checkpointed_batches(outputs: Path) -> list[list[str]]:
 
 
 def remove_stale_batches(outputs: Path, finished: Collection[str]) -> None:
-    """Remove what nobody can go on with below `outputs`, but for what another process is at.
+    """Remove checkpoints below `outputs` that nobody can resume, but for those that another process uses.
 
     That is what belongs to cells that are all `finished`, and what was left without a checkpoint.
     """

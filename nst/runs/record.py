@@ -116,7 +116,7 @@ class Machine(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(RecordFile):
-    """`run.json`: what a run is, and what became of it.
+    """`run.json`: what a run is, and how it ended.
 
     Attributes:
         name: what people call it.

@@ -1,6 +1,6 @@
 """A search: which cells to paint next, asked of Optuna, and all that is known of it in the sweep's folder.
 
-`search.json` holds what was asked, `run.json` of each cell what came of it. The study is made anew from them
+`search.json` holds what was asked, `run.json` of each cell the result. The study is rebuilt from them
 each time, so there is no store of its own that could be lost or disagree.
 """
 
@@ -41,7 +41,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be small: each of `objectives` for itself, or their sum with `weights`."""
+    """What is minimised: each of `objectives` for itself, or their sum with `weights`."""
 
     objectives: tuple[str, ...]
     weights: tuple[float, ...] | None = None
@@ -99,7 +99,7 @@ class Search:
     Args:
         folder: of the search, whether it was begun or not.
         space: what is searched over.
-        goal: what is to be small.
+        goal: what is minimised.
         seed: of the sampler.
         ends: the identities of cells at the ends of the space, which stand for all that is not searched
             over; None of those that cannot be resolved.
@@ -137,7 +137,7 @@ class Search:
         return known
 
     def trials(self) -> list[Trial]:
-        """What was asked so far, with what came of it."""
+        """The trials so far, with their results."""
         found = []
         for number, params in enumerate(self.asked):
             folder = self.folder / str(number)

@@ -1,4 +1,4 @@
-"""A sweep's folder: what `sweep.json` says of it, its run directories, and what became of them."""
+"""A sweep's folder: its `sweep.json`, its run directories, and their results."""
 
 import re
 import shlex

@@ -25,7 +25,7 @@ WAITING = 8  # snapshots in memory before painting waits for the disk
 PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
 
 
-class Diverged(NstError):  # noqa: N818 - what became of the cell
+class Diverged(NstError):  # noqa: N818 - a state of the cell
     """A loss or a canvas is not finite any more, from `iteration` on."""
 
     def __init__(self, iteration: int, lr: float | None) -> None:
@@ -36,14 +36,14 @@ class Diverged(NstError):  # noqa: N818 - what became of the cell
         self.iteration = iteration
 
 
-class Stuck(NstError):  # noqa: N818 - what became of the disk
+class Stuck(NstError):  # noqa: N818 - a state of the disk
     """Nothing can be written any more: the thread that should has waited too long."""
 
 
 class RunWriter:
     """The files of one run: frames and losses as they come, the rest at the end.
 
-    `run.json` says `running` from the start; what became of it is written last, when all else is there.
+    `run.json` says `running` from the start; its final status is written last, after all other files.
 
     Attributes:
         error: why it ended before it was finished; None while all is well.
@@ -71,7 +71,7 @@ class RunWriter:
                 (self.folder / name).unlink(missing_ok=True)
 
     def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
-        """Write what is known before painting, and open what grows while it goes on.
+        """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
@@ -89,7 +89,7 @@ class RunWriter:
         self._table.write(",".join(["iteration", *self._names]) + "\n")
 
     def resume(self, losses: Tensor, frames: Sequence[int], canvas: Tensor | None) -> None:
-        """Take in what was recorded before the process that began this run was gone.
+        """Take over what an earlier process, which is gone, recorded of this run.
 
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
@@ -220,7 +220,7 @@ class SnapshotWriter:
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
     def resume(self, losses: Tensor, frames: Sequence[Sequence[int]], diverged: Mapping[int, Tensor]) -> None:
-        """Give each writer what was recorded before.
+        """Give each writer what an earlier process recorded.
 
         Args:
             losses: `[n, B, K]`.

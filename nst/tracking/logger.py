@@ -154,7 +154,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
 def close_interrupted(folder: Path, store: Store) -> int:
     """Close as KILLED what processes that are gone left RUNNING of what is below `folder`; return how many.
 
-    Those are parents of sweeps, and cells in the middle of whose logging they were; they ended when
+    Those are parents of sweeps, and cells that were being logged; they ended when
     their folder last gave a sign of life. What was not logged of the cells is left to `log_run`. Raises
     `TrackingUnavailable` when the store does not answer.
     """

@@ -95,7 +95,7 @@ class RunView:
         return self.record.name or self.folder.name
 
     def tags(self) -> dict[str, str]:
-        """What identifies the run, and what it ran on, as far as it got to know."""
+        """What identifies the run and what it ran on, as far as known."""
         keys = ("started", "identity", "device", "precision", "git", "error", "taken_from")
         tags = {f"nst.{key}": getattr(self.record, key) for key in keys}
         tags["nst.run_dir"] = str(self.folder)

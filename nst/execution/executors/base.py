@@ -30,7 +30,7 @@ class Executor(Protocol):
     def logs(self) -> bool: ...
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Refuse, before anything is begun, what workers could not do; raises NstError."""
+        """Refuse what workers cannot do, before anything starts; raises NstError."""
         ...
 
     def paint(self, batches: Sequence[Sequence[Job]]) -> Iterator[list[Result]]:

@@ -57,7 +57,7 @@ class BatchTask:
         return results
 
     def paint(self) -> list[Result]:
-        """The same, but what was painted is logged while the process goes on with something else."""
+        """The same, but the runs are logged in the background."""
         os.chdir(self.here)
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -98,7 +98,7 @@ class BatchTask:
         return replace(self, jobs=tuple(map(moved, self.jobs)))
 
     def again(self) -> "BatchTask":
-        """The same after it was interrupted: it goes on with what it kept, even where `resume=false`."""
+        """The same after an interruption: it resumes its checkpoint, even where `resume=false`."""
         jobs = (replace(job, config=replace(job.config, resume=True)) for job in self.jobs)
         return replace(self, jobs=tuple(jobs))
 
