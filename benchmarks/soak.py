@@ -76,6 +76,7 @@ def attempt(place: Path, arguments: list[str], when: int | None = None) -> int:
         os.dup2(said.fileno(), 1)
     os.chdir(place)
     sys.argv = ["run.py", *arguments]
+    install_handlers()
     if when is not None:
         kill_before(when)
     try:
@@ -278,5 +279,4 @@ def one(
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    install_handlers()
     main()

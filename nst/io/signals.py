@@ -54,6 +54,8 @@ def install_handlers(signals: Iterable[int] = SIGNALS) -> None:
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     if before != -1:
         os.close(before)
+    # A process that a library forks has this pipe too, and its signals are not ours.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     Thread(target=_end_after_second, args=(reader, ours), name="signals", daemon=True).start()
 
 

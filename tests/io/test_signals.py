@@ -172,3 +172,29 @@ with raise_on_signal():
     print("goes on")
 """
     assert run(script) == (143, [], ["interrupted"])
+
+
+def test_the_signals_of_a_forked_process_do_not_end_this_one() -> None:
+    script = """
+import os, time
+import nst.io.signals as ours
+ours.SECONDS_TO_END = 0
+install_handlers()
+ready, begins = os.pipe()
+child = os.fork()
+if not child:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a library's own way to end
+        signal.signal(number, lambda *_: None)
+    os.write(begins, b".")
+    while True:
+        time.sleep(0.01)
+os.read(ready, 1)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+    os.kill(child, number)
+    time.sleep(0.1)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+time.sleep(0.2)
+print("lives")
+"""
+    assert run(script) == (0, ["lives"], [])
