@@ -1,12 +1,16 @@
 """What every test needs before torch is imported, and which tests are end to end."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # Small tensors gain nothing by a pool of threads, and each worker of pytest-xdist would have one of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Under nohup it is ignored, and every process that a test starts would ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 E2E = Path(__file__).parent / "e2e"
 

@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     os.kill(workers(running)[0], signal.SIGKILL)
     ended = running.ended()
     assert (ended.code, ended.errors) == (0, []), ended.err
-    assert "died (exit code -9); its batch is begun again" in ended.err
+    assert "died (exit code -9); its batch starts again" in ended.err
     for cell in map(str, range(4)):
         assert record(tmp_path / "sweep" / cell)["status"] == "finished"
 
