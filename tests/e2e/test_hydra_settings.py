@@ -74,9 +74,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def sweep_of(setting: str) -> list[str]:
-    where = [] if setting.startswith("hydra.sweep.dir") else ["hydra.sweep.dir=X"]
-    return ["-m", *CELL, "seed=1,2", "images.content=cat.png", *where, setting]
+def sweep_of(*settings: str) -> list[str]:
+    where = [] if any(part.startswith("hydra.sweep.dir") for part in settings) else ["hydra.sweep.dir=X"]
+    return ["-m", *CELL, "seed=1,2", "images.content=cat.png", *where, *settings]
 
 
 @pytest.mark.parametrize(("setting", "says"), [case for case in CASES if case[1]])
@@ -96,9 +96,33 @@ def test_a_setting_is_refused_before_anything_is_painted(
         assert {path.name for path in folder.iterdir()} == {"cat.png"}
 
 
-@pytest.mark.parametrize("setting", [setting for setting, says in CASES if says is None])
-def test_a_setting_is_honoured(setting: str, folder: Path) -> None:
-    ended = command(folder, *sweep_of(setting))
+HONOURED = {
+    key: [value for value, says in values.items() if says is None] for key, values in SETTINGS.items()
+}
+OF_ITS_OWN = ("hydra.sweep.subdir", "hydra/launcher", "hydra/sweeper", "hydra.job.chdir")
+# The first value of every other key together, then the second, and so on.
+TOGETHER = [
+    [f"{key}={values[n]}" for key, values in HONOURED.items() if key not in OF_ITS_OWN and n < len(values)]
+    for n in range(3)
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *TOGETHER,
+        *([f"{key}={value}"] for key in OF_ITS_OWN for value in HONOURED[key]),
+        *(
+            pytest.param([f"{key}={value}"], marks=pytest.mark.slow)
+            for key, values in HONOURED.items()
+            for value in values
+            if key not in OF_ITS_OWN
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_setting_is_honoured(settings: list[str], folder: Path) -> None:
+    ended = command(folder, *sweep_of(*settings))
     assert (ended.code, ended.errors) == (0, []), ended
     check_sweep(folder, {"cat.png", "outputs", "X", "a b"})
 
