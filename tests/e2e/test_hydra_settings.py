@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, str | None]] = {
     "hydra.launcher": {},  # the groups, below
     "hydra.job_logging": {},
     "hydra.hydra_logging": {},
-    "hydra/launcher": {"batched": None, "basic": None, "joblib": None, "nope": "no such option"},
+    "hydra/launcher": {"batched": None, "basic": None, "nope": "no such option"},  # joblib: test_command.py
     "hydra/sweeper": {"presets": None, "basic": None, "nope": "no such option"},
     "hydra/job_logging": {"lab": None, "default": None, "disabled": None, "nope": "no such option"},
     "hydra/hydra_logging": {"lab": None, "default": None, "disabled": None},
