@@ -9,8 +9,9 @@ import pytest
 # Small tensors gain nothing by a pool of threads, and each worker of pytest-xdist would have one of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Under nohup it is ignored, and every process that a test starts would ignore it.
+# Under nohup, and behind a shell, they are ignored, and every process that a test starts would ignore them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 E2E = Path(__file__).parent / "e2e"
 
