@@ -11,8 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
-from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage
+from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import Option
 from nst.core.vgg import LAYERS

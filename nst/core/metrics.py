@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nst.core.engine import arithmetic
-from nst.core.losses import gram_matrix
+from nst.core.losses.gram_matrix import gram_matrix
 from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
 

@@ -251,7 +251,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
         found = load_scorer(device).score(
             [row.writer.canvas for row in rows],
             [cell.content for cell in cells],
-            [cell.style for cell in cells],
+            [cell.styles[0] for cell in cells],
         )
     except NstError as error:
         _warn_once(f"canvases are not scored: {error}")
@@ -272,7 +272,7 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
         dtype=DTYPES[config.hardware.precision.name],
     )
     starts = [
-        job.config.init_image.canvas(cell.content, cell.style, job.config.seed)
+        job.config.init_image.canvas(cell.content, cell.styles[0], job.config.seed)
         for job, cell in zip(jobs, cells, strict=True)
     ]
     rates = [job.config.optimizer.lr for job in jobs]

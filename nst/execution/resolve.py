@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from nst.config.schema import Config, check_layers, content_layers, style_layers
-from nst.core.objective import Cell
+from nst.core.cell import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.io.images import read
@@ -46,7 +46,7 @@ def resolve(config: Config) -> ResolvedCell:
     check_layers(config, weights.name)
     cell = Cell(
         content,
-        style,
+        (style,),
         dict.fromkeys(content_layers(config), 1.0),
         style_layers(config),
         config.activation.name,

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.cell import Cell
 from nst.core.engine import Snapshot
-from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.io import timeouts
 from nst.io.files import atomic_write, discard_temporaries, format_error
@@ -79,7 +79,7 @@ class RunWriter:
             video: where its frames go.
         """
         write_png(cell.content, self.folder / "content.png")
-        write_png(cell.style, self.folder / "style.png")
+        write_png(cell.styles[0], self.folder / "style.png")
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._video = video

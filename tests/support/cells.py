@@ -4,8 +4,9 @@ from functools import cache
 
 import torch
 
+from nst.core.cell import Cell
 from nst.core.engine import Engine, save_points
-from nst.core.objective import Cell, Objective
+from nst.core.objective import Objective
 from nst.core.optimizers.adam import Adam
 from nst.core.optimizers.lbfgs import LBFGS
 from nst.core.vgg import VGG
@@ -35,7 +36,7 @@ def double(name: str) -> dict[str, torch.Tensor]:
 def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     return PlainCell(
         cell.content,
-        cell.style,
+        cell.styles[0],
         list(cell.content_layers),
         dict(cell.style_layers),
         cell.activation,
@@ -50,7 +51,7 @@ def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
 
 def readme_cell(content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32) -> Cell:
     styles = dict(zip(SEED, README, strict=True))
-    images = image(0, size), image(1, size)
+    images = image(0, size), (image(1, size),)
     return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
 
 
