@@ -135,8 +135,7 @@ def test_of_built_in_options_unknown_ones_and_wrong_settings_are_refused() -> No
 def test_autograd_gives_what_is_written_by_hand(dtype: torch.dtype) -> None:
     class ByAutograd(Gram):
         def value(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            positions = features.shape[2] * features.shape[3]
-            difference = (self.target(features) - target).flatten(1) / positions
+            difference = (self.target(features) - target).flatten(1)
             return difference.square().sum(1) / (4 * features.shape[1] ** 3)
 
         term = FeatureLoss.term
