@@ -53,7 +53,7 @@ def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
     cells = [
         nst.Cell(CAT, STARS),
         nst.Cell(cat, stars, optimizer="adam", init="noise", seed=3, activation="conv", lr=0.1),
-        nst.Cell(CAT, CAT, content_layers=(), style_layers={"conv3_1": 2.0}, init=noise(16, 5)),
+        nst.Cell(CAT, CAT, content_layers=(), style_layers={"conv3_1": 2.0}, init=noise((16, 16), 5)),
         nst.Cell(CAT, cat, optimizer="adam", style_layers="conv1_1", init="style"),
     ]
     seen = list[nst.IterationInfo]()
@@ -74,7 +74,7 @@ def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
         *((n, [1, 3]) for n in (1, 3, 4)),
     ]
     assert torch.equal(framed[2].canvases[1], together[2].canvas)
-    assert torch.equal(framed[0].canvases[1], noise(16, 5))
+    assert torch.equal(framed[0].canvases[1], noise((16, 16), 5))
     latest = {name: values[-1].item() for name, values in together[2].losses.items()}
     assert framed[2].losses[1] == latest
     assert {info.iterations for info in seen} == {4}

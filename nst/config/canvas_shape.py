@@ -10,7 +10,7 @@ from nst.io.images import fitted, image_shape
 
 
 def canvas_shape(config: Config) -> tuple[int, int]:
-    """(height, width) of the canvas; of an image that cannot be read, which fails its cell later, a square."""
+    """(height, width) of the canvas; a square where the image cannot be read, which fails its cell later."""
     # os.path's: of these none raises where a user is unknown, or we may not look.
     path = Path(os.path.expanduser(config.images.content))
     changed = path.stat().st_mtime_ns if os.path.exists(path) else 0

@@ -72,8 +72,8 @@ class ImagesConfig:
     """Paths of the content and the style image, and how they are brought to `size`.
 
     Attributes:
-        fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop` its
-            middle square; `square`, squashed to one, and the style image too, as the seed does.
+        fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop`
+            its middle square; `square`, squashed to one, and the style image too, as the seed does.
         style_scale: the style image's long side, as a multiple of `size`.
     """
 
@@ -332,8 +332,8 @@ def check_shape(config: Config, key: str, shape: Sequence[int]) -> None:
     if min(shape) < least:
         raise NstError(
             f"{key}={getattr(config.images, key.partition('.')[2])}: is {shape[1]} x {shape[0]} pixels at "
-            f"size={config.size} and images.fit={config.images.fit.name}, and the features of {deepest} need at "
-            f"least {least} a side; give a larger size, or a larger images.style_scale for a style image"
+            f"size={config.size} and images.fit={config.images.fit.name}, and the features of {deepest} need "
+            f"at least {least} a side; give a larger size, or a larger images.style_scale for a style image"
         )
 
 

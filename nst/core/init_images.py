@@ -59,7 +59,7 @@ class Noise(InitImage):
 
 
 def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """`image` `[3, h, w]` resized to cover `shape` (height, width), bilinearly with antialiasing, and cropped.
+    """`image` `[3, h, w]` resized to cover `shape` (height, width), bilinearly, and cropped.
 
     One of that shape is what it was, bit for bit.
     """

@@ -102,7 +102,7 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
 
 
 def canvas_tile(run: Run | None, box: tuple[int, int]) -> Image.Image:
-    """The final canvas of a cell in a box of (width, height), or a placeholder that says why there is none."""
+    """The final canvas of a cell in a box of (width, height), or a placeholder that says why not."""
     if run is None:
         return placeholder(Status.MISSING, "", box)
     record = run.record

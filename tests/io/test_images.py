@@ -473,29 +473,29 @@ def test_a_large_image_is_read_without_a_warning(tmp_path: Path, monkeypatch: py
 
 def test_noise_depends_on_the_seed_alone() -> None:
     torch.manual_seed(1)
-    first = noise(64, seed=7)
+    first = noise((64, 64), seed=7)
     torch.manual_seed(2)
     torch.set_default_dtype(torch.float64)
     try:
         with torch.device("meta"):
-            again = noise(64, seed=7)
+            again = noise((64, 64), seed=7)
     finally:
         torch.set_default_dtype(torch.float32)
     assert first.shape == (3, 64, 64)
     assert first.dtype == torch.float32
     assert first.device.type == "cpu"
     assert torch.equal(first, again)
-    assert not torch.equal(first, noise(64, seed=8))
+    assert not torch.equal(first, noise((64, 64), seed=8))
 
 
 def test_noise_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
-    noise(32, seed=3)
+    noise((32, 32), seed=3)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_noise_is_standard_normal() -> None:
-    for channel in noise(128, seed=0).double():
+    for channel in noise((128, 128), seed=0).double():
         assert abs(channel.mean()) < 0.03
         assert abs(channel.std() - 1) < 0.03
         assert abs((channel**4).mean() - 3) < 0.2
