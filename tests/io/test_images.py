@@ -424,7 +424,7 @@ def test_a_cell_says_so_too(tmp_path: Path) -> None:
     """What looks at the file before `read` does must not fail in another way."""
     (tmp_path / "loop.png").symlink_to("loop.png")
     for name in ("~nobody-of-that-name/x.png", "x" * 300, "nul\0byte.png", f"{tmp_path}/loop.png"):
-        cell = config("model=vgg16", "model.weights=random", "size=16")
+        cell = config("model=vgg16", "model.weights=random", "size=24")
         cell.images.content = name
         with pytest.raises(NstError) as caught:
             resolve(cell)
@@ -439,7 +439,7 @@ def test_a_cell_says_so_too(tmp_path: Path) -> None:
 def test_a_folder_with_the_longest_name_there_can_be(tmp_path: Path) -> None:
     folder, image = tmp_path / ("é" * 127 + "a"), tmp_path / ("ü" * 125 + "a.png")
     Image.fromarray(picture(20, 30)).save(image)
-    small = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+    small = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
     cell = config(*small, "tracking=none", f"images.style='{image}'", f"outputs='{tmp_path / 'o'}'")
     [result] = run_batch([Job(cell, folder, (f"images.style={image}",))])
     assert result.error is None
