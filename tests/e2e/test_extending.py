@@ -25,7 +25,7 @@ from nst.execution.resolve import identity_of
 SMALL = [
     "model=vgg16",
     "model.weights=random",
-    "size=16",
+    "size=24",
     "iterations=3",
     "save_every=2",
     "hardware.device=cpu",
@@ -47,7 +47,7 @@ IDENTITIES = {
 
 
 def test_the_identities_of_finished_cells_stay() -> None:
-    cell = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
+    cell = ("model=vgg16", "model.weights=random", "size=24", "iterations=4", "save_every=1", "tracking=none")
     assert {more: identity_of(config(*cell, *more)) for more in IDENTITIES} == IDENTITIES
 
 
