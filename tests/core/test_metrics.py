@@ -3,13 +3,13 @@
 import warnings
 from pathlib import Path
 
-import lpips
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plain import PlainCell
 from torch import Tensor
+from torch.nn import Module
 
 from nst.core.init_images import noise
 from nst.core.metrics import Scorer
@@ -31,8 +31,10 @@ def scorer() -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def reference() -> lpips.LPIPS:
+def reference() -> Module:
     """The authors' own, whose network is given our weights; its heads are those it comes with."""
+    import lpips  # takes seconds, with torchvision
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it calls torchvision as one did in 2021
         model = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
@@ -70,8 +72,8 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("size", [16, 64, 97, 128])
-def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: lpips.LPIPS) -> None:
+@pytest.mark.parametrize("size", [16, 45, 64])
+def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: Module) -> None:
     canvases, contents = zip(*pairs(size), strict=True)
     scores = scorer.score(canvases, contents, contents)
     for score, canvas, content in zip(scores, canvases, contents, strict=True):
@@ -81,7 +83,7 @@ def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: lpips.LP
         assert score.lpips_content == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [16, 97])
+@pytest.mark.parametrize("size", [16, 45])
 def test_style_distance_is_the_plain_one(size: int, scorer: Scorer) -> None:
     canvases, styles = zip(*pairs(size), strict=True)
     for score, canvas, style in zip(scorer.score(canvases, styles, styles), canvases, styles, strict=True):
@@ -114,7 +116,7 @@ def test_style_is_what_is_left_when_places_are_exchanged(scorer: Scorer) -> None
 
 
 @given(rows=st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), size=st.integers(16, 40))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_rows_are_scored_as_each_is_alone(
     rows: list[tuple[int, int, int]], size: int, scorer: Scorer
 ) -> None:

@@ -71,7 +71,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_while_python_still_imports(tmp_path: Path) -> None:
-    running = Running(tmp_path, *LONG)
+    running = Running(tmp_path, *LONG, fresh=True)
     maps = Path(f"/proc/{running.process.pid}/maps")
     running.until(lambda: "libtorch" in maps.read_text())
     running.send(signal.SIGINT)

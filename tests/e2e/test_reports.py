@@ -53,6 +53,7 @@ def test_divergence_is_seen_long_before_the_next_frame(tmp_path: Path) -> None:
 
 def test_a_signal_between_two_frames_keeps_the_batch_there(tmp_path: Path) -> None:
     cell = [*SMALL, "size=64", "iterations=120", "save_every=20000", "hydra.run.dir=run"]
+    cell += ["style_layers=conv2_1"]  # a shallow network is fast
     running = Running(tmp_path, *cell)
     running.until(lambda: list(tmp_path.glob("outputs/.batches/*/*.mp4")))
     running.send(signal.SIGINT)

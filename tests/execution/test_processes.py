@@ -49,7 +49,7 @@ def workers(running: Running) -> list[int]:
 def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=20", TWO)
     seen: set[int] = set()
-    while running.process.poll() is None:
+    while running.code() is None:
         seen.update(workers(running))
         time.sleep(0.05)
     ended = running.ended()

@@ -1,5 +1,6 @@
 """Cells, networks and engines, and the plain implementation of the same cell."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -49,8 +50,11 @@ def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     )
 
 
-def readme_cell(content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32) -> Cell:
-    styles = dict(zip(SEED, README, strict=True))
+def readme_cell(
+    content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32, layers: Sequence[str] = SEED
+) -> Cell:
+    """A cell of the README's; of the first of its style `layers` alone the network is not deep, and fast."""
+    styles = dict(zip(layers, README, strict=False))
     images = image(0, size), (image(1, size),)
     return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
 
