@@ -13,13 +13,8 @@ from nst.core.engine import DTYPES, arithmetic, save_points
 @pytest.mark.parametrize("activation", ["conv", "relu"])
 @pytest.mark.parametrize("start", ["content", "style"])
 def test_adam_follows_the_plain_implementation(start, activation):
-<<<<<<< HEAD
-    cell = readme_cell(activation=activation, size=24)
-    canvas = cell.content if start == "content" else cell.styles[0]
-=======
     cell = readme_cell(activation=activation, size=16)
-    canvas = getattr(cell, start)
->>>>>>> main
+    canvas = cell.content if start == "content" else cell.styles[0]
     expected = plain(cell).paint(canvas, "adam", 8)
     canvases, losses = painted(engine([cell], [canvas], "adam"), 8)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
@@ -31,15 +26,9 @@ def test_adam_follows_the_plain_implementation(start, activation):
 # torch.optim.LBFGS makes 20 iterations a step: the longest goes on into its second.
 @pytest.mark.parametrize(("start", "iterations"), [("content", 8), ("style", 8), ("noise", 24)])
 def test_lbfgs_follows_torch(start, iterations):
-<<<<<<< HEAD
-    cell = readme_cell("conv1_1", size=24)
-    noise = torch.randn(3, 24, 24, generator=torch.Generator().manual_seed(0))
-    canvas = {"content": cell.content, "style": cell.styles[0], "noise": noise}[start]
-=======
     cell = readme_cell("conv1_1", size=16)
-    canvas = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    canvas = canvas if start == "noise" else getattr(cell, start)
->>>>>>> main
+    noise = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    canvas = {"content": cell.content, "style": cell.styles[0], "noise": noise}[start]
     expected = plain(cell).paint(canvas, "lbfgs", iterations)
     canvases, losses = painted(engine([cell], [canvas], "lbfgs"), iterations)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
