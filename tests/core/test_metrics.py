@@ -65,8 +65,8 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
         (pagoda, night),
         (cat, image("mosaic.png", size)),
         (image("cameraman_grey.png", size), cat),
-        (noise(size, 3), pagoda),
-        (pagoda + 0.02 * noise(size, 4), pagoda),
+        (noise((size, size), 3), pagoda),
+        (pagoda + 0.02 * noise((size, size), 4), pagoda),
         (3 * night - 1, night),
         (torch.zeros(3, size, size), torch.ones(3, size, size)),
     ]
@@ -120,7 +120,10 @@ def test_style_is_what_is_left_when_places_are_exchanged(scorer: Scorer) -> None
 def test_rows_are_scored_as_each_is_alone(
     rows: list[tuple[int, int, int]], size: int, scorer: Scorer
 ) -> None:
-    images = [noise(size, 0), *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg"))]
+    images = [
+        noise((size, size), 0),
+        *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg")),
+    ]
     canvases, contents, styles = ([images[row[i]] for row in rows] for i in range(3))
     together = scorer.score(canvases, contents, styles)
     assert len(together) == len(rows)
@@ -140,13 +143,13 @@ def test_images_that_rows_share_pass_once(scorer: Scorer, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(scorer._network, "forward", counted)
     content, style = image("cat.png", 16), image("mosaic.png", 16)
-    scorer.score([noise(16, seed) for seed in range(5)], [content] * 5, [style] * 5)
+    scorer.score([noise((16, 16), seed) for seed in range(5)], [content] * 5, [style] * 5)
     assert len(passes) == 5 + 1 + 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 15])
 def test_too_small_a_canvas_has_no_score(size: int, scorer: Scorer) -> None:
-    small = [noise(size, 0)]
+    small = [noise((size, size), 0)]
     with pytest.raises(NstError) as error:
         scorer.score(small, small, small)
     assert str(error.value) == (

@@ -18,7 +18,7 @@ from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
 LONG = [*GRID, "iterations=400", "tracking=none"]
 

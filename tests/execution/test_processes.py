@@ -20,7 +20,7 @@ from nst.execution.executors.task import batch_tasks, failed_results, finished_r
 from nst.execution.plan import cut
 from nst.runs.job import Job
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=5", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
 SMALL += ["tracking=none"]
 GRID = ["-m", *SMALL, "hardware.precision=fp64", "optimizer=adam,lbfgs", "seed=0,1"]
 GRID += ["hydra.sweep.dir=sweep"]

@@ -18,8 +18,8 @@ SEED = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 README = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)
 
 
-def image(seed: int, size: int = 24) -> torch.Tensor:
-    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+def image(seed: int, size: int = 24, width: int | None = None) -> torch.Tensor:
+    return torch.rand(3, size, width or size, generator=torch.Generator().manual_seed(seed))
 
 
 def network(name: str, cells: list[Cell], dtype: torch.dtype = torch.float64, **options) -> VGG:

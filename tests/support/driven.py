@@ -21,7 +21,7 @@ from nst.runs.job import Job, Result
 
 register()
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "tracking=none"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "tracking=none"]
 SMALL += ["hardware.device=cpu"]
 JARGON = ("full_key", "object_type", "DictConfig", "ListConfig", "Optional", "provider=", "Traceback")
 JARGON += (
