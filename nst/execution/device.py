@@ -80,5 +80,7 @@ def _row_bytes(config: Config) -> int:
     shape = canvas_shape(config)
     activations = activation_bytes(config.model.name, {*content, *style}, shape, narrow)
     losses = config.content_loss.copies * sum(features(layer, shape) for layer in content)
-    losses += config.style_loss.copies * sum(features(layer, shape) for layer in style)
+    # Each style has a term of its own, unless they are blended, or each in its region.
+    terms = 1 if config.style_loss.blends or config.images.content_mask else len(config.images.styles)
+    losses += terms * config.style_loss.copies * sum(features(layer, shape) for layer in style)
     return activations + (int(losses) + canvases * 3 * math.prod(shape)) * wide
