@@ -15,6 +15,7 @@ from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import Option
+from nst.core.scales import Scale, Scales
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.credentials import check_address
@@ -25,15 +26,17 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "init_image": InitImage,
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
+    "scales": Scales,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
     AnyInitImage = InitImage
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
+    AnyScales = Scales
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
@@ -104,6 +107,7 @@ class Config:
     init_image: AnyInitImage = MISSING
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
+    scales: AnyScales = MISSING
     content_layers: dict[Layer, bool] = field(default_factory=dict)
     style_layers: dict[Layer, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -120,6 +124,16 @@ class Config:
     outputs: str = MISSING
     resume: bool = MISSING
     plan: bool = MISSING
+
+    @property
+    def schedule(self) -> list[Scale]:
+        """The sizes that the canvas has, and the iterations at each."""
+        return self.scales.schedule(self.size, self.iterations)
+
+    @property
+    def all_iterations(self) -> int:
+        """Those of all scales."""
+        return sum(scale.iterations for scale in self.schedule)
 
     @property
     def uses_content(self) -> bool:
@@ -192,7 +206,7 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
 
     Raises as OmegaConf does.
     """
-    since = {"content_loss": {"name": "mse"}, "style_loss": {"name": "gram"}}
+    since = {"content_loss": {"name": "mse"}, "style_loss": {"name": "gram"}, "scales": {"name": "single"}}
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
     assert isinstance(merged, DictConfig)
     return merged

@@ -74,6 +74,12 @@ def painted(mine: Painter, save_every: int = 2) -> tuple[dict[int, torch.Tensor]
     return frames, torch.cat([shot.losses for shot in shots])
 
 
+def averaged(iterates: list[torch.Tensor], d: float) -> torch.Tensor:
+    """The average of all, by its formula."""
+    n = len(iterates)
+    return sum(d ** (n - 1 - k) * x for k, x in enumerate(iterates)) * (1 - d) / (1 - d**n)
+
+
 def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torch.Tensor]]:
     """The total loss at each evaluation, and what is shown then; each scale as a run of its own."""
     totals, shown = list[float](), list[torch.Tensor]()
@@ -90,11 +96,6 @@ def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torc
             canvas = F.interpolate(canvas[None], shape, mode="bicubic")[0]
             canvas = canvas.clamp(0, 1) if option.bounds == "clamp" else canvas
         iterates = [canvas]
-
-        def average() -> torch.Tensor:
-            d, n = option.average, len(iterates)
-            return sum(d ** (n - 1 - k) * x for k, x in enumerate(iterates)) * (1 - d) / (1 - d**n)
-
         if isinstance(option, LBFGSConfig):
             for total, point in here.paint(canvas, "lbfgs", scale.iterations + 1):
                 totals.append(total)
@@ -116,14 +117,14 @@ def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torc
             total = here.losses(x)["total"]
             total.backward()
             totals.append(total.item())
-            shown.append(average())
+            shown.append(averaged(iterates, option.average))
             adam.step()
             if option.bounds == "clamp":
                 with torch.no_grad():
                     x.clamp_(0, 1)
             iterates.append(x.detach().clone())
         state = adam.state[x]
-        moments, steps, canvas = (state["exp_avg"], state["exp_avg_sq"]), state["step"], average()
+        moments, steps, canvas = (state["exp_avg"], state["exp_avg_sq"]), state["step"], averaged(iterates, option.average)
     return totals, shown
 
 
