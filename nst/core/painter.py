@@ -33,7 +33,6 @@ class Painter:
     Attributes:
         engine: of the present scale.
         shape: (height, width) of the canvases at the last scale.
-        capture_seconds: what warming up and capturing took at the scales so far.
     """
 
     def __init__(
@@ -51,7 +50,8 @@ class Painter:
         self._ends = list(accumulate(scale.iterations for scale in scales))
         self._start = start
         self.shape = shape_at(cells[0].content.shape[1:], Fraction(1))
-        self.seek(0)
+        self._captured = 0.0
+        self._stand_at(0)
 
     @property
     def iterations(self) -> int:
@@ -60,14 +60,14 @@ class Painter:
 
     @property
     def capture_seconds(self) -> float:
+        """What warming up and capturing took at the scales so far."""
         return self._captured + self.engine.capture_seconds
 
     def seek(self, done: int) -> None:
-        """Stand, not painted, where evaluation number `done` was made; 0 is the start."""
-        self._scale, self._captured = next(n for n, end in enumerate(self._ends) if done <= end), 0.0
-        cells = cells_at(self._cells, self._shares[self._scale])
-        canvas = self._start(cells) if self._scale == 0 else torch.zeros(len(cells), 3, *self._shape)
-        self.engine = self._engine(cells, canvas)
+        """Stand, before anything is painted, at the scale of evaluation number `done`; 0 is the start."""
+        scale = next(n for n, end in enumerate(self._ends) if done <= end)
+        if scale != self._scale:
+            self._stand_at(scale)
 
     def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
         """Go on from `tensors` of a painter of the same cells that had done `done` evaluations."""
@@ -81,6 +81,14 @@ class Painter:
                 return
             self._enlarge()
 
+    def _stand_at(self, scale: int) -> None:
+        """Make the engine of a scale, to be restored if it is not the first."""
+        self._scale = scale
+        cells = self._small_cells()
+        self.engine = self._engine(
+            cells, torch.zeros(len(cells), 3, *self._shape) if scale else self._start(cells)
+        )
+
     def _enlarge(self) -> None:
         """Go on to the next scale."""
         before = self.engine
@@ -89,13 +97,18 @@ class Painter:
         canvas = enlarge(before.shown, self._shape)
         if before.iterates is not None:
             canvas = before.iterates.clamp(canvas)
-        self.engine = self._engine(cells_at(self._cells, self._shares[self._scale]), canvas)
+        self.engine = self._engine(self._small_cells(), canvas)
         self.engine.done = before.done
         self._options[0].carry(before.state, self.engine.state)
 
     @property
     def _shape(self) -> tuple[int, int]:
+        """(height, width) of the canvases at the present scale."""
         return shape_at(self.shape, self._shares[self._scale])
+
+    def _small_cells(self) -> list[Cell]:
+        """The cells as they are at the present scale."""
+        return cells_at(self._cells, self._shares[self._scale])
 
     def _engine(self, cells: Sequence[Cell], canvas: Tensor) -> Engine:
         network = self._network

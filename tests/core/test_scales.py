@@ -124,7 +124,11 @@ def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torc
                     x.clamp_(0, 1)
             iterates.append(x.detach().clone())
         state = adam.state[x]
-        moments, steps, canvas = (state["exp_avg"], state["exp_avg_sq"]), state["step"], averaged(iterates, option.average)
+        moments, steps, canvas = (
+            (state["exp_avg"], state["exp_avg_sq"]),
+            state["step"],
+            averaged(iterates, option.average),
+        )
     return totals, shown
 
 
