@@ -321,11 +321,13 @@ def _check_size(config: Config) -> None:
     layers = (*content_layers(config), *style_layers(config))
     least = max(2 ** (int(layer[4]) - 1) for layer in layers)
     least = max(least, 2)  # total variation compares neighbours
-    if config.size < least:
+    first = config.schedule[0].size
+    if first < least:
         deepest = max(layers, key=lambda layer: layer[4])
+        key = "size" if first == config.size else "scales.smallest"
         raise NstError(
-            f"size={config.size}: the features of {deepest} need at least {least} pixels; "
-            f"give size={least} or more"
+            f"{key}={first}: the features of {deepest} need at least {least} pixels; "
+            f"give {key}={least} or more"
         )
 
 

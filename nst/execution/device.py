@@ -57,23 +57,31 @@ def most_rows(configs: Sequence[Config]) -> int:
     return fitting if wanted == "auto" else int(wanted)
 
 
-def gflop(network: str, configs: Sequence[Config]) -> float:
-    """The arithmetic of one iteration of a batch: every row goes as deep as the deepest."""
+def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
+    """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
-    return len(configs) * flops(network, layers, configs[0].size) / 1e9
+    return [
+        (scale.iterations, len(configs) * flops(network, layers, scale.size) / 1e9)
+        for scale in configs[0].schedule
+    ]
+
+
+def gflop(network: str, configs: Sequence[Config]) -> float:
+    """The arithmetic of all iterations of a batch."""
+    return sum(iterations * cost for iterations, cost in costs(network, configs))
 
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name, [config]) * config.iterations
+    return gflop(config.model.name, [config])
 
 
 def _row_bytes(config: Config) -> int:
-    """Memory that one row of a batch takes, about."""
+    """Memory that one row of a batch takes, about: at the last scale, which takes most."""
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + config.optimizer.canvases
+    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
     content, style = content_layers(config), style_layers(config)
     activations = activation_bytes(config.model.name, {*content, *style}, config.size, narrow)
     losses = config.content_loss.copies * sum(features(layer, config.size) for layer in content)
