@@ -7,6 +7,7 @@ import csv
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,17 +20,16 @@ from torch import Tensor
 from nst.core import objective
 from nst.core.engine import DTYPES, Snapshot, arithmetic
 from nst.core.feature_losses import ContentLoss, StyleLoss
-from nst.core.init_images import InitImage
+from nst.core.init_images import InitImage, cover
 from nst.core.metrics import Scores
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
 from nst.core.painter import Painter
-from nst.core.resizing import reduce
-from nst.core.scales import Scales
+from nst.core.scales import Scales, shape_at
 from nst.core.vgg import LAYERS, VGG, Tap
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
-from nst.io.images import read, to_uint8
+from nst.io.images import Fit, fitted, image_shape, read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer, load_weights
 
@@ -163,6 +163,8 @@ def paint(
     cells: Cell | Sequence[Cell],
     *,
     size: int = 256,
+    fit: Literal["square", "keep", "crop"] = "keep",
+    style_scale: float = 1.0,
     iterations: int = 200,
     model: Literal["vgg16", "vgg19"] = "vgg19",
     weights: str = "imagenet",
@@ -173,11 +175,14 @@ def paint(
     callback: Callable[[IterationInfo], object] | None = None,
     frame_every: int | None = None,
 ) -> list[Painting]:
-    """Paint cells, those with the same optimizer as the rows of one batch.
+    """Paint cells, those with the same optimizer and shape as the rows of one batch.
 
     Args:
         cells: one or several; everything may differ among them.
-        size: side of the square canvas in pixels, to which images are resized.
+        size: long side of the canvas in pixels.
+        fit: of the content image, and so of the canvas: `keep` its shape; `crop` its middle square; `square`,
+            squashed to one, and the style image too.
+        style_scale: the style image's long side, as a multiple of `size`.
         iterations: evaluations of each cell, at the first scale.
         model: the network. Where VGG-19's weights cannot be had, VGG-16 is taken, with a warning.
         weights: `imagenet`, `random` (for tests), or the path of a file.
@@ -196,6 +201,7 @@ def paint(
     """
     cells = [cells] if isinstance(cells, Cell) else list(cells)
     _check(cells, size, iterations, frame_every)
+    _check_choice("fit", fit, Fit.__members__)
     _check_choice("precision", precision, DTYPES)
     _check_choice("model", model, LAYERS)
     place = _device(device)
@@ -203,13 +209,21 @@ def paint(
     scales = Scales.named(scales) if isinstance(scales, str) else scales
     scales.check()
     schedule = scales.schedule(size, iterations)
-    _check_least("scales.smallest", schedule[0].size, SMALLEST)
-    images = _Images(size)
+    images = _Images(size, Fit[fit], style_scale)
+    contents = [images.content(cell.content) for cell in cells]
+    for content in contents:
+        height, width = shape_at(content.shape[1:], Fraction(schedule[0].size, size))
+        if min(height, width) < SMALLEST:
+            key = "size" if len(schedule) == 1 else "scales.smallest"
+            raise NstError(
+                f"{key}={schedule[0].size}: a canvas would be {width} x {height} pixels, and needs at least "
+                f"{SMALLEST} a side; give a larger {key}, or fit=crop"
+            )
     paintings: dict[int, Painting] = {}
     optimizers = [_optimizer(cell) for cell in cells]
     batches: dict[str, list[int]] = {}
     for row, optimizer in enumerate(optimizers):
-        batches.setdefault(repr(optimizer.shared()), []).append(row)
+        batches.setdefault(repr((optimizer.shared(), contents[row].shape)), []).append(row)
     for rows in batches.values():
         resolved = [_resolve(cells[row], images, network.name) for row in rows]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
@@ -266,8 +280,8 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
     """How far a canvas is from its two images; lower is closer.
 
     Args:
-        canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The canvas is a square; the
-            images are resized to it.
+        canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The content image is resized to
+            the canvas, the style image to its long side.
         device: as in `paint`.
 
     Returns:
@@ -278,10 +292,12 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
         NstError: an image or the weights cannot be had.
     """
     if not isinstance(canvas, Tensor):
-        with Image.open(canvas) as picture:
-            canvas = read(Path(canvas), picture.height, "canvas")
-    images = _Images(canvas.shape[1])
-    [scores] = load_scorer(_device(device)).score([canvas], [images(content)], [images(style)])
+        path = Path(canvas).expanduser()
+        canvas = read(path, max(image_shape(path, "canvas")), "canvas", Fit.keep)
+    shape = canvas.shape[1], canvas.shape[2]
+    images = _Images(max(shape), Fit.keep)
+    like = cover(images.content(content), shape)
+    [scores] = load_scorer(_device(device)).score([canvas], [like], [images.style(style)])
     return scores
 
 
@@ -292,37 +308,48 @@ def _device(name: str) -> torch.device:
 
 
 class _Images:
-    """Images as square tensors, one tensor for each image, so that cells share its features."""
+    """Images as tensors of their shape, one tensor for each image, so that cells share its features."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._known: dict[str | int, Tensor] = {}
+    def __init__(self, size: int, fit: Fit, style_scale: float = 1.0) -> None:
+        self.size, self.fit, self.style_scale = size, fit, style_scale
+        self._known: dict[tuple[str | int, int, Fit], Tensor] = {}
         self._kept = list[Tensor]()  # so that no other tensor gets the id of one
 
-    def __call__(self, image: ImageLike) -> Tensor:
-        key = id(image) if isinstance(image, Tensor) else str(image)
+    def content(self, image: ImageLike) -> Tensor:
+        """`[3, H, W]`, of the shape of the canvas."""
+        return self._once(image, self.size, self.fit)
+
+    def style(self, image: ImageLike) -> Tensor:
+        """`[3, h, w]`."""
+        fit = Fit.square if self.fit is Fit.square else Fit.keep
+        return self._once(image, max(1, round(self.style_scale * self.size)), fit)
+
+    def _once(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
+        key = id(image) if isinstance(image, Tensor) else str(image), size, fit
         if key not in self._known:
-            self._known[key] = self._square(image)
+            self._known[key] = self._resized(image, size, fit)
         return self._known[key]
 
-    def _square(self, image: ImageLike) -> Tensor:
+    def _resized(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
         if not isinstance(image, Tensor):
-            return read(Path(image).expanduser(), self.size, "image")
+            return read(Path(image).expanduser(), size, "image", fit)
         if image.dim() != 3 or image.shape[0] != 3:
             raise NstError(f"image: a tensor of shape {tuple(image.shape)}; give one of shape [3, H, W]")
         self._kept.append(image)
         image = image.detach().to("cpu", torch.float32)
-        if image.shape[1:] == (self.size, self.size):
+        shape = fitted((image.shape[1], image.shape[2]), size, fit)
+        if fit is Fit.crop:
+            return cover(image, shape)
+        if image.shape[1:] == shape:
             return image
-        resized = F.interpolate(image[None], (self.size, self.size), mode="bilinear", antialias=True)
-        return resized[0]
+        return F.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
 
 
 def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
     style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
     return objective.Cell(
-        *(images(cell.content), images(cell.style), content, style, cell.activation),
+        *(images.content(cell.content), images.style(cell.style), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
@@ -360,8 +387,9 @@ def _initial(cell: Cell, small: objective.Cell, images: _Images) -> Tensor:
         init = InitImage.named(init)
     if isinstance(init, InitImage):
         return init.canvas(small.content, small.style, cell.seed)
-    image, shape = images(init), small.content.shape[1:]
-    return image if image.shape[1:] == shape else reduce(image, shape)
+    if not isinstance(init, Tensor):
+        init = read(Path(init).expanduser(), images.size, "init", Fit.keep)
+    return cover(init.detach().to("cpu", torch.float32), (small.content.shape[1], small.content.shape[2]))
 
 
 def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:

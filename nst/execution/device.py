@@ -1,11 +1,15 @@
 """Which device paints, how many canvases it has room for, and what they cost."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import psutil
 import torch
 
+from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
+from nst.core.scales import shape_at
 from nst.core.vgg import activation_bytes, features, flops
 from nst.errors import NstError
 
@@ -60,8 +64,12 @@ def most_rows(configs: Sequence[Config]) -> int:
 def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
     """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
+    shape, size = canvas_shape(configs[0]), configs[0].size
     return [
-        (scale.iterations, len(configs) * flops(network, layers, scale.size) / 1e9)
+        (
+            scale.iterations,
+            len(configs) * flops(network, layers, shape_at(shape, Fraction(scale.size, size))) / 1e9,
+        )
         for scale in configs[0].schedule
     ]
 
@@ -83,7 +91,8 @@ def _row_bytes(config: Config) -> int:
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
     canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
     content, style = content_layers(config), style_layers(config)
-    activations = activation_bytes(config.model.name, {*content, *style}, config.size, narrow)
-    losses = config.content_loss.copies * sum(features(layer, config.size) for layer in content)
-    losses += config.style_loss.copies * sum(features(layer, config.size) for layer in style)
-    return activations + (int(losses) + canvases * 3 * config.size**2) * wide
+    shape = canvas_shape(config)
+    activations = activation_bytes(config.model.name, {*content, *style}, shape, narrow)
+    losses = config.content_loss.copies * sum(features(layer, shape) for layer in content)
+    losses += config.style_loss.copies * sum(features(layer, shape) for layer in style)
+    return activations + (int(losses) + canvases * 3 * math.prod(shape)) * wide

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from support.composing import config, refusal
-from support.results import paint_here, pixels, record
+from support.results import pixels, record
 
 import nst
 from nst.core.optimizers.adam import AdamConfig
@@ -28,6 +30,7 @@ from nst.runs import checkpoint
 from nst.runs.job import Job, group_batches
 
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=4", "tracking=none", "save_every=1"]
+SMALL += ["style_layers=[conv1_1,conv2_1]", "images.fit=square"]
 PYRAMID = ["scales=pyramid", "scales.smallest=16", "scales.iterations=3"]  # 16, 23 and 32 pixels
 AVERAGED = ["optimizer=adam", "optimizer.average=0.5", "optimizer.bounds=clamp"]
 
@@ -58,6 +61,7 @@ def test_a_pyramid_is_one_painting(tmp_path: Path) -> None:
     cell = nst.Cell(
         *(folder / "content.png", folder / "style.png"),
         content_layers=["conv1_1"],
+        style_layers={"conv1_1": 1e3 / 16**2, "conv2_1": 1e3 / 32**2},
         style_weight=7000,
         tv_weight=1.2,
         optimizer=AdamConfig(average=0.5, bounds="clamp"),
@@ -128,12 +132,27 @@ def test_a_row_without_average_goes_on_without_the_one_that_has_it(
     assert (pixels(tmp_path / "a/0") == pixels(tmp_path / "b/0")).all()
 
 
-def test_a_row_that_diverges_at_one_scale_leaves_its_neighbour_alone(tmp_path: Path) -> None:
-    adam = [*PYRAMID, "iterations=4", "optimizer=adam", "save_every=1"]
-    good, bad = paint_here(tmp_path / "with", adam, [*adam, "optimizer.lr=1e30"])
-    [alone] = paint_here(tmp_path / "without", adam)
+def test_a_row_that_diverged_at_a_smaller_scale_is_kept_beside_its_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHARE", float("inf"))
+    caplog.set_level(logging.INFO)
+    adam = ["optimizer=adam", "hardware.checkpoint=0", f"outputs={tmp_path}"]
+    jobs = [job(tmp_path / "0", *adam), job(tmp_path / "1", *adam, "optimizer.lr=1e30")]
+
+    def killed(progress: BatchProgress) -> None:
+        if progress.iteration > 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_batch(jobs, killed)
+    good, bad = run_batch(jobs)
+    [alone] = run_batch([job(tmp_path / "alone", *adam, "resume=false")])
+    assert "going on from iteration 5" in (tmp_path / "0/nst.log").read_text()
     assert (good.error, good.loss) == (None, alone.loss)
-    assert str(bad.error).startswith("optimizer.lr=1e+30: the loss is not a finite number")
+    assert str(bad.error).startswith(
+        "optimizer.lr=1e+30: the loss is not a finite number from iteration 1 on"
+    )
     assert pixels(bad.folder).shape == (32, 32, 3)
 
 
@@ -182,11 +201,28 @@ def test_a_plan_counts_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert most_rows([mine.config]) == most_rows([single])
 
 
+def test_a_pyramid_of_a_photograph_keeps_its_shape(tmp_path: Path) -> None:
+    mine = ["images.fit=keep", "images.style_scale=1.5", "init_image=content", "optimizer=adam"]
+    [result] = run_batch([job(tmp_path / "0", *mine)])
+    assert result.error is None
+    height, width, _ = pixels(result.folder).shape
+    assert height < width == 32
+    video = imageio.imread(result.folder / "canvas.mp4", plugin="FFMPEG")
+    assert video.shape == (10, height + height % 2, 32, 3)
+    # It begins with the photograph, small, and ends with the canvas.
+    content = np.asarray(Image.open(result.folder / "content.png"), dtype=int)
+    assert np.abs(video[0, :height].astype(int) - content).mean() < 25
+    assert np.abs(video[-1, :height].astype(int) - pixels(result.folder)).mean() < 8
+    [narrow] = run_batch([job(tmp_path / "1", *mine, "style_layers=conv5_1")])
+    assert narrow.error is not None
+    assert "pixels at scales.smallest=16 and images.fit=keep, and the features of conv5_1" in narrow.error
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (
-            ["scales=pyramid", "scales.smallest=8"],
+            ["scales=pyramid", "scales.smallest=8", "style_layers=conv5_1"],
             "scales.smallest=8: the features of conv5_1 need at least 16 pixels; "
             "give scales.smallest=16 or more",
         ),
@@ -221,5 +257,5 @@ def test_what_cannot_be_painted_is_one_line(overrides: list[str], says: str) -> 
 
 def test_a_pyramid_too_small_for_the_layers_is_refused_in_a_notebook() -> None:
     cell = nst.Cell(torch.zeros(3, 32, 32), torch.zeros(3, 32, 32))
-    with pytest.raises(NstError, match=r"^scales.smallest=8: must be at least 16; give a larger number$"):
+    with pytest.raises(NstError, match=r"^scales.smallest=8: a canvas would be 8 x 8 pixels"):
         nst.paint(cell, size=32, model="vgg16", weights="random", scales=Pyramid(smallest=8))

@@ -21,7 +21,7 @@ from nst.errors import NstError
 
 SCALES = [Scale(12, 4), Scale(17, 3), Scale(24, 3)]
 STYLE = {"conv1_1": 3.9, "conv3_1": 0.06}
-SHAPES = [(12, 9), (17, 13), (24, 18)]
+SHAPES = [((12, 9), (10, 14)), ((17, 13), (14, 20)), ((24, 18), (20, 28))]  # of canvas and style image
 
 
 @given(smallest=st.integers(16, 512), size=st.integers(16, 8192), first=st.integers(1, 9))
@@ -55,9 +55,8 @@ def test_a_pyramid_that_cannot_be_is_refused(settings):
 
 
 def tall_cell(content_layer: str = "conv2_1") -> Cell:
-    """With images that are not square."""
-    content, style = image(0, 24)[:, :, :18], image(1, 24)[:, :, :18]
-    return Cell(content, style, {content_layer: 1.0}, STYLE, "relu", 5.0, 7000.0, 1.2)
+    """With images that are not square, and of different shapes."""
+    return Cell(image(0, 24, 18), image(1, 20, 28), {content_layer: 1.0}, STYLE, "relu", 5.0, 7000.0, 1.2)
 
 
 def painter(cells: list[Cell], options: list[OptimizerConfig], scales=SCALES, dtype=torch.float64) -> Painter:
@@ -84,10 +83,10 @@ def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torc
     """The total loss at each evaluation, and what is shown then; each scale as a run of its own."""
     totals, shown = list[float](), list[torch.Tensor]()
     moments = steps = canvas = None
-    for shape, scale in zip(SHAPES, SCALES, strict=True):
+    for (shape, own), scale in zip(SHAPES, SCALES, strict=True):
         small = [
-            F.interpolate(whole[None], shape, mode="bilinear", antialias=True)[0]
-            for whole in (cell.content, cell.style)
+            F.interpolate(whole[None], size, mode="bilinear", antialias=True)[0]
+            for whole, size in ((cell.content, shape), (cell.style, own))
         ]
         here = plain(replace(cell, content=small[0], style=small[1]))
         if canvas is None:
