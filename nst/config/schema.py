@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
+from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from nst.core.init_images import InitImage
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import Option
+from nst.core.scales import Scale, Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.credentials import check_address
@@ -26,15 +28,17 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "init_image": InitImage,
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
+    "scales": Scales,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
     AnyInitImage = InitImage
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
+    AnyScales = Scales
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
@@ -126,6 +130,7 @@ class Config:
     init_image: AnyInitImage = MISSING
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
+    scales: AnyScales = MISSING
     content_layers: dict[Layer, bool] = field(default_factory=dict)
     style_layers: dict[Layer, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -142,6 +147,16 @@ class Config:
     outputs: str = MISSING
     resume: bool = MISSING
     plan: bool = MISSING
+
+    @property
+    def schedule(self) -> list[Scale]:
+        """The sizes that the canvas has, and the iterations at each."""
+        return self.scales.schedule(self.size, self.iterations)
+
+    @property
+    def all_iterations(self) -> int:
+        """Those of all scales."""
+        return sum(scale.iterations for scale in self.schedule)
 
     @property
     def uses_content(self) -> bool:
@@ -217,6 +232,7 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
     since = {
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
+        "scales": {"name": "single"},
         "images": {"fit": "square"},
     }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
@@ -368,22 +384,31 @@ def check_layers(config: Config, model: str) -> None:
 
 def _check_size(config: Config) -> None:
     deepest, least = _needs(config)
-    if config.size < least:
+    key, first = _smallest(config)
+    if first < least:
         raise NstError(
-            f"size={config.size}: the features of {deepest} need at least {least} pixels; "
-            f"give size={least} or more"
+            f"{key}={first}: the features of {deepest} need at least {least} pixels; "
+            f"give {key}={least} or more"
         )
 
 
 def check_shape(config: Config, named: str, shape: Sequence[int]) -> None:
     """Refuse an image of (height, width) that is too narrow for the layers; `named` is its key and path."""
     deepest, least = _needs(config)
-    if min(shape) < least:
+    name, first = _smallest(config)
+    height, width = shape_at(shape, Fraction(first, config.size))
+    if min(height, width) < least:
         raise NstError(
-            f"{named}: is {shape[1]} x {shape[0]} pixels at "
-            f"size={config.size} and images.fit={config.images.fit.name}, and the features of {deepest} need "
-            f"at least {least} a side; give a larger size, or a larger images.style_scale for a style image"
+            f"{named}: is {width} x {height} pixels at "
+            f"{name}={first} and images.fit={config.images.fit.name}, and the features of {deepest} need at "
+            f"least {least} a side; give a larger {name}, or a larger images.style_scale for a style image"
         )
+
+
+def _smallest(config: Config) -> tuple[str, int]:
+    """The key of the first scale's size, and that size."""
+    first = config.schedule[0].size
+    return "size" if first == config.size else "scales.smallest", first
 
 
 def _needs(config: Config) -> tuple[str, int]:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import psutil
 import torch
 
 from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
+from nst.core.scales import shape_at
 from nst.core.vgg import activation_bytes, features, flops
 from nst.errors import NstError
 
@@ -59,23 +61,35 @@ def most_rows(configs: Sequence[Config]) -> int:
     return fitting if wanted == "auto" else int(wanted)
 
 
-def gflop(network: str, configs: Sequence[Config]) -> float:
-    """The arithmetic of one iteration of a batch: every row goes as deep as the deepest."""
+def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
+    """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
-    return len(configs) * flops(network, layers, canvas_shape(configs[0])) / 1e9
+    shape, size = canvas_shape(configs[0]), configs[0].size
+    return [
+        (
+            scale.iterations,
+            len(configs) * flops(network, layers, shape_at(shape, Fraction(scale.size, size))) / 1e9,
+        )
+        for scale in configs[0].schedule
+    ]
+
+
+def gflop(network: str, configs: Sequence[Config]) -> float:
+    """The arithmetic of all iterations of a batch."""
+    return sum(iterations * cost for iterations, cost in costs(network, configs))
 
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name, [config]) * config.iterations
+    return gflop(config.model.name, [config])
 
 
 def _row_bytes(config: Config) -> int:
-    """Memory that one row of a batch takes, about."""
+    """Memory that one row of a batch takes, about: at the last scale, which takes most."""
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + config.optimizer.canvases
+    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
     content, style = content_layers(config), style_layers(config)
     shape = canvas_shape(config)
     activations = activation_bytes(config.model.name, {*content, *style}, shape, narrow)

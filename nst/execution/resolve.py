@@ -140,6 +140,8 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
             parts[key] = loss
     if cell.style_weights:
         parts["style_weights"] = cell.style_weights
+    if len(config.schedule) > 1:
+        parts["scales"] = [dataclasses.astuple(scale) for scale in config.schedule]
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()

@@ -179,8 +179,8 @@ def _left(planned: Plan) -> int:
 
 def _room(config: Config) -> int:
     """About as many bytes as a cell takes on disk: its three pictures, and its video, by experience."""
-    frames = len(save_points(config.iterations, config.save_every))
-    return 3 * math.prod(canvas_shape(config)) * (3 + frames // 30) + 200 * config.iterations
+    frames = len(save_points(config.all_iterations, config.save_every))
+    return 3 * math.prod(canvas_shape(config)) * (3 + frames // 30) + 200 * config.all_iterations
 
 
 def _take(source: Path, job: Job) -> Result:

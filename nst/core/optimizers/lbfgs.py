@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.core.optimizers import OptimizerConfig
+from nst.errors import NstError
 
 HISTORY = 100  # secant pairs, torch's default
 CHUNK = 4096  # numbers of a row in one block of the history; enough blocks to keep a GPU busy
@@ -242,3 +243,10 @@ class LBFGSConfig(OptimizerConfig):
 
     def build(self, lr: Tensor) -> LBFGS:
         return LBFGS(lr, HISTORY)
+
+    def check(self) -> None:
+        super().check()
+        if self.clamps:  # a pair would not be that of the move that was made
+            raise NstError(
+                "optimizer.bounds=clamp: L-BFGS has no bounds; give optimizer.bounds=none, or optimizer=adam"
+            )
