@@ -15,12 +15,16 @@ from nst.runs.record import RunRecord
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail."""
+    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail.
+
+    `overrides` are values by their keys, `typed` the same as on the command line.
+    """
 
     folder: Path
     overrides: dict[str, str]
     config: DictConfig
     record: RunRecord
+    typed: tuple[str, ...]
 
     def value(self, key: str) -> Any:
         """The config's value at a dotted key; None if it has none."""
@@ -54,7 +58,7 @@ def read_run(folder: Path) -> Run:
         key, equals, value = str(item).lstrip("+~").partition("=")
         overrides[key] = value if equals else "removed"
     config = config if isinstance(config, DictConfig) else OmegaConf.create({})
-    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True))
+    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True), tuple(map(str, typed)))
 
 
 def _read_yaml(path: Path) -> DictConfig | ListConfig | None:

@@ -353,9 +353,7 @@ def test_very_many_canvases_are_shown_smaller_and_then_cut(tmp_path):
         (2, 1000, TINIEST, (2, WIDEST // (TINIEST + GAP))),
     ):
         cells = [[found.runs[0][0]] * columns for _ in range(rows)]
-        large = replace(
-            found, runs=cells, row_labels=["r"] * rows, column_labels=[f"c{n}" for n in range(columns)]
-        )
+        large = replace(found, runs=cells, rows=[("r",)] * rows, columns=[(f"c{n}",) for n in range(columns)])
         sheet = lay_out(large, footer=True)
         assert sheet.side >= side
         assert len(sheet.cells) == shown[0] * shown[1]

@@ -1,29 +1,14 @@
-"use strict";
 // The loss curves of a row of cells, laid over one another: both axes are logarithmic, that of the
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const { times, cells, strips, terms } = data;
-const figures = [...document.querySelectorAll(".chart")];
 const LETTER = 6.2, LINE = 13, COLOURS = 8; // pixels of a letter across, of a label down
-
-const grouped = value => value.toLocaleString("en-US");
-
-function shortNumber(value) {
-  if (value === null) return "0";
-  return value >= 1e-3 && value < 1e6 ? grouped(Number(value.toPrecision(4))) : value.toExponential(2);
-}
+let figures = [];
 
 function drawn(name, attributes, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
-}
-
-function elided(text, most) {
-  if (text.length <= most) return text;
-  return `${text.slice(0, Math.ceil(most / 2) - 1)}…${text.slice(text.length - Math.floor(most / 2))}`;
 }
 
 // The values to label on a logarithmic axis from 10^low to 10^high.
@@ -63,6 +48,20 @@ function ranges(grid, term) {
   const [low, high] = [Math.min(...logs), Math.max(...logs)];
   const air = (high - low) * 0.04 || 0.1;
   return { low: low - air, high: high + air, last: Math.max(...curves.map(curve => curve.at.at(-1))) };
+}
+
+// Figures for the rows of a grid, in place of those it had.
+function makeCharts(grid, rows) {
+  const made = rows.map((words, row) => {
+    const caption = node("figcaption", "", node("span", ""), words && ` · ${words}`, node("output", ""));
+    const figure = node("figure", "", caption);
+    figure.className = "chart";
+    Object.assign(figure.dataset, { grid, row });
+    return figure;
+  });
+  document.querySelector(`#grid-${grid} .charts`).replaceChildren(...made);
+  figures = [...document.querySelectorAll(".chart")];
+  for (const figure of made) resized.observe(figure);
 }
 
 function drawChart(figure, term) {

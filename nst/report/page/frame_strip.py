@@ -17,7 +17,7 @@ from nst.runs.reader import Run
 
 MOST_STRIPS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
-FRAME_SIDE = 160  # pixels
+FRAME_SIDE = 160  # pixels of the longer side
 FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
 # Share of the side, and WebP's quality. Noise takes many bytes, and nobody looks at it closely.
 RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 12), (0.6, 20))
@@ -25,7 +25,7 @@ RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 1
 
 @dataclass(frozen=True)
 class FrameStrip:
-    """The frames of a cell, each a square WebP picture, to be shown with `side` pixels.
+    """The frames of a cell, each a WebP picture, to be shown with the pixels of `size`, across and down.
 
     `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
     its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
@@ -33,7 +33,7 @@ class FrameStrip:
     """
 
     frames: tuple[bytes, ...]
-    side: int
+    size: tuple[int, int]
     last: int
     shows: list[int | None]
 
@@ -68,10 +68,10 @@ class FrameStrips:
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return FrameStrip((), 0, last, shows)
+            return FrameStrip((), (0, 0), last, shows)
         # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        return FrameStrip(tuple(_encode(pictures)), pictures[0].width, last, shows)
+        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows)
 
 
 def _content(path: Path) -> bytes:
@@ -97,8 +97,8 @@ def _encode(pictures: list[Image.Image]) -> list[bytes]:
 
 def _compress(picture: Image.Image, rung: int) -> bytes:
     share, quality = RUNGS[rung]
-    side = round(share * picture.width)
-    return webp(picture.resize((side, side), Image.Resampling.LANCZOS), quality=quality)
+    width, height = (max(1, round(share * side)) for side in picture.size)
+    return webp(picture.resize((width, height), Image.Resampling.LANCZOS), quality=quality)
 
 
 def spread(iterations: Sequence[int], most: int) -> list[int]:
@@ -122,19 +122,19 @@ def spread(iterations: Sequence[int], most: int) -> list[int]:
 
 
 def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
-    """The wanted frames of a video, ascending, as far as they can be read, as squares."""
+    """The wanted frames of a video, ascending, as far as they can be read, as large as the page has them."""
     pictures: list[Image.Image] = []
     with closing(decode(path)) as video:
         try:
             with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
-                size = canvas.width  # a video's sides are even: an odd canvas is one less
-            side = min(size, FRAME_SIDE)
+                size = canvas.size  # a video's sides are even: an odd canvas is one less
             for number, frame in enumerate(video):
                 if len(pictures) == len(wanted):
                     break
                 if number == wanted[len(pictures)]:
-                    picture = Image.fromarray(frame).crop((0, 0, size, size))
-                    pictures.append(picture.resize((side, side), Image.Resampling.LANCZOS))
+                    picture = Image.fromarray(frame).crop((0, 0, *size))
+                    picture.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
+                    pictures.append(picture)
         except (OSError, SyntaxError):  # the last is Pillow's for a broken PNG
             pass
     return pictures

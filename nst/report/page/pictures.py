@@ -12,7 +12,7 @@ from PIL import Image
 from nst.io.files import open_regular
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
-# Pixels a side of a canvas at most, by how many canvases there are: a page of thousands is still one file.
+# Pixels of a canvas's longer side at most, by how many there are: a page of thousands is still one file.
 SIDES = ((400, 512), (2000, 160), (math.inf, SMALL))
 
 
@@ -40,6 +40,14 @@ class Pictures:
         if key not in self._read:
             self._read[key] = _encode(content, largest)
         return self._read[key]
+
+    def size(self, path: Path) -> tuple[int, int] | None:
+        """The pixels across and down of the picture in a file; None if it cannot be read."""
+        try:
+            with open_regular(path) as file, Image.open(file) as image:
+                return image.size
+        except (OSError, SyntaxError):
+            return None
 
     def name(self, uri: str) -> str:
         """The id of the element that has a picture."""
@@ -75,4 +83,6 @@ def _encode(content: bytes, largest: int) -> str | None:
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None
     shown.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-    return data_uri(webp(shown, lossless=True) if shown.width < SMALL else webp(shown, quality=88, method=6))
+    return data_uri(
+        webp(shown, lossless=True) if max(shown.size) < SMALL else webp(shown, quality=88, method=6)
+    )

@@ -1,11 +1,14 @@
 """A grid as a section of the page: its canvases, its curves' places, its table of numbers."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from nst.report.grid import Grid, Inputs
+from nst.io.files import read_json
+from nst.report.grid import DEFAULT, Axis, Grid, Inputs
 from nst.report.page.cell import RESULTS, Cell
 from nst.report.page.pictures import Pictures
 from nst.report.same_loss import to_common_loss
@@ -15,6 +18,7 @@ from nst.runs.record import SweepRecord
 from nst.tracking.tracked import TrackedRun, tracked_run
 
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
+CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")  # Hydra's
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Section:
         for row, runs in enumerate(self.grid.runs):
             for column, run in enumerate(runs):
                 if run:
-                    label, number = self._label(row, column), self.first + len(self.cells)
+                    label, number = self._label(run, row, column), self.first + len(self.cells)
                     cell = Cell(run, number, label, self.pictures, reached.get(run.folder))
                     self.cells[row, column] = cell
 
@@ -112,6 +116,72 @@ class Section:
         others = {state: states.count(state) for state in states if state != "finished"}
         return ", ".join([text, *(f"{number} {state}" for state, number in others.items())])
 
-    def _label(self, row: int, column: int) -> str:
-        labels = (self.grid.row_labels[row], self.grid.column_labels[column])
+    def place(self, run: Run) -> list[int]:
+        """Which value a run has on each axis."""
+        return [axis.values.index(run.overrides.get(axis.key, DEFAULT)) for axis in self.grid.axes]
+
+    @cached_property
+    def shared(self) -> dict[str, str | None]:
+        """The parameters of its cells in their order, with the values that all have in common, or None."""
+        first = next((cell.parameters for cell in self.cells.values() if cell.parameters), {})
+        keys = dict.fromkeys([*first, *self.varying])
+        return {key: None if key in self.varying else first[key] for key in keys}
+
+    @cached_property
+    def program(self) -> list[str]:
+        """The head of a command that paints one of its cells: the program, and where it looks for configs."""
+        return one_cell(self.sweep.command)
+
+    @cached_property
+    def goal(self) -> list[str]:
+        """What a search minimises: one or two keys of `RESULTS`; empty if it is none."""
+        found = read_json(self.folder / "search.json").get("objectives")
+        return [key for key in found if key in RESULTS] if isinstance(found, list) else []
+
+    def data(self) -> dict[str, Any]:
+        """What the script reads of it."""
+        grid = self.grid
+        down = len(grid.row_axes)
+        return {
+            "title": self.title,
+            "axes": [
+                {"name": axis.name, "key": axis.key, "labels": axis.labels, "values": _numbers(axis)}
+                for axis in grid.axes
+            ],
+            "places": ["rows" if index < down else "columns" for index in range(len(grid.axes))],
+            "alone": [grid.column_axis, grid.column_labels[0]],
+            "perRow": len(grid.columns) if grid.in_order else 0,
+            "goal": self.goal,
+            "kinds": self.inputs.kinds,
+            "vary": self.inputs.vary,
+            "parameters": self.shared,
+        }
+
+    def _label(self, run: Run, row: int, column: int) -> str:
+        if self.grid.in_order:
+            return f"trial {run.folder.name}"
+        if len(self.grid.axes) < 2:
+            labels = [self.grid.row_labels[row], self.grid.column_labels[column]]
+        else:  # a number alone does not say of what
+            found = zip(self.grid.axes, self.place(run), strict=True)
+            labels = [f"{axis.name} " * axis.numeric + axis.labels[value] for axis, value in found]
         return " · ".join(label.partition("\n")[0] for label in labels if label)
+
+
+def _numbers(axis: Axis) -> list[float] | None:
+    """The values of an axis of numbers."""
+    return [float(value) for value in axis.values] if axis.numeric else None
+
+
+def one_cell(command: str) -> list[str]:
+    """The program of a sweep's command, and the options that say where configs are, for one cell."""
+    try:
+        words = shlex.split(command) or ["python", "run.py"]
+    except ValueError:
+        words = ["python", "run.py"]
+    head = words[:1] if words[0] == "nst" else ["python", "run.py"]
+    rest = iter(words[len(head) :])
+    for word in rest:
+        if word.split("=")[0] in CONFIG_OPTIONS:
+            head += [word] if "=" in word else [word, next(rest, "")]
+    return head
