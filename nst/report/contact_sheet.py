@@ -180,8 +180,12 @@ def _label(label: str, width: int, most: int) -> Block:
 
 def _write_title(sheet: Sheet, grid: Grid, width: int) -> int:
     """Put title and subtitle at the head of the sheet; return where what follows begins."""
-    facts = [fact.replace(" ", NO_BREAK_SPACE) for fact in grid.subtitle.split(" · ")]
-    title = Block.fit(grid.title, width, 2, TITLE, INK)
+    said, known = grid.said, grid.subtitle.split(" · ")
+    known = [grid.title, *known] if said.name else known
+    known += [f"tags {', '.join(said.tags)}"] if said.tags else []
+    facts = [fact.replace(" ", NO_BREAK_SPACE) for fact in known]
+    title = Block.fit(said.name or grid.title, width, 2, TITLE, INK)
+    title += Block.fit(said.notes, width, 4, NOTE, INK)
     subtitle = Block.fit(f"{NO_BREAK_SPACE}· ".join(facts), width, 6)
     y = MARGIN - AIR
     sheet.texts += title.place(MARGIN, y)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nst.errors import NstError
-from nst.runs.reader import Run, read_run
+from nst.runs.description import Description
+from nst.runs.reader import SAID, Run, read_run
 from nst.runs.record import SweepRecord
 from nst.runs.sweep import run_folders
 
@@ -87,6 +88,7 @@ class Grid:
     columns: list[tuple[str, ...]]
     runs: list[list[Run | None]]
     axes: list[Axis]
+    said: Description
     in_order: bool = False
 
     @property
@@ -166,7 +168,7 @@ def grid(sweep_dir: Path) -> Grid:
         raise NstError(f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds run directories")
     keys = _unique(key for run in runs for key in run.overrides)
     values = {key: [run.overrides.get(key, DEFAULT) for run in runs] for key in keys}
-    axes = [Axis.of(key, found) for key, found in values.items() if len(set(found)) > 1]
+    axes = [Axis.of(key, found) for key, found in values.items() if len(set(found)) > 1 and key not in SAID]
     sweep = SweepRecord.read(sweep_dir, lenient=True)
     title = sweep.name or sweep_dir.resolve().name
     return _in_order(title, runs, axes, sweep.per_row) if sweep.per_row else _laid_out(title, runs, axes)
@@ -174,7 +176,8 @@ def grid(sweep_dir: Path) -> Grid:
 
 def grid_of_run(run_dir: Path) -> Grid:
     """The grid of one cell that a run directory is."""
-    return _laid_out(run_dir.resolve().name, [read_run(run_dir)], [])
+    run = read_run(run_dir)
+    return _laid_out(run.title, [run], [])
 
 
 def _laid_out(title: str, runs: list[Run], axes: list[Axis]) -> Grid:
@@ -206,6 +209,7 @@ def _laid_out(title: str, runs: list[Run], axes: list[Axis]) -> Grid:
         columns=column_labels,
         runs=[[found.get(row + column) for column in columns] for row in rows],
         axes=axes,
+        said=Description.of(runs),
     )
 
 
@@ -234,6 +238,7 @@ def _in_order(title: str, runs: list[Run], axes: list[Axis], per_row: int) -> Gr
         columns=[(f"+ {place}",) for place in range(per_row)],
         runs=rows,
         axes=axes,
+        said=Description.of(runs),
         in_order=True,
     )
 

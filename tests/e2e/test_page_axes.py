@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from support.browser import Open, in_browser
-from support.rundirs import make_sweep
+from support.rundirs import make_run, make_sweep
 
+from nst.report.outputs_index import write_index
 from nst.report.page import write_page
 
 KEYS = {
@@ -181,3 +182,25 @@ def test_a_search_shows_its_front_and_what_each_trial_was_painted_with(
     assert folders(page) == [["1", "3", "0"], ["2"]]
     choose(page, "Order by", "style distance")
     assert folders(page) == [["0", "2", "3"], ["1"]]
+
+
+@in_browser
+def test_outputs_are_searched_by_name_tag_and_note(open_page: Open, tmp_path: Path) -> None:
+    for number, said in enumerate(({"name": "Blue roof"}, {"tags": ["sky"], "notes": "a blue one"}, {})):
+        run = make_run(tmp_path / f"runs/{number}", overrides=[f"seed={number}"], iterations=1, config=said)
+        write_page(run)
+    page = open_page(write_index(tmp_path))
+    shown = page.locator("#entries > li:visible")
+    expect(shown).to_have_count(3)
+    expect(page.locator("#entries img").first).to_have_js_property("naturalWidth", 32)
+    page.keyboard.press("/")
+    page.keyboard.type("BLUE")
+    expect(shown).to_have_count(2)
+    page.get_by_role("button", name="sky").click()
+    expect(page.get_by_role("searchbox")).to_have_value("sky")
+    expect(shown).to_have_count(1)
+    page.reload()
+    expect(page.locator("#count")).to_have_text("1 of 3")
+    shown.get_by_role("link").last.click()
+    expect(page.locator("h1")).to_have_text("seed=1")
+    expect(page.locator(".notes")).to_have_text("a blue one")

@@ -23,10 +23,11 @@ from nst.report.page.cell import CURVE_POINTS, MOST_POINTS, RESULTS, SCORES, TER
 from nst.report.page.frame_strip import MOST_STRIPS, FrameStrips
 from nst.report.page.pictures import Pictures
 from nst.report.page.section import Section
+from nst.runs.description import Description
 from nst.runs.record import RunRecord, SweepRecord
 from nst.tracking.tracked import tracked_run
 
-__all__ = ["write_page"]
+__all__ = ["policy_of", "read_part", "templates", "write_page"]
 
 PARTS = Path(__file__).parent
 SCRIPTS = (
@@ -65,7 +66,8 @@ def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
     pictures = Pictures(sum(each.count for each in found.values() if each))
     sections, canvases = dict[str, Section | None](), 0
     for index, (name, each) in enumerate(found.items()):
-        sections[name] = Section(folder / name, each, index, canvases, pictures) if each else None
+        inside = sweep.grids is not None
+        sections[name] = Section(folder / name, each, index, canvases, pictures, inside) if each else None
         canvases += each.count if each else 0
     page = _render(folder, sweep, sections, canvases, pictures)
     path = folder / "index.html"
@@ -84,7 +86,7 @@ def _begun(folder: Path) -> Grid | None:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     """What makes HTML: text that goes into it is escaped, and can be no markup."""
     made = Environment(
         loader=FileSystemLoader(PARTS),
@@ -103,28 +105,24 @@ def _render(
 ) -> str:
     sections = [section for section in grids.values() if section]
     collection = sweep.grids is not None
-    title = sweep.title or sweep.name or folder.resolve().name
+    said = Description.of(cell.run for section in sections for cell in section.cells.values())
+    title = said.name or sweep.title or sweep.name or folder.resolve().name
     served = [
         run
         for section in sections
         for run in (section.tracked, *(cell.tracked for cell in section.cells.values()))
     ]
-    style = (PARTS / "page.css").read_text()
-    script = "".join((PARTS / name).read_text() for name in SCRIPTS)
-    # Beside the page are its canvases in full, which it shows when they are asked for.
-    policy = (
-        "default-src 'none'; img-src data: 'self' file:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    )
+    style, script = read_part("page.css"), "".join(map(read_part, SCRIPTS))
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
-            policy=policy,
+            policy=policy_of(style, script),
             style=style,
             script=script,
             title=title if collection else sections[0].title,
             collection=collection,
+            said=said,
             sweep=sweep,
             tracked=tracked_run(folder),
             grids=grids,
@@ -178,6 +176,19 @@ def _data(folder: Path, sections: Sequence[Section]) -> dict[str, Any]:
         "strips": [[base64.b64encode(frame).decode() for frame in frames] for frames in known],
         "cells": found,
     }
+
+
+def read_part(name: str) -> str:
+    """A script or a style that goes into a page."""
+    return (PARTS / name).read_text()
+
+
+def policy_of(style: str, script: str) -> str:
+    """The security policy of a page: this style and script, pictures in it or beside it, and nothing else."""
+    return (
+        "default-src 'none'; img-src data: 'self' file:; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
 
 
 def _hash(text: str) -> str:

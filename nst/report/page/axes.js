@@ -52,6 +52,7 @@ function arrange(index) {
   old.tHead?.remove();
   old.tBodies[0].remove();
   old.append(...table.parts);
+  old.classList.toggle("single", mine.length === 1);
   old.classList.toggle("few", table.columns <= FEW);
   old.classList.toggle("many", table.columns > MANY);
   makeCharts(index, table.rows);
@@ -97,7 +98,7 @@ function gridHead(grid, down, across, columns, beside, above) {
   for (const head of top.cells) head.rowSpan = levels + 1;
   const alone = !grid.axes.length;
   if (across.length || alone) top.append(headCell(alone ? grid.alone[0] : names(across), "colgroup", columns.length));
-  const lines = alone ? [node("tr", "", headCell(grid.alone[1][0], "col"))] : across.map((axis, level) => {
+  const lines = alone ? [node("tr", "", headCell(grid.alone[1], "col"))] : across.map((axis, level) => {
     const line = node("tr", "");
     columns.forEach((column, at) => {
       const key = column.slice(0, level + 1).join();

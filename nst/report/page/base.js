@@ -70,6 +70,38 @@ function tabs(name, pairs, chosen, choose) {
   return group;
 }
 
+// Figures are drawn when they come near what is seen, and anew when their width is another.
+
+const NEAR = "600px";
+
+function draw(figure) {
+  figure.drawnAt = figure.clientWidth;
+  figure.draw();
+}
+
+const near = new IntersectionObserver(entries => {
+  for (const { target, isIntersecting } of entries) {
+    target.near = isIntersecting;
+    if (isIntersecting && target.drawnAt !== target.clientWidth) draw(target);
+  }
+}, { rootMargin: NEAR });
+const wide = new ResizeObserver(entries => {
+  for (const { target } of entries) if (target.near && target.drawnAt !== target.clientWidth) draw(target);
+});
+
+function keepDrawn(figure, how) {
+  figure.draw = how;
+  near.observe(figure);
+  wide.observe(figure);
+}
+
+function drawAnew(figure) {
+  figure.drawnAt = null;
+  if (figure.near) draw(figure);
+}
+
+addEventListener("beforeprint", () => document.querySelectorAll("main figure").forEach(figure => figure.draw && draw(figure)));
+
 // What is chosen is in the address, so that a view can be sent to someone.
 
 const address = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");

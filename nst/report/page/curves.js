@@ -1,7 +1,7 @@
 // The loss curves of a row of cells, laid over one another: both axes are logarithmic, that of the
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
-const LETTER = 6.2, LINE = 13, COLOURS = 8; // pixels of a letter across, of a label down
+const LETTER = 6.2, LINE = 13, COLOURS = 8, MOST_NAMES = 32; // pixels of a letter across, of a label down
 let figures = [];
 
 function drawn(name, attributes, ...children) {
@@ -57,24 +57,24 @@ function makeCharts(grid, rows) {
     const figure = node("figure", "", caption);
     figure.className = "chart";
     Object.assign(figure.dataset, { grid, row });
+    figure.hidden = !cells.some(cell => cell.grid === grid && cell.row === row && cell.curve);
     return figure;
   });
   document.querySelector(`#grid-${grid} .charts`).replaceChildren(...made);
   figures = [...document.querySelectorAll(".chart")];
-  for (const figure of made) resized.observe(figure);
+  for (const figure of made) keepDrawn(figure, () => drawChart(figure, term.value));
 }
 
 function drawChart(figure, term) {
   const grid = Number(figure.dataset.grid), row = Number(figure.dataset.row);
   const mine = cells.filter(cell => cell.grid === grid && cell.row === row && cell.curve);
   figure.querySelector("svg")?.remove();
-  figure.hidden = !mine.length;
-  if (figure.hidden) return;
   figure.querySelector("figcaption span").textContent = term === "total" ? terms.total : `${terms[term]}, unweighted`;
   const range = ranges(grid, term);
   const shown = mine.filter(cell => cell.curve[term].some(value => value !== null));
-  const width = Math.max(figure.clientWidth, 260), height = Math.max(230, 44 + shown.length * LINE);
-  const longest = Math.max(0, ...shown.map(cell => cell.head.length));
+  const named = shown.length <= MOST_NAMES ? shown : [];
+  const width = Math.max(figure.clientWidth, 260), height = Math.max(230, 44 + named.length * LINE);
+  const longest = Math.max(0, ...named.map(cell => cell.head.length));
   const letters = Math.min(longest, Math.floor((width * 0.36) / LETTER));
   const left = 58, right = width - (letters * LETTER + 22), top = 8, bottom = height - 36;
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": figure.querySelector("figcaption").firstChild.textContent });
@@ -101,10 +101,11 @@ function drawChart(figure, term) {
   svg.append(drawn("line", { class: "now", y1: top, y2: bottom }));
 
   const curves = shown.map(cell => curveOf(cell, term, x, y));
-  labelEnds(curves, right, top, bottom, letters);
+  if (named.length) labelEnds(curves, right, top, bottom, letters);
   svg.append(...curves.map(curve => curve.node));
   curves.forEach((curve, place) => curve.node.setAttribute("tabindex", place ? -1 : 0));
   figure.now = iteration => x(Math.min(iteration, range.last));
+  markCurves(times[position] ?? 0, term);
 }
 
 function curveOf(cell, term, x, y) {
@@ -144,10 +145,6 @@ function labelEnds(curves, right, top, bottom, letters) {
     node.append(drawn("line", { class: "leader", x1: reach, y1: end, x2: right + 14, y2: label }));
     node.append(drawn("text", { x: right + 18, y: label + 4 }, elided(head, letters)));
   }
-}
-
-function drawCurves(term) {
-  for (const figure of figures) drawChart(figure, term);
 }
 
 // Mark an iteration in all charts, and say the value there of the curve that is pointed at.

@@ -126,17 +126,8 @@ for (const button of document.querySelectorAll(".play")) {
 // Curves.
 
 for (const [name, text] of Object.entries(terms)) term.append(new Option(text, name));
-function redraw() {
-  drawCurves(term.value);
-  markCurves(times[position] ?? 0, term.value);
-}
+const redraw = () => figures.forEach(drawAnew);
 term.addEventListener("change", redraw);
-const widths = new WeakMap();
-const resized = new ResizeObserver(entries => {
-  const changed = entries.filter(({ target }) => widths.get(target) !== target.clientWidth);
-  for (const { target } of changed) widths.set(target, target.clientWidth);
-  if (changed.length) redraw();
-});
 
 // What is pointed at, or has the focus, is lit wherever the page shows it.
 

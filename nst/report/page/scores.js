@@ -1,7 +1,6 @@
 // Two numbers of each cell against each other, with the canvases as points: scores, losses, and what varied.
 
 const TALL = 380, MOST_PICTURES = 120, POINT = 34; // pixels; points that are pictures
-const scatters = [];
 
 // Which numbers the charts of a grid show: what a search minimises, or the scores; and the first axis of numbers.
 function chartsOf(grid, mine) {
@@ -24,7 +23,7 @@ function makeScatter(index, place, x, y) {
     select.addEventListener("change", () => {
       shown[axis] = select.value;
       remember(`${index}.${axis}${place}`, select.value);
-      drawScatter(shown);
+      drawAnew(shown.figure);
     });
     return select;
   };
@@ -37,9 +36,9 @@ function makeScatter(index, place, x, y) {
 const nameOf = (grid, key) => results[key] ?? grid.axes.find(axis => axis.key === key)?.name ?? "number";
 
 // A scale from values to pixels: logarithmic where the values are powers rather than sums.
-function scaleOf(values, from, to, air) {
+function scaleOf(key, values, from, to, air) {
   const low = Math.min(...values), high = Math.max(...values);
-  const log = low > 0 && high / low > 50;
+  const log = !BETTER_SMALL.includes(key) && low > 0 && high / low > 50;
   const by = log ? Math.log10 : value => value;
   const span = by(high) - by(low) || Math.abs(by(low)) || 1;
   const [least, most] = [by(low) - air * span, by(high) + air * span];
@@ -48,7 +47,7 @@ function scaleOf(values, from, to, air) {
 }
 
 function evenTicks(low, high) {
-  const raw = (high - low) / 5, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = (high - low) / 7, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map(digit => digit * power).find(one => one >= raw);
   const found = [];
   for (let count = Math.ceil(low / step); count * step <= high; count++) found.push(Number((count * step).toPrecision(12)));
@@ -68,7 +67,7 @@ function drawScatter({ index, x, y, figure }) {
     svg.append(drawn("text", { x: width / 2, y: TALL / 2, "text-anchor": "middle" }, "no cell has both numbers"));
     return;
   }
-  const across = scaleOf(known.map(point => point.x), left, right, 0.06), up = scaleOf(known.map(point => point.y), bottom, top, 0.08);
+  const across = scaleOf(x, known.map(point => point.x), left, right, 0.06), up = scaleOf(y, known.map(point => point.y), bottom, top, 0.08);
   for (const value of up.ticks) {
     svg.append(drawn("line", { class: "rule", x1: left, x2: right, y1: up.at(value), y2: up.at(value) }));
     svg.append(drawn("text", { x: left - 6, y: up.at(value) + 4, "text-anchor": "end" }, up.log ? tickLabel(value) : shortNumber(value)));
@@ -133,18 +132,9 @@ function mark({ cell, px, py, x, y }, best, small) {
   return point;
 }
 
-const spaced = new ResizeObserver(entries => {
-  for (const { target } of entries) {
-    if (widths.get(target) === target.clientWidth) continue;
-    widths.set(target, target.clientWidth);
-    drawScatter(scatters.find(scatter => scatter.figure === target));
-  }
-});
-
 for (const [name, grid] of Object.entries(grids)) {
   const index = Number(name), mine = cells.filter(cell => cell.grid === index);
   const made = chartsOf(grid, mine).map(([x, y], place) => makeScatter(index, place, x, y));
   document.querySelector(`#grid-${index} .scatters`).append(...made.map(scatter => scatter.figure));
-  scatters.push(...made);
-  for (const { figure } of made) spaced.observe(figure);
+  for (const scatter of made) keepDrawn(scatter.figure, () => drawScatter(scatter));
 }

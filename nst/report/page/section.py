@@ -17,19 +17,21 @@ from nst.runs.reader import Run
 from nst.runs.record import SweepRecord
 from nst.tracking.tracked import TrackedRun, tracked_run
 
+MOST_AT_ONCE = 64  # canvases of three keys or more
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
 CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")  # Hydra's
 
 
 @dataclass
 class Section:
-    """One grid of the page. `index` is its number, `first` that of its first cell in the page."""
+    """One grid of a page, with others or alone. `index` is its number, `first` that of its first cell."""
 
     folder: Path
     grid: Grid
     index: int
     first: int
     pictures: Pictures
+    inside: bool  # of a sweep of sweeps
     cells: dict[tuple[int, int], Cell] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,12 +98,12 @@ class Section:
     @property
     def title(self) -> str:
         """What it shows, in words; else its name."""
-        return self.sweep.title or self.grid.title
+        return (not self.inside and self.grid.said.name) or self.sweep.title or self.grid.title
 
     @property
     def name(self) -> str:
         """Its name, where that is not its title."""
-        return self.grid.title if self.sweep.title else ""
+        return self.grid.title if self.title != self.grid.title else ""
 
     @property
     def facts(self) -> str:
@@ -141,14 +143,13 @@ class Section:
     def data(self) -> dict[str, Any]:
         """What the script reads of it."""
         grid = self.grid
-        down = len(grid.row_axes)
         return {
             "title": self.title,
             "axes": [
                 {"name": axis.name, "key": axis.key, "labels": axis.labels, "values": _numbers(axis)}
                 for axis in grid.axes
             ],
-            "places": ["rows" if index < down else "columns" for index in range(len(grid.axes))],
+            "places": _places(grid),
             "alone": [grid.column_axis, grid.column_labels[0]],
             "perRow": len(grid.columns) if grid.in_order else 0,
             "goal": self.goal,
@@ -166,6 +167,20 @@ class Section:
             found = zip(self.grid.axes, self.place(run), strict=True)
             labels = [f"{axis.name} " * axis.numeric + axis.labels[value] for axis, value in found]
         return " · ".join(label.partition("\n")[0] for label in labels if label)
+
+
+def _places(grid: Grid) -> list[str]:
+    """Where each axis is at first: down, across, or a value at a time where all would be too many."""
+    down, shown = len(grid.row_axes), grid.count
+    places = ["rows"] * down + ["columns"] * (len(grid.axes) - down)
+    if grid.in_order or shown <= MOST_AT_ONCE:
+        return places
+    for index, axis in enumerate(grid.axes[:-2]):
+        if shown > MOST_AT_ONCE:
+            places[index], shown = "one", shown // len(axis.values)
+    if "one" in places:
+        places[-2:] = ["rows", "columns"]
+    return places
 
 
 def _numbers(axis: Axis) -> list[float] | None:
