@@ -22,7 +22,8 @@ class Cell:
     """What one row of a batch is painted after.
 
     Attributes:
-        content, style: images `[3, H, W]` in [0, 1], all of one size.
+        content, style: images `[3, H, W]` in [0, 1]; the canvas has the shape of the content image, the style
+            image one of its own.
         content_layers, style_layers: the weight of each selected layer in its sum; may be empty.
         activation: `conv` or `relu`: features before or after the ReLU behind each layer.
         content_weight, style_weight, tv_weight: of the three sums (the seed's alpha, beta, gamma).

@@ -189,26 +189,30 @@ def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) 
     return convolution(inputs, *more)
 
 
-def features(layer: str, size: int) -> int:
-    """How many numbers the features of one row at a layer are."""
+def positions(layer: str, shape: tuple[int, int]) -> int:
+    """How many positions the features of an image of (height, width) have at a layer."""
     block = int(layer[4]) - 1
-    return CHANNELS[block] * (size >> block) ** 2
+    return (shape[0] >> block) * (shape[1] >> block)
 
 
-def activation_bytes(name: str, layers: Collection[str], size: int, element_size: int) -> int:
+def features(layer: str, shape: tuple[int, int]) -> int:
+    """How many numbers the features of an image of (height, width) at a layer are."""
+    return CHANNELS[int(layer[4]) - 1] * positions(layer, shape)
+
+
+def activation_bytes(name: str, layers: Collection[str], shape: tuple[int, int], element_size: int) -> int:
     """Bytes that one row of a batch keeps between a pass to the deepest of `layers` and back, about."""
     depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    elements = sum(features(layer, size) for layer in LAYERS[name][:depth])
+    elements = sum(features(layer, shape) for layer in LAYERS[name][:depth])
     return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient
 
 
-def flops(name: str, layers: Collection[str], size: int) -> float:
+def flops(name: str, layers: Collection[str], shape: tuple[int, int]) -> float:
     """Floating-point operations of the convolutions of one row, to the deepest of `layers` and back."""
     depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
     total, inputs = 0, 3
     for layer in LAYERS[name][:depth]:
-        block = int(layer[4]) - 1
-        outputs = CHANNELS[block]
-        total += 2 * 9 * inputs * outputs * (size >> block) ** 2
+        outputs = CHANNELS[int(layer[4]) - 1]
+        total += 2 * 9 * inputs * outputs * positions(layer, shape)
         inputs = outputs
     return 2.0 * total

@@ -1,10 +1,12 @@
 """Which device paints, how many canvases it has room for, and what they cost."""
 
+import math
 from collections.abc import Sequence
 
 import psutil
 import torch
 
+from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
 from nst.core.vgg import activation_bytes, features, flops
 from nst.errors import NstError
@@ -60,7 +62,7 @@ def most_rows(configs: Sequence[Config]) -> int:
 def gflop(network: str, configs: Sequence[Config]) -> float:
     """The arithmetic of one iteration of a batch: every row goes as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
-    return len(configs) * flops(network, layers, configs[0].size) / 1e9
+    return len(configs) * flops(network, layers, canvas_shape(configs[0])) / 1e9
 
 
 def estimated_gflop(config: Config) -> float:
@@ -75,7 +77,8 @@ def _row_bytes(config: Config) -> int:
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
     canvases = 8 + config.optimizer.canvases
     content, style = content_layers(config), style_layers(config)
-    activations = activation_bytes(config.model.name, {*content, *style}, config.size, narrow)
-    losses = config.content_loss.copies * sum(features(layer, config.size) for layer in content)
-    losses += config.style_loss.copies * sum(features(layer, config.size) for layer in style)
-    return activations + (int(losses) + canvases * 3 * config.size**2) * wide
+    shape = canvas_shape(config)
+    activations = activation_bytes(config.model.name, {*content, *style}, shape, narrow)
+    losses = config.content_loss.copies * sum(features(layer, shape) for layer in content)
+    losses += config.style_loss.copies * sum(features(layer, shape) for layer in style)
+    return activations + (int(losses) + canvases * 3 * math.prod(shape)) * wide

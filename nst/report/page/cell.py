@@ -12,7 +12,7 @@ from nst.io.files import open_text
 from nst.report.grid import as_written
 from nst.report.page.frame_strip import spread
 from nst.report.page.pictures import SMALL, Pictures
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 from nst.runs.record import Status
 from nst.tracking.tracked import TrackedRun, tracked_run
 
@@ -132,7 +132,7 @@ class Cell:
     @cached_property
     def size(self) -> tuple[int, int] | None:
         """Pixels of its canvas across and down; None if it has none."""
-        return self.pictures.size(self.run.folder / "canvas.png") if self.canvas else None
+        return canvas_size(self.run.folder) if self.canvas else None
 
     def about(self) -> list[tuple[str, str]]:
         """What is known of its run, as lines of a name and a value."""

@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 from nst.io.files import open_regular
 from nst.io.video import decode
 from nst.report.page.pictures import webp
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 
 MOST_STRIPS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
@@ -25,7 +25,7 @@ RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 1
 
 @dataclass(frozen=True)
 class FrameStrip:
-    """The frames of a cell, each a WebP picture, to be shown with the pixels of `size`, across and down.
+    """The frames of a cell, each a WebP picture, to be shown with (width, height) = `size` pixels.
 
     `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
     its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
@@ -97,8 +97,8 @@ def _encode(pictures: list[Image.Image]) -> list[bytes]:
 
 def _compress(picture: Image.Image, rung: int) -> bytes:
     share, quality = RUNGS[rung]
-    width, height = (max(1, round(share * side)) for side in picture.size)
-    return webp(picture.resize((width, height), Image.Resampling.LANCZOS), quality=quality)
+    size = (max(1, round(share * picture.width)), max(1, round(share * picture.height)))
+    return webp(picture.resize(size, Image.Resampling.LANCZOS), quality=quality)
 
 
 def spread(iterations: Sequence[int], most: int) -> list[int]:
@@ -122,19 +122,18 @@ def spread(iterations: Sequence[int], most: int) -> list[int]:
 
 
 def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
-    """The wanted frames of a video, ascending, as far as they can be read, as large as the page has them."""
+    """The wanted frames of a video, ascending, as far as they can be read, and as small as they are shown."""
     pictures: list[Image.Image] = []
-    with closing(decode(path)) as video:
-        try:
-            with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
-                size = canvas.size  # a video's sides are even: an odd canvas is one less
-            for number, frame in enumerate(video):
-                if len(pictures) == len(wanted):
-                    break
-                if number == wanted[len(pictures)]:
-                    picture = Image.fromarray(frame).crop((0, 0, *size))
-                    picture.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
-                    pictures.append(picture)
-        except (OSError, SyntaxError):  # the last is Pillow's for a broken PNG
-            pass
+    size = canvas_size(path.parent)
+    if size is None:
+        return []
+    with closing(decode(path)) as video, suppress(OSError):
+        for number, frame in enumerate(video):
+            if len(pictures) == len(wanted):
+                break
+            if number == wanted[len(pictures)]:
+                # A video's sides are even: beside an odd canvas it has a row and a column more.
+                picture = Image.fromarray(frame).crop((0, 0, *size))
+                picture.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
+                pictures.append(picture)
     return pictures

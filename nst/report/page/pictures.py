@@ -41,14 +41,6 @@ class Pictures:
             self._read[key] = _encode(content, largest)
         return self._read[key]
 
-    def size(self, path: Path) -> tuple[int, int] | None:
-        """The pixels across and down of the picture in a file; None if it cannot be read."""
-        try:
-            with open_regular(path) as file, Image.open(file) as image:
-                return image.size
-        except (OSError, SyntaxError):
-            return None
-
     def name(self, uri: str) -> str:
         """The id of the element that has a picture."""
         return self._ids.setdefault(uri, f"picture-{len(self._ids)}")
