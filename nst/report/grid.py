@@ -346,6 +346,8 @@ def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
         value = shared(key)
         if value is not None:
             facts.append(f"{before}{value}{after}")
+    if shared("model.normalize") is True:
+        facts.append("ImageNet's normalisation")
     models = _unique((model.name, model.asked) for run in runs if (model := run.record.model).name)
     if len(models) == 1:
         used, asked = models[0]

@@ -338,8 +338,8 @@ def test_cells_say_what_became_of_them(open_page: Open, tmp_path: Path) -> None:
     expect(page.locator(".chart").nth(2).locator(".curve")).to_have_count(2)
     expect(page.locator(".chart").nth(3)).to_be_hidden()
     slide(page, 0)
-    expect(cells.nth(6).locator("button")).to_have_class(re.compile("absent"))  # and not made up
-    cells.nth(1).locator("button").click()
+    expect(cells.nth(6).locator("button.canvas")).to_have_class(re.compile("absent"))  # and not made up
+    cells.nth(1).locator("button.canvas").click()
     expect(page.get_by_role("dialog")).to_contain_text("total loss is nan")
 
 
@@ -406,7 +406,10 @@ def test_a_sweep_of_sweeps_is_one_page_in_its_order(open_page: Open, tmp_path: P
     expect(page.get_by_role("navigation").get_by_role("link")).to_have_text([*titles, "b/not_begun"])
     expect(page.locator("#grid-3")).to_contain_text("No runs yet.")
     expect(page.locator("button.canvas")).to_have_count(6)
-    expect(page.locator(".chart svg")).to_have_count(3)
+    for chart in page.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        expect(chart.locator("svg")).to_have_count(1)
+    expect(page.locator(".chart")).to_have_count(3)
     expect(page.locator(".command code").first).to_have_text(sweep["command"])
     page.set_viewport_size({"width": 1280, "height": 500})
     page.get_by_role("link", name=titles[2]).click()

@@ -442,7 +442,14 @@ def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
     assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.out.split())
     (sweep / "0/losses.png").unlink()
     (sweep / "0/losses.csv").write_text("nothing")
-    broken = (str(tmp_path / "nowhere"),), (str(tmp_path),), (), (str(sweep),), (str(sweep / "sheet.png"),)
+    (tmp_path / "empty").mkdir()
+    broken = (
+        (str(tmp_path / "nowhere"),),
+        (str(tmp_path / "empty"),),
+        (),
+        (str(sweep),),
+        (str(sweep / "sheet.png"),),
+    )
     for arguments in broken:
         failed = gallery(*arguments)
         assert failed.code == 2

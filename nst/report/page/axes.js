@@ -87,6 +87,12 @@ function headCell(label, scope, span = 1) {
   return head;
 }
 
+function apartIf(really, place) {
+  place.classList.toggle("apart", really);
+  return place;
+}
+
+// Whether one differs from the one before it by more than its last axis.
 const apart = (list, at) => at > 0 && list[at].slice(0, -1).join() !== list[at - 1].slice(0, -1).join();
 
 function gridHead(grid, down, across, columns, beside, above) {
@@ -118,7 +124,8 @@ function gridHead(grid, down, across, columns, beside, above) {
 function gridBody(grid, down, across, rows, columns, shown, beside, above, byColumns) {
   const body = node("tbody", "");
   for (const kind of above) {
-    body.append(node("tr", "", headCell(kind, "row"), ...byColumns.map(group => node("td", "", inputOf(group[0], kind)))));
+    const images = byColumns.map((group, at) => apartIf(apart(columns, at), node("td", "", inputOf(group[0], kind))));
+    body.append(node("tr", "", headCell(kind, "row"), ...images));
   }
   rows.forEach((row, at) => {
     const line = node("tr", "");
@@ -128,11 +135,9 @@ function gridBody(grid, down, across, rows, columns, shown, beside, above, byCol
     columns.forEach((_, column) => {
       const cell = mine.find(other => other.column === column);
       const place = cell ? places[cell.index] : node("td", "", Object.assign(node("span", "not in this sweep"), { className: "none" }));
-      place.classList.toggle("apart", apart(columns, column));
-      line.append(place);
+      line.append(apartIf(apart(columns, column), place));
     });
-    line.classList.toggle("apart", apart(rows, at));
-    body.append(line);
+    body.append(apartIf(apart(rows, at), line));
   });
   return body;
 }

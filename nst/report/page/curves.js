@@ -1,7 +1,7 @@
 // The loss curves of a row of cells, laid over one another: both axes are logarithmic, that of the
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
-const LETTER = 6.2, LINE = 13, COLOURS = 8, MOST_NAMES = 32; // pixels of a letter across, of a label down
+const LETTER = 6.2, LINE = 13, COLOURS = 8, MOST_NAMES = 32, LEADER = 40; // pixels of a letter across, of a label down
 let figures = [];
 
 function drawn(name, attributes, ...children) {
@@ -125,6 +125,7 @@ function curveOf(cell, term, x, y) {
   const node = drawn("g", { class: name, role: "img", "aria-label": label, "data-cell": cell.index });
   node.append(drawn("path", { class: "reach", d: path }), drawn("path", { class: "line", d: path }));
   const reach = x(cell.curve.at.at(-1));
+  if (/^diverged/.test(Object.fromEntries(cell.about).state)) node.append(drawn("text", { class: "broken", x: reach, y: end + 5, "text-anchor": "middle" }, "×"));
   return { node, end, reach, head: cell.head };
 }
 
@@ -142,7 +143,8 @@ function labelEnds(curves, right, top, bottom, letters) {
     below = curve.label - LINE;
   }
   for (const { node, end, reach, label, head } of curves) {
-    node.append(drawn("line", { class: "leader", x1: reach, y1: end, x2: right + 14, y2: label }));
+    // Of one that ends early, a line to its name would look like more of it.
+    if (right - reach < LEADER) node.append(drawn("line", { class: "leader", x1: reach, y1: end, x2: right + 14, y2: label }));
     node.append(drawn("text", { x: right + 18, y: label + 4 }, elided(head, letters)));
   }
 }
