@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst.core import objective
+from nst.core import cell as core
 from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
-from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage, cover
+from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
+from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
 from nst.core.vgg import LAYERS, VGG, Tap
@@ -224,7 +225,7 @@ def paint(
                 device=place,
                 dtype=DTYPES[precision],
             )
-            goal = objective.Objective(vgg, resolved)
+            goal = Objective(vgg, resolved)
             rates = torch.tensor([optimizers[row].lr for row in rows], dtype=vgg.wide, device=place)
             starts = torch.stack([_initial(cells[row], images) for row in rows])
             engine, losses = Engine(goal, optimizers[rows[0]].build(rates), starts), list[Tensor]()
@@ -332,11 +333,11 @@ class _Images:
         return F.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
 
 
-def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
+def _resolve(cell: Cell, images: _Images, model: str) -> core.Cell:
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
     style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
-    return objective.Cell(
-        *(images.content(cell.content), images.style(cell.style), content, style, cell.activation),
+    return core.Cell(
+        *(images.content(cell.content), (images.style(cell.style),), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
@@ -396,7 +397,7 @@ def _check_choice(name: str, given: str, allowed: Collection[str]) -> None:
         raise NstError(f"{name}={given}: allowed are {', '.join(allowed)}; give one of them")
 
 
-def _info(snapshot: Snapshot, iterations: int, rows: list[int], goal: objective.Objective) -> IterationInfo:
+def _info(snapshot: Snapshot, iterations: int, rows: list[int], goal: Objective) -> IterationInfo:
     latest = snapshot.losses[-1].tolist()
     losses = [
         {name: values[goal.columns.index(name)] for name in cell.columns()}

@@ -159,11 +159,11 @@ def _prepare(row: _Row) -> None:
     config = row.job.config
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
-        if row.resolved.digests[key] != digest:
-            path = config.images.content if key == "images.content" else config.images.style
+        if row.resolved.digests.get(key) != digest:
+            name = key.removeprefix("images.").partition("[")[0]
             raise NstError(
-                f"{key}={path}: is another picture than when this was planned; run the same command again, "
-                "which paints the new one"
+                f"images.{name}={getattr(config.images, name)}: is another picture than when this was "
+                "planned; run the same command again, which paints the new one"
             )
     weights = row.resolved.weights
     model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
@@ -252,7 +252,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
         found = load_scorer(device).score(
             [row.writer.canvas for row in rows],
             [cell.content for cell in cells],
-            [cell.style for cell in cells],
+            [list(zip(cell.styles, cell.blend, strict=True)) for cell in cells],
         )
     except NstError as error:
         _warn_once(f"canvases are not scored: {error}")
@@ -273,7 +273,7 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
         dtype=DTYPES[config.hardware.precision.name],
     )
     starts = [
-        job.config.init_image.canvas(cell.content, cell.style, job.config.seed)
+        job.config.init_image.canvas(cell.content, cell.styles[0], job.config.seed)
         for job, cell in zip(jobs, cells, strict=True)
     ]
     rates = [job.config.optimizer.lr for job in jobs]

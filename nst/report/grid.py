@@ -41,6 +41,7 @@ AXIS_NAMES = {
     "weights.by": "style layers weighted by",
     "images.content": "content image",
     "images.style": "style image",
+    "images.style_weights": "style image weights",
     "hardware.precision": "precision",
 }
 
