@@ -144,6 +144,9 @@ class Config:
     save_every: int = MISSING
     fps: int = MISSING
     seed: int = MISSING
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     outputs: str = MISSING
     resume: bool = MISSING
     plan: bool = MISSING
