@@ -21,9 +21,10 @@ from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
 from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage
 from nst.core.metrics import Scores
+from nst.core.network import Tap
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.vgg import LAYERS, VGG
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
 from nst.io.images import read, to_uint8

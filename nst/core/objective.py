@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nst.core import losses
 from nst.core.feature_losses import MSE, ContentLoss, FeatureLoss, Gram, Rows, StyleLoss, Term
+from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
-from nst.core.vgg import LAYERS, VGG, Tap
 
 # The first columns of a record of losses; a column for each layer's term follows.
 SUMS = ("total", "content", "style", "tv")
@@ -79,13 +79,13 @@ class Objective:
             well. A row holds 0 for terms that its cell does not have.
     """
 
-    def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network, self.cells = network, tuple(cells)
         self._parts = parts(len(cells), network.device)
         terms = [
             (kind, layer)
             for kind in ("content", "style")
-            for layer in LAYERS[network.name]
+            for layer in network.layers
             if any(layer in cell.layers(kind) for cell in cells)
         ]
         self.columns = (*SUMS, *(f"{kind}/{layer}" for kind, layer in terms))
@@ -161,7 +161,7 @@ class _ImageFeatures:
     Alone, so that a cell's targets are the same bits whichever batch the cell is in.
     """
 
-    def __init__(self, network: VGG) -> None:
+    def __init__(self, network: Network[Any]) -> None:
         self.network = network
         self.known: dict[int, dict[Tap, Tensor]] = {}
 

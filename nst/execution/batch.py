@@ -15,8 +15,9 @@ import torch
 
 from nst.config.paths import ROOT
 from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.network import Tap
 from nst.core.objective import Objective
-from nst.core.vgg import VGG, Tap
+from nst.core.vgg import VGG
 from nst.errors import NstError
 from nst.execution.device import device_name, device_of, gflop
 from nst.execution.progress import BatchProgress, ProgressCallback

@@ -4,8 +4,9 @@ import pytest
 import torch
 from support.cells import SEED, image, network, plain
 
+from nst.core.network import Tap
 from nst.core.objective import Cell, Objective
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.vgg import LAYERS, VGG
 from nst.io.weights import load_weights
 
 
