@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst.core import objective
+from nst.core import networks, objective
 from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
 from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage
@@ -24,7 +24,8 @@ from nst.core.metrics import Scores
 from nst.core.network import Tap
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
-from nst.core.vgg import LAYERS, VGG
+from nst.core.pooling import POOLINGS
+from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
 from nst.io.images import read, to_uint8
@@ -46,7 +47,8 @@ class Cell:
         content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1].
         content_layers, style_layers: names of VGG's layers (`conv1_1` to `conv5_4`), or each with its weight.
             By name, a content layer has weight 1, a style layer 1000/C² with C the channels of its block
-            (counted as 16, 32, 128, 256, 512). May be empty.
+            (counted as 16, 32, 128, 256, 512; of another network the n-th has the n-th of these). May be
+            empty.
         content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
         activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
         content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
@@ -162,9 +164,11 @@ def paint(
     *,
     size: int = 256,
     iterations: int = 200,
-    model: Literal["vgg16", "vgg19"] = "vgg19",
+    model: str = "vgg19",
     weights: str = "imagenet",
     normalize: bool = True,
+    pooling: Literal["max", "average", "l2"] = "max",
+    padding: Literal["zeros", "replicate"] = "zeros",
     device: str = "auto",
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
     callback: Callable[[IterationInfo], object] | None = None,
@@ -176,9 +180,13 @@ def paint(
         cells: one or several; everything may differ among them.
         size: side of the square canvas in pixels, to which images are resized.
         iterations: evaluations of each cell.
-        model: the network. Where VGG-19's weights cannot be had, VGG-16 is taken, with a warning.
+        model: the network: `vgg19`, `vgg16`, or a classification network of torchvision, such as
+            `squeezenet1_1`, with its own names of layers. Where VGG-19's weights cannot be had, VGG-16 is
+            taken, with a warning.
         weights: `imagenet`, `random` (for tests), or the path of a file.
         normalize: subtract ImageNet's mean and divide by its standard deviation first.
+        pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
+        padding: around the image, for VGG: `zeros`, or its own border, `replicate`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         precision: what the network computes in.
         callback: called about four times a second, and at each frame.
@@ -193,7 +201,12 @@ def paint(
     cells = [cells] if isinstance(cells, Cell) else list(cells)
     _check(cells, size, iterations, frame_every)
     _check_choice("precision", precision, DTYPES)
-    _check_choice("model", model, LAYERS)
+    networks.check_name(model)
+    for name, given, allowed in (
+        ("pooling", pooling, POOLINGS),
+        ("padding", padding, ("zeros", "replicate")),
+    ):
+        _check_choice(name, given, allowed if model in LAYERS else tuple(allowed)[:1])
     place = _device(device)
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     images = _Images(size)
@@ -206,9 +219,11 @@ def paint(
         resolved = [_resolve(cells[row], images, network.name) for row in rows]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
         with arithmetic(precision):
-            vgg = VGG(
+            vgg = networks.build(
                 *(network.name, network.tensors, taps),
                 normalize=normalize,
+                pooling=pooling,
+                padding=padding,
                 device=place,
                 dtype=DTYPES[precision],
             )
@@ -309,7 +324,14 @@ class _Images:
 
 def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
-    style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
+    layers = networks.layers_of(model)
+    order = sorted((layer for layer in cell.style_layers if layer in layers), key=layers.index)
+
+    def style_weight(layer: str) -> float:
+        block = int(layer[4]) - 1 if model in LAYERS else min(order.index(layer), len(STYLE_WEIGHTS) - 1)
+        return STYLE_WEIGHTS[block]
+
+    style = _weighted(cell.style_layers, style_weight, model)
     return objective.Cell(
         *(images(cell.content), images(cell.style), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
@@ -335,11 +357,12 @@ def _weighted(
     if isinstance(layers, str):
         layers = [layers]
     for layer in layers:
-        if layer not in LAYERS[model]:
-            raise NstError(f"{layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}")
+        if layer not in networks.layers_of(model):
+            allowed = networks.shown(networks.layers_of(model))
+            raise NstError(f"{layer}: {model} has no such layer; allowed are {allowed}")
     if not isinstance(layers, Mapping):
         layers = {layer: weight(layer) for layer in layers}
-    return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
+    return {layer: layers[layer] for layer in networks.layers_of(model) if layer in layers}
 
 
 def _initial(cell: Cell, images: _Images) -> Tensor:

@@ -1,10 +1,15 @@
 """What a feature extractor is to the objective: features by tap, and the way back from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+# ImageNet's mean and standard deviation, as torchvision's weights expect them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 class Tap(NamedTuple):
@@ -12,6 +17,21 @@ class Tap(NamedTuple):
 
     layer: str
     activation: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one row takes in a pass to its deepest layer and back.
+
+    Attributes:
+        flop: floating-point operations of the forward and the backward pass.
+        kept: numbers of the network's dtype that are there at a time, about.
+        features: numbers in the features at each layer that is read.
+    """
+
+    flop: float
+    kept: int
+    features: Mapping[str, int]
 
 
 class HasFeatures(Protocol):

@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.core.network import Tap
+from nst.core.network import MEAN, STD, Cost, Tap
 from nst.core.pooling import POOLINGS
 
 # Convolutions a block; each block but the first begins with a 2 x 2 max-pooling (Simonyan & Zisserman,
@@ -20,9 +21,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     name: tuple(f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1))
     for name, blocks in BLOCKS.items()
 }
-# ImageNet's mean and standard deviation, as torchvision's weights expect them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # Numbers in a single float32 image up to which PyTorch does not ask oneDNN (ConvParams::use_mkldnn).
 SMALL = 20480
 
@@ -224,26 +222,24 @@ def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) 
     return convolution(inputs, *more)
 
 
-def features(layer: str, size: int) -> int:
-    """How many numbers the features of one row at a layer are."""
-    block = int(layer[4]) - 1
-    return CHANNELS[block] * (size >> block) ** 2
-
-
-def activation_bytes(name: str, layers: Collection[str], size: int, element_size: int) -> int:
-    """Bytes that one row of a batch keeps between a pass to the deepest of `layers` and back, about."""
-    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    elements = sum(features(layer, size) for layer in LAYERS[name][:depth])
-    return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient
-
-
-def flops(name: str, layers: Collection[str], size: int) -> float:
-    """Floating-point operations of the convolutions of one row, to the deepest of `layers` and back."""
-    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    total, inputs = 0, 3
+def cost(name: str, layers: Collection[str], height: int, width: int, *, recompute: bool = False) -> Cost:
+    """What one row takes in a pass to the deepest of `layers` and back; see `Cost`."""
+    depth = max((LAYERS[name].index(layer) + 1 for layer in layers), default=0)
+    flop, inputs = 0.0, 3
+    sizes: dict[str, int] = {}
+    blocks, pooled = [0] * len(CHANNELS), [0] * len(CHANNELS)
     for layer in LAYERS[name][:depth]:
         block = int(layer[4]) - 1
-        outputs = CHANNELS[block]
-        total += 2 * 9 * inputs * outputs * (size >> block) ** 2
-        inputs = outputs
-    return 2.0 * total
+        positions = (height >> block) * (width >> block)
+        sizes[layer] = CHANNELS[block] * positions
+        flop += 2 * 2 * 9 * inputs * sizes[layer]
+        inputs = CHANNELS[block]
+        blocks[block] += sizes[layer]
+        pooled[block] = 3 * sizes[layer] // 4  # what its pooling gives, and the places, twice as wide
+    read = sum(sizes[layer] for layer in set(layers))
+    # Gradients of a convolution's output and input are there at a time.
+    gradients = 2 * max(sizes.values(), default=0)
+    kept = sum(blocks) + sum(pooled)
+    if recompute:
+        kept = read + max(map(add, blocks, pooled)) + sum(pooled) // 3
+    return Cost(flop, kept + gradients, {layer: sizes[layer] for layer in layers})

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from nst.config.paths import ROOT
+from nst.core import networks
 from nst.core.engine import DTYPES, Engine, arithmetic
 from nst.core.network import Tap
 from nst.core.objective import Objective
-from nst.core.vgg import VGG
 from nst.errors import NstError
-from nst.execution.device import device_name, device_of, gflop
+from nst.execution.device import device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, resolve
 from nst.io.files import unshare
@@ -264,11 +264,14 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
     """Network, objective, optimizer and canvases of a batch."""
     jobs, cells = [row.job for row in rows], [row.resolved.cell for row in rows]
     config, weights = jobs[0].config, rows[0].resolved.weights
-    network = VGG(
+    network = networks.build(
         weights.name,
         weights.tensors,
         set[Tap]().union(*(cell.taps() for cell in cells)),
         normalize=config.model.normalize,
+        pooling=config.model.pooling.name,
+        padding=config.model.padding.name,
+        recompute=recomputes([job.config for job in jobs]),
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )

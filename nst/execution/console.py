@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nst.execution.device import memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
-from nst.runs.job import Result
+from nst.runs.job import Job, Result
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -84,7 +85,7 @@ def show_plan(planned: Plan) -> None:
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
             f"{config.optimizer.name}, {config.size} px, {config.iterations} iterations, "
-            f"{config.hardware.precision.name}"
+            f"{config.hardware.precision.name}, {_memory(batch)}"
         )
     left = sum(map(len, planned.batches))
     iterations = sum(len(batch) * batch[0].config.iterations for batch in planned.batches)
@@ -95,6 +96,13 @@ def show_plan(planned: Plan) -> None:
         style="bold",
     )
     out.print(_estimate(planned))
+
+
+def _memory(batch: Sequence[Job]) -> str:
+    """What a batch takes, and whether it fits that only because it recomputes."""
+    configs = [job.config for job in batch]
+    said = f"about {memory(configs):.1f} GiB"
+    return f"{said}, recomputing activations" if recomputes(configs) else said
 
 
 def _estimate(planned: Plan) -> str:
