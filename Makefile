@@ -9,7 +9,7 @@ demo: install
 
 # While working: .venv/bin/python -m pytest -m "not e2e" -n 2
 test: install check
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def default_cell(size: int) -> Cell:
 
 def canvases(size: int, rows: int) -> Tensor:
     """Noise to start from, `[rows, 3, size, size]`, each row with a seed of its own."""
-    return torch.stack([noise(size, seed) for seed in range(rows)])
+    return torch.stack([noise((size, size), seed) for seed in range(rows)])
 
 
 def frames(stream: Iterator[Snapshot]) -> Iterator[Snapshot]:

@@ -104,9 +104,7 @@ class PlainLoop:
         for layer, weight in self.cell.content_layers.items():
             loss = loss + self.cell.content_weight * weight * F.mse_loss(mine[layer], content[layer])
         for layer, weight in self.cell.style_layers.items():
-            _, channels, height, width = mine[layer].shape
-            style = F.mse_loss(_gram(mine[layer]), grams[layer])
-            style = style / (4 * channels * (height * width) ** 2)
+            style = F.mse_loss(_gram(mine[layer]), grams[layer]) / (4 * mine[layer].shape[1])
             loss = loss + self.cell.style_weight * weight * style
         loss.backward()
         return loss  # type: ignore[return-value]  # torch's stubs want a float, its L-BFGS makes one
@@ -120,7 +118,7 @@ class PlainLoop:
 
 def _gram(features: Tensor) -> Tensor:
     rows = features.flatten(2)[0]
-    return (rows @ rows.T).float()
+    return (rows @ rows.T).float() / rows.shape[1]
 
 
 def _total_variation(x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def timings_of(job: Job) -> Mapping[str, float]:
 
 def launching(few: int, many: int) -> tuple[float, float, float]:
     """Seconds a cell by sweeps of so many tiny ones: to plan it, to draw it, and all from command to page."""
-    arguments = ["model=vgg16", "model.weights=random", "size=16", "iterations=1", "tracking=none"]
+    arguments = ["model=vgg16", "model.weights=random", "size=24", "iterations=1", "tracking=none"]
     arguments += ["hardware.device=cpu", "optimizer=adam"]
     with tempfile.TemporaryDirectory() as folder:
 

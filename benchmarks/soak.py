@@ -44,7 +44,7 @@ from nst.runs.checkpoint import CELLS as CHECKPOINT_CELLS
 # In double precision, because cells are batched differently after a kill and are compared by pixel.
 ITERATIONS, CELLS = 12, 30
 GRID = [
-    *("-m", "model=vgg16", "model.weights=random", "size=16", f"iterations={ITERATIONS}", "save_every=4"),
+    *("-m", "model=vgg16", "model.weights=random", "size=24", f"iterations={ITERATIONS}", "save_every=4"),
     *("hardware.device=cpu", "hardware.precision=fp64", "hardware.max_batch=5", "hardware.checkpoint=0.1"),
     *("optimizer=adam,lbfgs", "content_layers=conv1_1,conv2_1,conv3_1"),
 ]

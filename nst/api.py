@@ -19,7 +19,7 @@ from torch import Tensor
 from nst.core import networks, objective
 from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
 from nst.core.feature_losses import ContentLoss, StyleLoss
-from nst.core.init_images import InitImage
+from nst.core.init_images import InitImage, cover
 from nst.core.metrics import Scores
 from nst.core.network import Tap
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
@@ -28,7 +28,7 @@ from nst.core.pooling import POOLINGS
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
-from nst.io.images import read, to_uint8
+from nst.io.images import Fit, fitted, image_shape, read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer, load_weights
 
@@ -163,6 +163,8 @@ def paint(
     cells: Cell | Sequence[Cell],
     *,
     size: int = 256,
+    fit: Literal["square", "keep", "crop"] = "keep",
+    style_scale: float = 1.0,
     iterations: int = 200,
     model: str = "vgg19",
     weights: str = "imagenet",
@@ -174,11 +176,14 @@ def paint(
     callback: Callable[[IterationInfo], object] | None = None,
     frame_every: int | None = None,
 ) -> list[Painting]:
-    """Paint cells, those with the same optimizer as the rows of one batch.
+    """Paint cells, those with the same optimizer and shape as the rows of one batch.
 
     Args:
         cells: one or several; everything may differ among them.
-        size: side of the square canvas in pixels, to which images are resized.
+        size: long side of the canvas in pixels.
+        fit: of the content image, and so of the canvas: `keep` its shape; `crop` its middle square; `square`,
+            squashed to one, and the style image too.
+        style_scale: the style image's long side, as a multiple of `size`.
         iterations: evaluations of each cell.
         model: the network: `vgg19`, `vgg16`, or a classification network of torchvision, such as
             `squeezenet1_1`, with its own names of layers. Where VGG-19's weights cannot be had, VGG-16 is
@@ -200,21 +205,26 @@ def paint(
     """
     cells = [cells] if isinstance(cells, Cell) else list(cells)
     _check(cells, size, iterations, frame_every)
+    _check_choice("fit", fit, Fit.__members__)
     _check_choice("precision", precision, DTYPES)
     networks.check_name(model)
-    for name, given, allowed in (
-        ("pooling", pooling, POOLINGS),
-        ("padding", padding, ("zeros", "replicate")),
-    ):
-        _check_choice(name, given, allowed if model in LAYERS else tuple(allowed)[:1])
+    _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
+    _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = _device(device)
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
-    images = _Images(size)
+    images = _Images(size, Fit[fit], style_scale)
+    contents = [images.content(cell.content) for cell in cells]
+    for content in contents:
+        if min(content.shape[1:]) < SMALLEST:
+            raise NstError(
+                f"size={size}: a canvas would be {content.shape[2]} x {content.shape[1]} pixels, and needs "
+                f"at least {SMALLEST} a side; give a larger size, or fit=crop"
+            )
     paintings: dict[int, Painting] = {}
     optimizers = [_optimizer(cell) for cell in cells]
     batches: dict[str, list[int]] = {}
     for row, optimizer in enumerate(optimizers):
-        batches.setdefault(repr(optimizer.shared()), []).append(row)
+        batches.setdefault(repr((optimizer.shared(), contents[row].shape)), []).append(row)
     for rows in batches.values():
         resolved = [_resolve(cells[row], images, network.name) for row in rows]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
@@ -270,8 +280,8 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
     """How far a canvas is from its two images; lower is closer.
 
     Args:
-        canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The canvas is a square; the
-            images are resized to it.
+        canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The content image is resized to
+            the canvas, the style image to its long side.
         device: as in `paint`.
 
     Returns:
@@ -282,10 +292,12 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
         NstError: an image or the weights cannot be had.
     """
     if not isinstance(canvas, Tensor):
-        with Image.open(canvas) as picture:
-            canvas = read(Path(canvas), picture.height, "canvas")
-    images = _Images(canvas.shape[1])
-    [scores] = load_scorer(_device(device)).score([canvas], [images(content)], [images(style)])
+        path = Path(canvas).expanduser()
+        canvas = read(path, max(image_shape(path, "canvas")), "canvas", Fit.keep)
+    shape = canvas.shape[1], canvas.shape[2]
+    images = _Images(max(shape), Fit.keep)
+    like = cover(images.content(content), shape)
+    [scores] = load_scorer(_device(device)).score([canvas], [like], [images.style(style)])
     return scores
 
 
@@ -296,30 +308,41 @@ def _device(name: str) -> torch.device:
 
 
 class _Images:
-    """Images as square tensors, one tensor for each image, so that cells share its features."""
+    """Images as tensors of their shape, one tensor for each image, so that cells share its features."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._known: dict[str | int, Tensor] = {}
+    def __init__(self, size: int, fit: Fit, style_scale: float = 1.0) -> None:
+        self.size, self.fit, self.style_scale = size, fit, style_scale
+        self._known: dict[tuple[str | int, int, Fit], Tensor] = {}
         self._kept = list[Tensor]()  # so that no other tensor gets the id of one
 
-    def __call__(self, image: ImageLike) -> Tensor:
-        key = id(image) if isinstance(image, Tensor) else str(image)
+    def content(self, image: ImageLike) -> Tensor:
+        """`[3, H, W]`, of the shape of the canvas."""
+        return self._once(image, self.size, self.fit)
+
+    def style(self, image: ImageLike) -> Tensor:
+        """`[3, h, w]`."""
+        fit = Fit.square if self.fit is Fit.square else Fit.keep
+        return self._once(image, max(1, round(self.style_scale * self.size)), fit)
+
+    def _once(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
+        key = id(image) if isinstance(image, Tensor) else str(image), size, fit
         if key not in self._known:
-            self._known[key] = self._square(image)
+            self._known[key] = self._resized(image, size, fit)
         return self._known[key]
 
-    def _square(self, image: ImageLike) -> Tensor:
+    def _resized(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
         if not isinstance(image, Tensor):
-            return read(Path(image).expanduser(), self.size, "image")
+            return read(Path(image).expanduser(), size, "image", fit)
         if image.dim() != 3 or image.shape[0] != 3:
             raise NstError(f"image: a tensor of shape {tuple(image.shape)}; give one of shape [3, H, W]")
         self._kept.append(image)
         image = image.detach().to("cpu", torch.float32)
-        if image.shape[1:] == (self.size, self.size):
+        shape = fitted((image.shape[1], image.shape[2]), size, fit)
+        if fit is Fit.crop:
+            return cover(image, shape)
+        if image.shape[1:] == shape:
             return image
-        resized = F.interpolate(image[None], (self.size, self.size), mode="bilinear", antialias=True)
-        return resized[0]
+        return F.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
 
 
 def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
@@ -333,7 +356,7 @@ def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
 
     style = _weighted(cell.style_layers, style_weight, model)
     return objective.Cell(
-        *(images(cell.content), images(cell.style), content, style, cell.activation),
+        *(images.content(cell.content), images.style(cell.style), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
@@ -366,13 +389,15 @@ def _weighted(
 
 
 def _initial(cell: Cell, images: _Images) -> Tensor:
-    """The canvas before the first iteration, `[3, size, size]`."""
-    init = cell.init
+    """The canvas before the first iteration, `[3, H, W]`."""
+    init, content = cell.init, images.content(cell.content)
     if isinstance(init, str) and init in OPTIONS[InitImage.group]:
         init = InitImage.named(init)
     if isinstance(init, InitImage):
-        return init.canvas(images(cell.content), images(cell.style), cell.seed)
-    return images(init)
+        return init.canvas(content, images.style(cell.style), cell.seed)
+    if not isinstance(init, Tensor):
+        init = read(Path(init).expanduser(), images.size, "init", Fit.keep)
+    return cover(init.detach().to("cpu", torch.float32), (content.shape[1], content.shape[2]))
 
 
 def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:

@@ -10,12 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from typing import NoReturn, TypeVar
+from enum import Enum
+from typing import Any, NoReturn, TypeVar, get_args
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import BooleanNode, DictConfig, EnumNode, FloatNode, IntegerNode, ListConfig, StringNode
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    ConfigTypeError,
+    KeyValidationError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from nst.config.paths import CONF
 from nst.errors import NstError
@@ -26,18 +36,15 @@ from nst.io.text import escape_unprintable
 T = TypeVar("T")
 
 FULL = "HYDRA_FULL_ERROR"
-NOT_A_NAME = "Config group override must be a string"  # Hydra raises a bare ValueError
+CALLBACKS = ("hydra.callbacks", "hydra.callbacks.sweep")
 
-# What OmegaConf says of a value, and what a person wants to hear.
-WANTED = {
-    "converted to Integer": "must be a whole number, such as 10",
-    "converted to Float": "must be a number, such as 0.5",
-    "not a valid bool": "must be true or false",
-    "' to string:": "must be text, or a name",
-    "is not Optional": "must have a value; leave it out to have the default",
-    "is not a ListConfig": "must be a list, such as '[1,0.5,0.1]'",
-    "DictConfig with ListConfig": "is of another kind",
-    "does not support deletion": "cannot be deleted",
+# What a value must be, by what OmegaConf keeps it in, or by its type where it is one of a list.
+WHOLE, NUMBER, TRUTH = "a whole number, such as 10", "a number, such as 0.5", "true or false"
+WANTED: dict[Any, str] = {
+    **{IntegerNode: WHOLE, int: WHOLE, FloatNode: NUMBER, float: NUMBER, BooleanNode: TRUTH, bool: TRUTH},
+    **{StringNode: "text, or a name", str: "text, or a name"},
+    ListConfig: "a list, such as '[1,0.5,0.1]'",
+    DictConfig: "given key by key, as KEY.NAME=VALUE",
 }
 
 
@@ -58,9 +65,9 @@ def run_app(main: Callable[[], object]) -> int:
     try:
         try:
             strip_command_line()  # before Hydra writes what it was given into files
-            options, given = _split_arguments(sys.argv[1:])
+            options, given, sweep = _split_arguments(sys.argv[1:])
             sys.argv[1:] = [*options, *given]
-            _check_given(given)
+            check_overrides(given, sweep)
             with raise_on_signal():
                 main()
                 raise_pending()
@@ -120,8 +127,8 @@ class _PastHydra(BaseException):
         self.error = error
 
 
-def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options and overrides: Hydra's parser takes these in any order, but not one between others.
+def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], bool]:
+    """Options, overrides, and whether -m is there; Hydra's parser does not take one of these between others.
 
     Raises:
         NstError: an option is unknown, or lacks its value.
@@ -132,7 +139,8 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         raise NstError(f"{message}; `--help` says what is taken")
 
     parser.error = fail  # type: ignore[method-assign]  # argparse's own prints how it is used, and exits
-    given: list[str] = parser.parse_intermixed_args(list(arguments)).overrides
+    parsed = parser.parse_intermixed_args(list(arguments))
+    given: list[str] = parsed.overrides
     left = Counter(given)
     options = []
     for argument in arguments:
@@ -140,7 +148,7 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             left[argument] -= 1
         else:
             options.append(argument)
-    return options, given
+    return options, given, parsed.multirun
 
 
 def _nobody_reads() -> bool:
@@ -153,10 +161,20 @@ def _nobody_reads() -> bool:
     return gone
 
 
-def _check_given(given: Sequence[str]) -> None:
-    """Refuse bytes that are no UTF-8, which no file of a run could hold, and options outside `conf/`.
+def check_overrides(given: Sequence[str], sweep: bool) -> None:
+    """Refuse what Hydra would take and should not, or says in its own words.
 
-    Hydra would read those, and a preset's name is a part of the folder that its runs are in.
+    Bytes that are no UTF-8, which no file of a run could hold; options outside `conf/`, which Hydra would
+    read, and a preset's name is a part of the folder that its runs are in; a group without a name; several
+    values where there is no sweep; a run without our callback.
+
+    Args:
+        given: overrides as they were typed.
+        sweep: whether several values of a key are cells of a sweep.
+
+    Raises:
+        NstError: one of these.
+        OverrideParseException: one is not in Hydra's grammar.
     """
     for argument in given:
         try:
@@ -167,10 +185,44 @@ def _check_given(given: Sequence[str]) -> None:
         group = group.partition("@")[0].strip()
         if group.startswith("hydra/") and option.lstrip().startswith("["):
             raise NstError(f"{argument}: takes one option; give {group}=OPTION, or leave it out")
-        if group.startswith("hydra/") or os.path.isdir(CONF / group):
+        if _is_group(group):
             for name in re.split(r"[^\w./-]+", option):
                 if name.startswith("/") or ".." in name.split("/"):
                     raise NstError(f"{argument}: no such option; give a name, without .. and / before it")
+    overrides = OverridesParser.create().parse_overrides(list(given))
+    sweep = sweep or any(one.key_or_group == "hydra.mode" and one.value() == "MULTIRUN" for one in overrides)
+    for argument, override in zip(given, overrides, strict=True):
+        key, value = override.key_or_group, override.value()
+        if override.is_sweep_override() and override.is_hydra_override():
+            raise NstError(f"{argument}: takes one value; put text with commas in quotes of its own")
+        if override.is_sweep_override() and not sweep:
+            _, _, values = argument.partition("=")
+            together = f", or give '{key}=[{values}]' for all of them together"
+            several = together if override.is_choice_sweep() and "(" not in values else ""
+            raise NstError(f"{argument}: more than one value; add -m to sweep over them{several}")
+        if _is_group(key) and not all(map(_is_name, _values_of(override))):
+            raise NstError(
+                f"{argument}: a group takes the name of an option, as in optimizer=adam or "
+                "content_layers=none; python run.py --help lists them"
+            )
+        if key in CALLBACKS and (override.is_delete() or not isinstance(value, dict)):
+            raise NstError(f"{argument}: checks folders and ends sweeps, and cannot be left out")
+
+
+def _is_group(key: str) -> bool:
+    return key.startswith("hydra/") or os.path.isdir(CONF / key)
+
+
+def _values_of(override: Override) -> list[Any]:
+    value: Any = override.value()
+    if override.is_delete() and value is None:
+        return []
+    return list(value.list) if isinstance(value, ChoiceSweep) else [value]
+
+
+def _is_name(value: object) -> bool:
+    """Whether it may be the name of an option, or of several."""
+    return isinstance(value, str | QuotedString | list | Glob)
 
 
 def _hydras(error: Exception) -> bool:
@@ -200,23 +252,11 @@ def describe_error(error: BaseException, given: Sequence[str] = ()) -> str:
             f"{error.override}: not understood as KEY=VALUE; put a value with "
             """spaces or signs in quotes of its own, as in 'images.content="a=b.jpg"'"""
         )
-    if isinstance(error, HydraException) and isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        # Hydra's advice holds the override as it was given.
-        return _no_such_key(cause, text.partition("config use +")[2])
     for wrong in (error, cause):
+        if isinstance(wrong, ConfigAttributeError | ConfigKeyError) and wrong.full_key:
+            return _no_such_key(wrong, given)
         if isinstance(wrong, OmegaConfBaseException) and wrong.full_key:
             return _wrong_value(wrong)
-    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
-        key, values = several.groups()
-        return (
-            f"{key}={values}: more than one value; add -m to sweep over them, or give "
-            f"'{key}=[{values}]' for all of them together"
-        )
-    if text.startswith(NOT_A_NAME):
-        text = (
-            "a group takes the name of an option, as in optimizer=adam or content_layers=none; "
-            "python run.py --help lists them"
-        )
     said = "; ".join(_lines(text)) or type(error).__name__
     return f"{' '.join(given)}: {said}" if given else said
 
@@ -238,8 +278,10 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
     return f"{group}={option}: no such option; allowed are {', '.join(sorted(ours.union(options)))}"
 
 
-def _no_such_key(cause: OmegaConfBaseException, override: str) -> str:
+def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
+    keys = {argument.lstrip("+~"): argument.lstrip("+~").partition("=")[0].strip() for argument in given}
+    override = next((one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")), "")
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]
@@ -248,11 +290,26 @@ def _no_such_key(cause: OmegaConfBaseException, override: str) -> str:
     return f"{override or cause.full_key}: no such key; {say}"
 
 
-def _wrong_value(cause: OmegaConfBaseException) -> str:
-    said = str(cause.msg or cause).splitlines()[0]
-    if choices := re.search(r"(?:expected one of|valid:) \[(.*)\]", said):
-        said = f"allowed are {choices[1]}"
-    said = next((wanted for part, wanted in WANTED.items() if part in said), said)
-    if cause.value is None and "Optional" not in str(cause.msg):  # it does not say what it was given
-        return f"{cause.full_key}: {said}"
-    return f"{cause.full_key}={'null' if cause.value is None else cause.value}: {said}"
+def _wrong_value(wrong: OmegaConfBaseException) -> str:
+    key, value, node = wrong.full_key, wrong.value, wrong.child_node
+    kinds = get_args(wrong.ref_type)  # of a list's values; of a mapping's keys and values
+    if isinstance(wrong, KeyValidationError):
+        return f"{key}={value}: {_allowed(kinds[0])}"
+    if isinstance(wrong, ConfigTypeError) and not isinstance(wrong.parent_node, ListConfig):
+        return f"{key}: cannot be deleted"
+    if isinstance(wrong, ConfigTypeError):
+        return f"{key}: must be {WANTED[ListConfig]}"
+    if not isinstance(wrong, ValidationError):
+        return f"{key}: {str(wrong.msg or wrong).splitlines()[0]}"
+    if value is None and node is not None:
+        return f"{key}=null: must have a value; leave it out to have the default"
+    if isinstance(node, EnumNode):
+        said = _allowed(node.enum_type)
+    else:
+        kind: Any = type(node) if node is not None else kinds[0] if kinds else None
+        said = f"must be {WANTED[kind]}" if kind in WANTED else "is of another kind"
+    return f"{key}{'' if value is None else f'={value}'}: {said}"
+
+
+def _allowed(names: type[Enum]) -> str:
+    return f"allowed are {', '.join(names.__members__)}"

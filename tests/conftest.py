@@ -2,12 +2,17 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 # Small tensors gain nothing by a pool of threads, and each worker of pytest-xdist would have one of its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Many tests start processes, and each would compile PyTorch and MLflow anew where bytecode is not kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Under nohup, and behind a shell, they are ignored, and every process that a test starts would ignore them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

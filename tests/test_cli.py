@@ -44,5 +44,6 @@ def test_exit_codes(
 
 def test_nothing_wrong_is_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["run.py"])
     assert run_app(lambda: 3.5) == 0
     assert capsys.readouterr().err == ""

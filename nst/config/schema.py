@@ -1,7 +1,7 @@
 """The typed schema of `conf/`, and every check that needs neither pixels nor weights."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
 from importlib import import_module
@@ -19,6 +19,7 @@ from nst.core.options import Option
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.credentials import check_address
+from nst.io.images import Fit
 
 # Groups of which an option is an object that says how to paint, and their classes.
 OPTION_GROUPS: dict[str, type[Option]] = {
@@ -72,10 +73,18 @@ class WeightsConfig:
 
 @dataclass
 class ImagesConfig:
-    """Paths of the content and the style image."""
+    """Paths of the content and the style image, and how they are brought to `size`.
+
+    Attributes:
+        fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop`
+            its middle square; `square`, squashed to one, and the style image too, as the seed does.
+        style_scale: the style image's long side, as a multiple of `size`.
+    """
 
     content: str = MISSING
     style: str = MISSING
+    fit: Fit = Fit.keep
+    style_scale: float = 1.0
 
 
 @dataclass
@@ -197,7 +206,11 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
 
     Raises as OmegaConf does.
     """
-    since = {"content_loss": {"name": "mse"}, "style_loss": {"name": "gram"}}
+    since = {
+        "content_loss": {"name": "mse"},
+        "style_loss": {"name": "gram"},
+        "images": {"fit": "square"},
+    }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
     assert isinstance(merged, DictConfig)
     return merged
@@ -249,6 +262,8 @@ def check(config: Config) -> None:
     for index, weight in enumerate(config.weights.style_layers):
         _weight(f"weights.style_layers[{index}]", weight)
     _weight("hardware.checkpoint", config.hardware.checkpoint)
+    if not 0 < config.images.style_scale < math.inf:
+        raise NstError(f"images.style_scale={config.images.style_scale}: must be above 0; give another")
     rows = config.hardware.max_batch
     if rows != "auto" and (not isinstance(rows, int) or rows < 1):
         raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
@@ -312,20 +327,41 @@ def check_layers(config: Config, model: str) -> None:
 
 
 def _check_size(config: Config) -> None:
-    """Each block halves the canvas, and the deepest features need a pixel."""
-    layers = (*content_layers(config), *style_layers(config))
     if config.model.name not in LAYERS:
-        _at_least("size", config.size, 2)
-        cost(config.model.name, layers, config.size, config.size)
+        _at_least("size", config.size, 2)  # total variation compares neighbours
+        cost(config.model.name, _layers(config), (config.size, config.size))
         return
-    least = max(2 ** (int(layer[4]) - 1) for layer in layers)
-    least = max(least, 2)  # total variation compares neighbours
+    deepest, least = _needs(config)
     if config.size < least:
-        deepest = max(layers, key=lambda layer: layer[4])
         raise NstError(
             f"size={config.size}: the features of {deepest} need at least {least} pixels; "
             f"give size={least} or more"
         )
+
+
+def check_shape(config: Config, key: str, shape: Sequence[int]) -> None:
+    """Refuse an image of (height, width) that is too narrow for the layers; `key` is the config's for it."""
+    if config.model.name not in LAYERS:
+        cost(config.model.name, _layers(config), (shape[0], shape[1]))
+        return
+    deepest, least = _needs(config)
+    if min(shape) < least:
+        raise NstError(
+            f"{key}={getattr(config.images, key.partition('.')[2])}: is {shape[1]} x {shape[0]} pixels at "
+            f"size={config.size} and images.fit={config.images.fit.name}, and the features of {deepest} need "
+            f"at least {least} a side; give a larger size, or a larger images.style_scale for a style image"
+        )
+
+
+def _layers(config: Config) -> tuple[str, ...]:
+    """All layers that are read."""
+    return (*content_layers(config), *style_layers(config))
+
+
+def _needs(config: Config) -> tuple[str, int]:
+    """The deepest layer and how many pixels a side it needs: each block halves them, and leaves one."""
+    deepest = max(_layers(config), key=lambda layer: layer[4])
+    return deepest, max(2 ** (int(deepest[4]) - 1), 2)  # total variation compares neighbours
 
 
 def _check_device(device: str) -> None:

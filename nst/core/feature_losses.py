@@ -187,7 +187,7 @@ class StyleTerm(Term):
         mine = self.rows.of(features)
         positions = mine.shape[2] * mine.shape[3]
         difference = losses.gram_matrix(mine) - self.target
-        self._write(values, losses.style_loss(difference, positions))
+        self._write(values, losses.style_loss(difference))
         self.factor = losses.style_gradient_factor(difference, positions, self.weight)
 
     def add_gradient(self, features: Tensor, gradient: Tensor) -> None:

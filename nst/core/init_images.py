@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst.core.options import Option
@@ -21,7 +22,7 @@ class InitImage(Option):
     draws: ClassVar[bool] = False
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
-        """The canvas, `[3, H, W]`, given the cell's images of that shape, on the CPU."""
+        """The canvas on the CPU, `[3, H, W]` as the content image; the style image has its own shape."""
         raise NotImplementedError
 
 
@@ -37,12 +38,12 @@ class Content(InitImage):
 
 @dataclass
 class Style(InitImage):
-    """The style image."""
+    """The style image: as much of its middle as has the shape of the canvas."""
 
     name: str = "style"
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
-        return style
+        return cover(style, (content.shape[1], content.shape[2]))
 
 
 @dataclass
@@ -54,14 +55,29 @@ class Noise(InitImage):
     name: str = "noise"
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
-        return noise(content.shape[1], seed)
+        return noise((content.shape[1], content.shape[2]), seed)
 
 
-def noise(size: int, seed: int) -> Tensor:
-    """Return a canvas `[3, size, size]` of N(0, 1) values that `seed` alone decides.
+def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """`image` `[3, h, w]` resized to cover `shape` (height, width), bilinearly, and cropped.
+
+    One of that shape is what it was, bit for bit.
+    """
+    (height, width), (h, w) = shape, image.shape[1:]
+    if (h, w) == shape:
+        return image
+    scale = max(height / h, width / w)
+    whole = max(height, round(h * scale)), max(width, round(w * scale))
+    resized = F.interpolate(image[None], whole, mode="bilinear", antialias=True)[0]
+    top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
+    return resized[:, top : top + height, left : left + width].contiguous()
+
+
+def noise(shape: tuple[int, int], seed: int) -> Tensor:
+    """Return a canvas `[3, height, width]` of N(0, 1) values that `shape` and `seed` alone decide.
 
     It is drawn in float32 on the CPU, whose generator gives the same values whatever device
     paints, and leaves the global random state alone.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn(3, size, size, generator=generator, dtype=torch.float32, device="cpu")
+    return torch.randn(3, *shape, generator=generator, dtype=torch.float32, device="cpu")

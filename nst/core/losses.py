@@ -32,7 +32,7 @@ def add_content_gradient(gradient: Tensor, features: Tensor, target: Tensor, wei
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """Inner products of feature maps, unnormalised (Gatys et al., eq. 3).
+    """Inner products of feature maps, each a mean over the positions (Gatys et al., eq. 3, over H·W).
 
     Args:
         features: `[b, C, H, W]`.
@@ -41,35 +41,33 @@ def gram_matrix(features: Tensor) -> Tensor:
         `[b, C, C]`, in at least float32.
     """
     rows = _wide(features).flatten(2)
-    return rows @ rows.mT
+    # Each matrix by its own positions: those of images of another shape can be compared.
+    return (rows @ rows.mT).div_(rows.shape[2])
 
 
-def style_loss(difference: Tensor, positions: int) -> Tensor:
-    """Mean squared difference of Gram matrices over 4·C·positions².
+def style_loss(difference: Tensor) -> Tensor:
+    """Mean squared difference of Gram matrices over 4·C.
 
-    Gatys et al. (eq. 4) divide the sum by 4·C²·positions²; this is the seed's, which has a mean for the sum
-    and C for C².
+    Gatys et al. (eq. 4) divide the sum by 4·C²; this is the seed's, which has a mean for the sum and
+    C for C².
 
     Args:
         difference: `[b, C, C]`, the canvas's Gram matrix less the target.
-        positions: H·W of the feature maps.
 
     Returns:
         `[b]`.
     """
-    channels = difference.shape[1]
-    # Dividing first keeps the squares of large Gram matrices inside float32.
-    scaled = (difference / positions).flatten(1)
-    squares: Tensor = torch.linalg.vecdot(scaled, scaled)
-    return squares / (4 * channels**3)
+    flat = difference.flatten(1)
+    squares: Tensor = torch.linalg.vecdot(flat, flat)
+    return squares / (4 * difference.shape[1] ** 3)
 
 
 def style_gradient_factor(difference: Tensor, positions: int, weight: Tensor) -> Tensor:
     """The matrix `[b, C, C]` that takes features `[b, C, H·W]` to the derivative of weighted `style_loss`.
 
-    With L = |G - A|² / (4·C³·N²) and G = F·Fᵀ, dL/dF = (G - A)·F / (C³·N²).
+    With L = |G - A|² / (4·C³) and G = F·Fᵀ/N at N = `positions`, dL/dF = (G - A)·F / (C³·N).
     """
-    scale = weight / (difference.shape[1] ** 3 * positions**2)
+    scale = weight / (difference.shape[1] ** 3 * positions)
     return difference * scale.to(difference.dtype).view(-1, 1, 1)
 
 

@@ -133,7 +133,7 @@ def _directions(features: Tensor) -> Tensor:
 
 def _grams(features: Sequence[Tensor]) -> list[Tensor]:
     """Gram matrix `[1, C, C]` of each layer, a mean over its positions."""
-    return [gram_matrix(layer) / layer[0, 0].numel() for layer in features]
+    return [gram_matrix(layer) for layer in features]
 
 
 def _relative_distance(grams: Sequence[Tensor], targets: Sequence[Tensor]) -> float:

@@ -46,17 +46,17 @@ def shown(layers: Sequence[str]) -> str:
     return f"{', '.join(layer for layer in layers if layer in outer)}, … ({len(layers)} in all)"
 
 
-def cost(name: str, layers: Collection[str], height: int, width: int, *, recompute: bool = False) -> Cost:
-    """What one row takes in a pass to the deepest of `layers` and back.
+def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
+    """What one row of (height, width) takes in a pass to the deepest of `layers` and back.
 
     Raises:
         NstError: a network of torchvision does not take such an image, or has no feature maps at a layer.
     """
     if name in vgg.LAYERS:
-        return vgg.cost(name, layers, height, width, recompute=recompute)
+        return vgg.cost(name, layers, shape, recompute=recompute)
     from nst.core import torchvision_network
 
-    return torchvision_network.cost(name, frozenset(layers), height, width)
+    return torchvision_network.cost(name, frozenset(layers), shape)
 
 
 def build(

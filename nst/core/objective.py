@@ -22,7 +22,8 @@ class Cell:
     """What one row of a batch is painted after.
 
     Attributes:
-        content, style: images `[3, H, W]` in [0, 1], all of one size.
+        content, style: images `[3, H, W]` in [0, 1]; the canvas has the shape of the content image, the style
+            image one of its own.
         content_layers, style_layers: the weight of each selected layer in its sum; may be empty.
         activation: `conv` or `relu`: features before or after the ReLU behind each layer.
         content_weight, style_weight, tv_weight: of the three sums (the seed's alpha, beta, gamma).
@@ -135,7 +136,7 @@ class Objective:
 
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> dict[Tap, list[Term]]:
         """Group the rows that share a term at a tap, and compute their targets."""
-        images = _ImageFeatures(self.network)
+        images = _ImageFeatures(self.network, self.cells)
         prepared: dict[Tap, list[Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
             for activation, some in product(("conv", "relu"), self._parts):
@@ -158,15 +159,21 @@ class Objective:
 class _ImageFeatures:
     """The features of the cells' images, each image passed through the network once and alone.
 
-    Alone, so that a cell's targets are the same bits whichever batch the cell is in.
+    Alone, so that a cell's targets are the same bits whichever batch the cell is in. Only what some cell
+    wants of an image is kept: of a large one that is most of the memory.
     """
 
-    def __init__(self, network: Network[Any]) -> None:
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network = network
         self.known: dict[int, dict[Tap, Tensor]] = {}
+        self.wanted: dict[int, set[Tap]] = {}
+        for cell, kind in product(cells, ("content", "style")):
+            wanted = self.wanted.setdefault(id(cell.image(kind)), set())
+            wanted |= {Tap(layer, cell.activation) for layer in cell.layers(kind)}
 
     def __call__(self, image: Tensor, tap: Tap) -> Tensor:
         if id(image) not in self.known:
             rows = image.unsqueeze(0).to(self.network.device, self.network.wide)
-            self.known[id(image)] = self.network.forward(rows).features
+            features = self.network.forward(rows).features
+            self.known[id(image)] = {wanted: features[wanted] for wanted in self.wanted[id(image)]}
         return self.known[id(image)][tap]

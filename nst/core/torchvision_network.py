@@ -140,8 +140,8 @@ class TorchvisionNetwork:
 
 
 @cache
-def cost(name: str, at: frozenset[str], height: int, width: int) -> Cost:
-    """What a row takes between an image of that shape and the deepest of the layers `at`, and back.
+def cost(name: str, at: frozenset[str], shape: tuple[int, int]) -> Cost:
+    """What a row takes between an image of (height, width) and the deepest of the layers `at`, and back.
 
     It is counted by running shapes without numbers.
 
@@ -151,17 +151,17 @@ def cost(name: str, at: frozenset[str], height: int, width: int) -> Cost:
     counter, kept = FlopCounterMode(display=False), _Outputs()
     try:
         with counter, kept:
-            found = _extractor(_shapes(name), sorted(at))(torch.empty(1, 3, height, width, device="meta"))
+            found = _extractor(_shapes(name), sorted(at))(torch.empty(1, 3, *shape, device="meta"))
     except Exception as error:
-        said = " ".join(str(error).split())[:100]
+        said, size = " ".join(str(error).split())[:100], f"{shape[1]} x {shape[0]}"
         raise NstError(
-            f"model.name={name}: does not take an image of {width} x {height} ({said}); give another size"
+            f"model.name={name}: does not take an image of {size} ({said}); give another size"
         ) from error
     for layer, features in found.items():
         if not isinstance(features, Tensor) or features.dim() != 4:
-            shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            had = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise NstError(
-                f"model.name={name}: {layer} gives {shape}, no feature maps [B, C, H, W]; give another layer"
+                f"model.name={name}: {layer} gives {had}, no feature maps [B, C, H, W]; give another layer"
             )
     numbers = {layer: features.numel() for layer, features in found.items()}
     # What autograd keeps, and two gradients of the largest at a time.

@@ -222,15 +222,15 @@ def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) 
     return convolution(inputs, *more)
 
 
-def cost(name: str, layers: Collection[str], height: int, width: int, *, recompute: bool = False) -> Cost:
-    """What one row takes in a pass to the deepest of `layers` and back; see `Cost`."""
+def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
+    """What one row of (height, width) takes in a pass to the deepest of `layers` and back; see `Cost`."""
     depth = max((LAYERS[name].index(layer) + 1 for layer in layers), default=0)
     flop, inputs = 0.0, 3
     sizes: dict[str, int] = {}
     blocks, pooled = [0] * len(CHANNELS), [0] * len(CHANNELS)
     for layer in LAYERS[name][:depth]:
         block = int(layer[4]) - 1
-        positions = (height >> block) * (width >> block)
+        positions = (shape[0] >> block) * (shape[1] >> block)
         sizes[layer] = CHANNELS[block] * positions
         flop += 2 * 2 * 9 * inputs * sizes[layer]
         inputs = CHANNELS[block]

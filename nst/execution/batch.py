@@ -200,7 +200,8 @@ def _paint_at(
         log.info("going on from iteration %d", saved.done)
     for number, row in enumerate(rows):
         segments = saved.segments[number] if saved else ()
-        video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, config.size, segments)
+        shape = (engine.canvas.shape[2], engine.canvas.shape[3])
+        video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, shape, segments)
         with record_failure(row.writer):
             row.writer.start(row.resolved.cell, engine.objective.columns, video)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()

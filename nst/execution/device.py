@@ -1,10 +1,12 @@
 """Which device paints, how many canvases it has room for, and what they cost."""
 
+import math
 from collections.abc import Sequence
 
 import psutil
 import torch
 
+from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
 from nst.core import networks
 from nst.core.optimizers.lbfgs import LBFGSConfig
@@ -79,7 +81,7 @@ def memory(configs: Sequence[Config]) -> float:
 def gflop(network: str, configs: Sequence[Config]) -> float:
     """The arithmetic of one iteration of a batch: every row goes as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
-    return len(configs) * networks.cost(network, layers, *_shape(configs[0])).flop / 1e9
+    return len(configs) * networks.cost(network, layers, canvas_shape(configs[0])).flop / 1e9
 
 
 def estimated_gflop(config: Config) -> float:
@@ -94,16 +96,11 @@ def _row_bytes(config: Config, *, recompute: bool) -> int:
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
     canvases = 8 + config.optimizer.canvases
     content, style = content_layers(config), style_layers(config)
-    height, width = _shape(config)
-    cost = networks.cost(config.model.name, {*content, *style}, height, width, recompute=recompute)
+    shape = canvas_shape(config)
+    cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)
     losses = config.content_loss.copies * sum(cost.features[layer] for layer in content)
     losses += config.style_loss.copies * sum(cost.features[layer] for layer in style)
-    return cost.kept * narrow + (int(losses) + canvases * 3 * height * width) * wide
-
-
-def _shape(config: Config) -> tuple[int, int]:
-    """Height and width of the canvas."""
-    return config.size, config.size
+    return cost.kept * narrow + (int(losses) + canvases * 3 * math.prod(shape)) * wide
 
 
 def _free(device: torch.device) -> int:

@@ -11,15 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
-from nst.config.schema import Config, check_layers, content_layers, style_layers
+from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
-from nst.io.images import read
+from nst.io.images import Fit, read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
-NUMERICS = 2
+NUMERICS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,16 @@ def resolve(config: Config) -> ResolvedCell:
             or a canvas of that size does not fit in memory.
     """
     most_rows([config])  # before the images: they are as large as the canvas
-    content = _image(config.images.content, config.size, "images.content")
-    style = _image(config.images.style, config.size, "images.style")
+    images = config.images
+    content = _image(images.content, config.size, "images.content", images.fit)
+    style_size = max(1, round(images.style_scale * config.size))
+    style_fit = Fit.square if images.fit is Fit.square else Fit.keep
+    style = _image(images.style, style_size, "images.style", style_fit)
     weights = _weights(config)
     check_layers(config, weights.name)
+    check_shape(config, "images.content", content.shape[1:])
+    if config.uses_style:
+        check_shape(config, "images.style", style.shape[1:])
     cell = Cell(
         content,
         style,
@@ -124,17 +130,17 @@ def _name(value: Any) -> str:
 
 
 def _digest(image: Tensor) -> str:
-    return hashlib.sha256(image.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(str(tuple(image.shape)).encode() + image.numpy().tobytes()).hexdigest()
 
 
-def _image(path: str, size: int, key: str) -> Tensor:
+def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
     # os.path's: of these none raises where a user is unknown, or we may not look.
     found = Path(os.path.expanduser(path))
     changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
-    return _read_once(found, size, key, changed)
+    return _read_once(found, size, key, fit, changed)
 
 
 @lru_cache(maxsize=64)
-def _read_once(path: Path, size: int, key: str, changed: int) -> Tensor:
+def _read_once(path: Path, size: int, key: str, fit: Fit, changed: int) -> Tensor:
     """One tensor an image, so that cells share its features; an edited file has another `changed`."""
-    return read(path, size, key)
+    return read(path, size, key, fit)

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, from_composed
 from nst.core.engine import save_points
 from nst.errors import NstError
@@ -179,7 +180,7 @@ def _left(planned: Plan) -> int:
 def _room(config: Config) -> int:
     """About as many bytes as a cell takes on disk: its three pictures, and its video, by experience."""
     frames = len(save_points(config.iterations, config.save_every))
-    return 3 * config.size**2 * (3 + frames // 30) + 200 * config.iterations
+    return 3 * math.prod(canvas_shape(config)) * (3 + frames // 30) + 200 * config.iterations
 
 
 def _take(source: Path, job: Job) -> Result:

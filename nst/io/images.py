@@ -2,7 +2,9 @@
 
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,14 +33,48 @@ _UPRIGHT = {
 }
 
 
-def read(path: Path, size: int, key: str) -> Tensor:
-    """Return the image at `path` as a float32 RGB tensor `[3, size, size]` with values in [0, 1].
+# How an image is brought to a size: squashed to a square, with its own shape and a long side of that size, or
+# its middle as a square.
+Fit = Enum("Fit", "square keep crop")
+
+
+def fitted(shape: tuple[int, int], size: int, fit: Fit) -> tuple[int, int]:
+    """(height, width) that an image of such a shape has when it is read at `size`."""
+    if fit is not Fit.keep:
+        return size, size
+    height, width = (max(1, round(size * side / max(shape))) for side in shape)
+    return height, width
+
+
+def read(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor:
+    """Return the image at `path` as a float32 RGB tensor `[3, H, W]` with values in [0, 1].
 
     It is turned upright by its EXIF orientation, brought from its colour profile to sRGB, laid on
-    white where it is transparent, and resized to the square bilinearly with antialiasing, whatever
-    its aspect ratio. Of an animation it is the first frame. `key` is the config key that messages
+    white where it is transparent, and resized bilinearly with antialiasing to the shape that `fitted`
+    gives. Of an animation it is the first frame. `key` is the config key that messages
     name. Raises NstError, always one line, for anything that is not a whole, decodable image.
     """
+    with _opened(path, key) as (image, named):
+        rgb = _upright_rgb(image, named)
+    height, width = fitted((rgb.height, rgb.width), size, fit)
+    side = min(rgb.size)
+    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+    middle = (left, top, left + side, top + side) if fit is Fit.crop else None
+    resized = rgb.resize((width, height), Image.Resampling.BILINEAR, middle)
+    values = np.asarray(resized, dtype=np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def image_shape(path: Path, key: str) -> tuple[int, int]:
+    """(height, width) of the image at `path`, upright, by its header; raises as `read` does."""
+    with _opened(path, key) as (image, _):
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+@contextmanager
+def _opened(path: Path, key: str) -> Iterator[tuple[Image.Image, str]]:
+    """The image at `path`, not decoded yet, and what messages call it; what fails inside is one line."""
     named = f"{key}={escape_unprintable(str(path))}"
     try:
         _check_file(path, named)
@@ -46,14 +82,11 @@ def read(path: Path, size: int, key: str) -> Tensor:
             # Of large images and odd metadata. What keeps it from the pixels, Pillow raises.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as image:
-                rgb = _upright_rgb(image, named)
+                yield image, named
     except NstError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the damage made them trip over.
         raise NstError(f"{named}: {_fault(error, path)}") from error
-    resized = rgb.resize((size, size), Image.Resampling.BILINEAR)
-    values = np.asarray(resized, dtype=np.float32) / 255
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
 def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:

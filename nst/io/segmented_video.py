@@ -19,21 +19,23 @@ class SegmentedVideo:
         folder: where the segments are, NAME-0.mp4, NAME-1.mp4, ...
         name: of this canvas, unlike that of any other in the folder.
         fps: frames a second.
-        size: the side of a frame, in pixels.
+        shape: (height, width) of a frame, in pixels.
         segments: the hashes of those that are there already.
     """
 
-    def __init__(self, folder: Path, name: str, fps: int, size: int, segments: Sequence[str] = ()) -> None:
-        self._folder, self._name, self._fps, self._size = folder, name, fps, size
+    def __init__(
+        self, folder: Path, name: str, fps: int, shape: tuple[int, int], segments: Sequence[str] = ()
+    ) -> None:
+        self._folder, self._name, self._fps, self._shape = folder, name, fps, shape
         self.segments = list(segments)
         self._open = ExitStack()
         self._video: Video | None = None
 
     def append(self, frame: NDArray[np.uint8]) -> None:
-        """Add a frame, uint8 `[size, size, 3]`; raises NstError where it cannot be written."""
+        """Add a frame, uint8 `[height, width, 3]`; raises NstError where it cannot be written."""
         if self._video is None:
             self._video = self._open.enter_context(
-                Video(self._segment(len(self.segments)), self._fps, self._size)
+                Video(self._segment(len(self.segments)), self._fps, self._shape)
             )
         self._video.append(frame)
 

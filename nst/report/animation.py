@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from nst.io.video import Video, decode
 from nst.report.contact_sheet import MARGIN, PAPER, Sheet, canvas_tile, placeholder, resize
 from nst.report.text_layout import GREY, NOTE, Text, line_height
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 
 MOST_FRAMES = 300
 # A decoder is a process: for more canvases than this the video is kept in so many bytes of memory instead.
@@ -34,7 +34,7 @@ def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
     # Others keep a placeholder.
     painted = {(x, y): run for x, y, run in sheet.cells if run and run.record.finished}
     many = len(painted) > MOST_DECODERS
-    most = min(MOST_FRAMES, KEPT // (len(painted) * 3 * sheet.side**2)) if many else MOST_FRAMES
+    most = min(MOST_FRAMES, KEPT // (len(painted) * 3 * math.prod(sheet.box))) if many else MOST_FRAMES
     times = _timeline([run.record.frames for run in painted.values()], max(1, most))
     rates = [run.value("fps") for run in painted.values()]
     fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
@@ -48,7 +48,7 @@ def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
         video = stack.enter_context(Video(mp4, fps, (height, width), X264))
         moving: dict[tuple[int, int], Iterator[Image.Image]] = {}
         for at, run in painted.items():
-            moving[at] = played = stack.enter_context(closing(_playback(run, times, sheet.side)))
+            moving[at] = played = stack.enter_context(closing(_playback(run, times, sheet.box)))
             if many:
                 moving[at] = iter(list(played))
         for index, time in enumerate(times):
@@ -89,13 +89,13 @@ def _timeline(frames: list[list[int]], most: int) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
-    """For each of `times` the canvas as it was then, `side` pixels; from its last frame on, the
+def _playback(run: Run, times: list[int], box: tuple[int, int]) -> Generator[Image.Image]:
+    """For each of `times` the canvas as it was then, in a box; from its last frame on, the
     final canvas.
     """
-    iterations = run.record.frames
-    final = canvas_tile(run, side)
-    shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", side)
+    iterations, shape = run.record.frames, canvas_size(run.folder)
+    final = canvas_tile(run, box)
+    shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", box)
     with closing(decode(run.folder / "canvas.mp4")) as video:
         following = 0
         for time in times:
@@ -107,5 +107,7 @@ def _playback(run: Run, times: list[int], side: int) -> Generator[Image.Image]:
                 frame = next(video, frame)  # a video that was cut short holds its last frame
                 following += 1
             if frame is not None:
-                shown = resize(Image.fromarray(frame), side)
+                # A video's sides are even: beside an odd canvas it has a row and a column more.
+                width, height = shape or (frame.shape[1], frame.shape[0])
+                shown = resize(Image.fromarray(frame[:height, :width]), box)
             yield shown

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from nst.io.files import open_regular
 from nst.report.grid import Grid, Inputs
 from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 from nst.runs.record import Status
 
 SMALLEST, LARGEST = 192, 320  # pixels a side at which a canvas is shown
@@ -26,11 +26,11 @@ PAPER, PLACEHOLDER = "white", "#ececec"
 class Sheet:
     """Where everything goes: the size of the page, and what lies at which (x, y) of it.
 
-    Cells and images are squares of `side` pixels. A cell is a run or None; an image is the file of a
-    content or style image.
+    Each cell and image has a place of (width, height) = `box`, in whose middle it lies. A cell is a run or
+    None; an image is the file of a content or style image.
     """
 
-    side: int
+    box: tuple[int, int]
     size: tuple[int, int] = (0, 0)
     texts: list[Text] = field(default_factory=list)
     images: list[tuple[int, int, Path]] = field(default_factory=list)
@@ -43,9 +43,9 @@ class Sheet:
         for text in self.texts:
             text.draw(pen)
         for x, y, path in self.images:
-            page.paste(_picture(path, self.side) or placeholder(Status.MISSING, "", self.side), (x, y))
+            page.paste(_picture(path, self.box) or placeholder(Status.MISSING, "", self.box), (x, y))
         for x, y, run in self.cells:
-            page.paste(canvas_tile(run, self.side), (x, y))
+            page.paste(canvas_tile(run, self.box), (x, y))
         return page
 
 
@@ -54,8 +54,9 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     grid = _cut(grid)
     runs = grid.runs
     inputs = Inputs.of(runs)
-    sheet = Sheet(_side(grid))
-    side, step = sheet.side, sheet.side + GAP
+    sheet = Sheet(_box(grid))
+    side, step = sheet.box[0], sheet.box[0] + GAP
+    down = sheet.box[1] + GAP
     rows, columns = len(grid.row_labels), len(grid.column_labels)
 
     # Across: the images that go beside the canvases, the row labels, the canvases.
@@ -86,36 +87,37 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
         for column in range(columns):
             path = inputs.file(kind, [row[column] for row in runs])
             sheet.images.append((left + column * step, y, path))
-        y += step
+        y += down
     y += GAP if above else 0
     bottom = _place_beside(sheet, inputs, runs, top) if beside else 0
     for row, name in enumerate(names):
         _write_beside(sheet, name, labels_end, y)
         for column, run in enumerate(runs[row]):
             sheet.cells.append((left + column * step, y, run))
-        y += step
+        y += down
 
     height = max(y - GAP, bottom) + MARGIN + (line_height(NOTE) + GAP if footer else 0)
     sheet.size = (width + width % 2, height + height % 2)  # H.264's 4:2:0 wants even sides
     return sheet
 
 
-def canvas_tile(run: Run | None, side: int) -> Image.Image:
-    """The final canvas of a cell at `side` pixels, or a placeholder that says why there is none."""
+def canvas_tile(run: Run | None, box: tuple[int, int]) -> Image.Image:
+    """The final canvas of a cell in a box of (width, height), or a placeholder that says why not."""
     if run is None:
-        return placeholder(Status.MISSING, "", side)
+        return placeholder(Status.MISSING, "", box)
     record = run.record
-    picture = _picture(run.folder / "canvas.png", side) if record.has_canvas else None
+    picture = _picture(run.folder / "canvas.png", box) if record.has_canvas else None
     if picture is None:
-        return placeholder(*record.why_no_canvas(run.folder.name), side)
+        return placeholder(*record.why_no_canvas(run.folder.name), box)
     return picture if record.finished else _struck(picture, f"diverged at {record.diverged_at}")
 
 
-def placeholder(word: str, reason: str, side: int) -> Image.Image:
-    """A grey square that says in a word, and a few more, why there is no canvas."""
-    tile = Image.new("RGB", (side, side), PLACEHOLDER)
-    block = Block.fit(word, side - 2 * GAP, 1, HEAD) + Block.fit(reason, side - 2 * GAP, 4, SMALL)
-    for text in block.place(side // 2, (side - block.height) // 2, "ma"):
+def placeholder(word: str, reason: str, box: tuple[int, int]) -> Image.Image:
+    """A grey box that says in a word, and a few more, why there is no canvas."""
+    width, height = box
+    tile = Image.new("RGB", box, PLACEHOLDER)
+    block = Block.fit(word, width - 2 * GAP, 1, HEAD) + Block.fit(reason, width - 2 * GAP, 4, SMALL)
+    for text in block.place(width // 2, (height - block.height) // 2, "ma"):
         text.draw(ImageDraw.Draw(tile))
     return tile
 
@@ -131,9 +133,20 @@ def _struck(picture: Image.Image, words: str) -> Image.Image:
     return tile
 
 
-def resize(image: Image.Image, side: int) -> Image.Image:
-    """An image as it is shown: RGB, `side` pixels a side."""
-    return image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+def resize(image: Image.Image, box: tuple[int, int]) -> Image.Image:
+    """An image as it is shown: RGB, as large as the box of (width, height) lets it be, in its middle."""
+    # Sides are rounded: what fits but for a pixel fills the box.
+    scale = min(box[0] / image.width, box[1] / image.height)
+    width, height = (
+        side if abs(side - scale * own) < 1 else max(1, round(scale * own))
+        for side, own in zip(box, image.size, strict=True)
+    )
+    shown = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    if shown.size == box:
+        return shown
+    tile = Image.new("RGB", box, PAPER)
+    tile.paste(shown, ((box[0] - width) // 2, (box[1] - height) // 2))
+    return tile
 
 
 def _columns_beside(inputs: Inputs, rows: int) -> int:
@@ -143,11 +156,15 @@ def _columns_beside(inputs: Inputs, rows: int) -> int:
     return 1 if inputs.vary == "shared" and inputs.kinds else 0
 
 
-def _side(grid: Grid) -> int:
-    runs = (run for row in grid.runs for run in row if run)
-    sizes = [size for run in runs if isinstance(size := run.value("size"), int)]
+def _box(grid: Grid) -> tuple[int, int]:
+    """(width, height) that every canvas has room in, the longer side as `SMALLEST` and the others say."""
+    sizes = [size for row in grid.runs for run in row if run and (size := canvas_size(run.folder))]
     fits = WIDEST // max(len(grid.row_labels), len(grid.column_labels)) - GAP
-    return min(max([SMALLEST, *sizes]), LARGEST, fits)
+    side = min(max([SMALLEST, *map(max, sizes)]), LARGEST, fits)
+    if not sizes:
+        return side, side
+    width, height = (max(size[axis] / max(size) for size in sizes) for axis in (0, 1))
+    return max(1, round(width * side)), max(1, round(height * side))
 
 
 def _cut(grid: Grid) -> Grid:
@@ -188,8 +205,8 @@ def _write_above(sheet: Sheet, block: Block, x: int, y: int, anchor: str) -> Non
 
 
 def _write_beside(sheet: Sheet, block: Block, x: int, y: int) -> None:
-    """Label the row of squares that begins at `y`, to the left of `x`."""
-    sheet.texts += block.place(x, y + (sheet.side - block.height) // 2, "ra")
+    """Label the row of pictures that begins at `y`, to the left of `x`."""
+    sheet.texts += block.place(x, y + (sheet.box[1] - block.height) // 2, "ra")
 
 
 def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], top: int) -> int:
@@ -198,28 +215,28 @@ def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], to
     A pair that differs by row stands in each row, a pair for all beside the only row, or, where
     there is more than one row to stand beside, one above the other.
     """
-    step = sheet.side + GAP
+    width, height = sheet.box
     if _columns_beside(inputs, len(runs)) == len(inputs.kinds):
         for index, kind in enumerate(inputs.kinds):
-            x = MARGIN + index * step
-            _write_above(sheet, Block.fit(kind, sheet.side, 1), x + sheet.side // 2, top, "ma")
+            x = MARGIN + index * (width + GAP)
+            _write_above(sheet, Block.fit(kind, width, 1), x + width // 2, top, "ma")
             for row in range(len(runs) if inputs.vary == "rows" else 1):
                 path = inputs.file(kind, runs[row])
-                sheet.images.append((x, top + row * step, path))
-        return top + sheet.side
+                sheet.images.append((x, top + row * (height + GAP), path))
+        return top + height
     for kind in inputs.kinds:
-        name = Block.fit(kind, sheet.side, 1)
-        _write_above(sheet, name, MARGIN + sheet.side // 2, top, "ma")
+        name = Block.fit(kind, width, 1)
+        _write_above(sheet, name, MARGIN + width // 2, top, "ma")
         path = inputs.file(kind, [run for row in runs for run in row])
         sheet.images.append((MARGIN, top, path))
-        top += step + name.height + AIR
-    return sheet.images[-1][1] + sheet.side
+        top += height + GAP + name.height + AIR
+    return sheet.images[-1][1] + height
 
 
-def _picture(path: Path, side: int) -> Image.Image | None:
-    """The picture in a file at `side` pixels; None if there is none that can be read."""
+def _picture(path: Path, box: tuple[int, int]) -> Image.Image | None:
+    """The picture in a file as `resize` shows it; None if there is none that can be read."""
     try:
         with open_regular(path) as file, Image.open(file) as image:
-            return resize(image, side)
+            return resize(image, box)
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None

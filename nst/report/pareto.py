@@ -43,7 +43,7 @@ def draw_pareto_front(search: Search, title: str) -> Path:
     for place, (trial, note) in enumerate(zip(shown, notes, strict=True)):
         x = MARGIN + place % ACROSS * (SIDE + GAP)
         y = top + HEIGHT + GAP + place // ACROSS * step
-        page.paste(canvas_tile(read_run(search.folder / str(trial.number)), SIDE), (x, y))
+        page.paste(canvas_tile(read_run(search.folder / str(trial.number)), (SIDE, SIDE)), (x, y))
         for text in note.place(x, y + SIDE + AIR, "la"):
             text.draw(pen)
     path = search.folder / "front.png"

@@ -62,18 +62,20 @@ class Result:
 def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
-    They share a step when the network, the size, the arithmetic, the optimizer but for its learning rate, and
-    the iterations are the same; everything else may differ from row to row.
+    They share a step when the network, the shape of the canvas, the arithmetic, the optimizer but for its
+    learning rate, and the iterations are the same; everything else may differ from row to row.
 
     Args:
         jobs: in any order.
         most_rows: the most rows that a batch of such cells may have.
     """
+    from nst.config.canvas_shape import canvas_shape  # late: it imports torch
+
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         config = job.config
         key = [config.model, config.hardware, config.optimizer.shared()]
-        key += [config.size, config.iterations, config.save_every]
+        key += [canvas_shape(config), config.iterations, config.save_every]
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():

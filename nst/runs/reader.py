@@ -8,8 +8,9 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 
-from nst.io.files import open_text
+from nst.io.files import open_regular, open_text
 from nst.runs.record import RunRecord
 
 
@@ -55,6 +56,15 @@ def read_run(folder: Path) -> Run:
         overrides[key] = value if equals else "removed"
     config = config if isinstance(config, DictConfig) else OmegaConf.create({})
     return Run(folder, overrides, config, RunRecord.read(folder, lenient=True))
+
+
+def canvas_size(folder: Path) -> tuple[int, int] | None:
+    """(width, height) of a run's canvas, by its header; None where it has none that can be read."""
+    try:
+        with open_regular(folder / "canvas.png") as file, Image.open(file) as image:
+            return image.size
+    except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
+        return None
 
 
 def _read_yaml(path: Path) -> DictConfig | ListConfig | None:

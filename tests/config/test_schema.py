@@ -43,6 +43,8 @@ def test_defaults_are_the_seeds() -> None:
         "images": {
             "content": str(ROOT / "data/pagoda.jpg"),
             "style": str(ROOT / "data/starry_night.jpg"),
+            "fit": "keep",
+            "style_scale": 1.0,
         },
         "tracking": {
             "name": "mlflow",

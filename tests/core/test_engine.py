@@ -13,7 +13,7 @@ from nst.core.objective import Cell
 @pytest.mark.parametrize("activation", ["conv", "relu"])
 @pytest.mark.parametrize("start", ["content", "style"])
 def test_adam_follows_the_plain_implementation(start, activation):
-    cell = readme_cell(activation=activation, size=24)
+    cell = readme_cell(activation=activation, size=16)
     canvas = getattr(cell, start)
     expected = plain(cell).paint(canvas, "adam", 8)
     canvases, losses = painted(engine([cell], [canvas], "adam"), 8)
@@ -26,8 +26,8 @@ def test_adam_follows_the_plain_implementation(start, activation):
 # torch.optim.LBFGS makes 20 iterations a step: the longest goes on into its second.
 @pytest.mark.parametrize(("start", "iterations"), [("content", 8), ("style", 8), ("noise", 24)])
 def test_lbfgs_follows_torch(start, iterations):
-    cell = readme_cell("conv1_1", size=24)
-    canvas = torch.randn(3, 24, 24, generator=torch.Generator().manual_seed(0))
+    cell = readme_cell("conv1_1", size=16)
+    canvas = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
     canvas = canvas if start == "noise" else getattr(cell, start)
     expected = plain(cell).paint(canvas, "lbfgs", iterations)
     canvases, losses = painted(engine([cell], [canvas], "lbfgs"), iterations)
@@ -93,11 +93,11 @@ def test_a_cell_has_the_same_bits_alone_in_a_batch_and_gone_on_with_alone(kind, 
 
 
 def test_a_cell_that_turns_nan_leaves_its_neighbours_alone():
-    cells = [readme_cell("conv1_1"), readme_cell("conv2_1"), readme_cell("conv3_1")]
-    starts = [image(7, 32), image(8, 32), image(9, 32)]
-    canvases, _ = painted(engine(cells, starts, "adam"), 6)
+    cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
+    starts = [image(seed, 16) for seed in (7, 8, 9)]
+    canvases, _ = painted(engine(cells, starts, "adam"), 4)
     starts[1] = torch.full_like(starts[1], torch.nan)
-    disturbed, losses = painted(engine(cells, starts, "adam"), 6)
+    disturbed, losses = painted(engine(cells, starts, "adam"), 4)
     assert losses[:, 1, 0].isnan().all()
     torch.testing.assert_close(disturbed[-1][[0, 2]], canvases[-1][[0, 2]], rtol=1e-9, atol=1e-12)
 

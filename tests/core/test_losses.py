@@ -45,22 +45,43 @@ def test_the_gradient_of_content_is_added_to_what_is_there() -> None:
     torch.testing.assert_close(gradient, expected, rtol=1e-13, atol=0)
 
 
-def test_a_gram_matrix_is_the_sum_of_products_over_positions() -> None:
+def test_a_gram_matrix_is_the_mean_of_products_over_positions() -> None:
     mine = features(0)
-    torch.testing.assert_close(gram_matrix(mine), torch.einsum("bchw,bdhw->bcd", mine, mine))
+    expected = torch.einsum("bchw,bdhw->bcd", mine, mine) / (HEIGHT * WIDTH)
+    torch.testing.assert_close(gram_matrix(mine), expected)
+
+
+def test_a_gram_matrix_is_that_of_the_same_picture_twice() -> None:
+    mine = features(0)
+    twice = torch.cat([mine, mine.flip(2)], 3)
+    torch.testing.assert_close(gram_matrix(twice), gram_matrix(mine))
 
 
 def test_style_is_the_seeds() -> None:
-    """Mean over C x C of (G - A)², divided by 4·C·(H·W)²."""
-    grams, targets = gram_matrix(features(0)), gram_matrix(features(1))
-    expected = ((grams - targets) ** 2).mean((1, 2)) / (4 * CHANNELS * (HEIGHT * WIDTH) ** 2)
-    torch.testing.assert_close(style_loss(grams - targets, HEIGHT * WIDTH), expected)
+    """Mean over C x C of (G - A)², divided by 4·C·(H·W)², with Gram matrices that are sums."""
+    mine, target = features(0), features(1)
+    sums = [torch.einsum("bchw,bdhw->bcd", x, x) for x in (mine, target)]
+    expected = ((sums[0] - sums[1]) ** 2).mean((1, 2)) / (4 * CHANNELS * (HEIGHT * WIDTH) ** 2)
+    torch.testing.assert_close(style_loss(gram_matrix(mine) - gram_matrix(target)), expected)
+
+
+def test_style_has_the_same_bits_as_with_sums_where_positions_are_a_power_of_two() -> None:
+    """So the README's canvases at 128 pixels are what they were before matrices were means."""
+    mine, target = (random(ROWS, 8, 16, 16, seed=seed).float() for seed in (0, 1))
+    positions, weight = 256, torch.tensor([3.0, 0.1, 7000.0])
+    sums = [x.flatten(2) @ x.flatten(2).mT for x in (mine, target)]
+    scaled = ((sums[0] - sums[1]) / positions).flatten(1)
+    before = torch.linalg.vecdot(scaled, scaled) / (4 * 8**3)
+    factor = (sums[0] - sums[1]) * (weight / (8**3 * positions**2)).view(-1, 1, 1)
+    difference = gram_matrix(mine) - gram_matrix(target)
+    assert torch.equal(style_loss(difference), before)
+    assert torch.equal(style_gradient_factor(difference, positions, weight), factor)
 
 
 def test_the_gradient_of_style_is_its_factor_times_the_features() -> None:
     mine, target = features(0).requires_grad_(), gram_matrix(features(1))
     difference = gram_matrix(mine) - target
-    expected = autograd(style_loss(difference, HEIGHT * WIDTH), mine)
+    expected = autograd(style_loss(difference), mine)
     factor = style_gradient_factor(difference.detach(), HEIGHT * WIDTH, WEIGHTS)
     gradient = (factor @ mine.detach().flatten(2)).view_as(mine)
     torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-15)
@@ -91,11 +112,12 @@ def test_sums_are_taken_in_float32_at_least(dtype: torch.dtype) -> None:
     # 4096 ones: bfloat16 stops counting at 256, and float16's largest number is 65504.
     ones = torch.full((1, 1, 64, 64), 16.0, dtype=dtype)
     assert gram_matrix(ones).dtype == content_loss(ones, ones).dtype == torch.float32
-    assert gram_matrix(ones).item() == 4096 * 256
+    assert gram_matrix(ones).item() == 256
     assert content_loss(ones, torch.zeros_like(ones)).item() == 256
 
 
 def test_large_gram_matrices_do_not_overflow() -> None:
-    """The square of 1e21 is beyond float32; that of 1e21 / H·W is not."""
-    difference = torch.full((1, 1, 1), 1e21)
-    assert style_loss(difference, 10_000).item() == pytest.approx(1e34 / 4, rel=1e-5)
+    """Products summed over 10,000 positions are 1e21, the square of which is beyond float32."""
+    features = torch.full((1, 1, 100, 100), 10**8.5)
+    difference = gram_matrix(features)
+    assert style_loss(difference).item() == pytest.approx(1e34 / 4, rel=1e-4)

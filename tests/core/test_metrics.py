@@ -3,13 +3,13 @@
 import warnings
 from pathlib import Path
 
-import lpips
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plain import PlainCell
 from torch import Tensor
+from torch.nn import Module
 
 from nst.core.init_images import noise
 from nst.core.metrics import Scorer
@@ -31,8 +31,10 @@ def scorer() -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def reference() -> lpips.LPIPS:
+def reference() -> Module:
     """The authors' own, whose network is given our weights; its heads are those it comes with."""
+    import lpips  # takes seconds, with torchvision
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it calls torchvision as one did in 2021
         model = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
@@ -63,15 +65,15 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
         (pagoda, night),
         (cat, image("mosaic.png", size)),
         (image("cameraman_grey.png", size), cat),
-        (noise(size, 3), pagoda),
-        (pagoda + 0.02 * noise(size, 4), pagoda),
+        (noise((size, size), 3), pagoda),
+        (pagoda + 0.02 * noise((size, size), 4), pagoda),
         (3 * night - 1, night),
         (torch.zeros(3, size, size), torch.ones(3, size, size)),
     ]
 
 
-@pytest.mark.parametrize("size", [16, 64, 97, 128])
-def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: lpips.LPIPS) -> None:
+@pytest.mark.parametrize("size", [16, 45, 64])
+def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: Module) -> None:
     canvases, contents = zip(*pairs(size), strict=True)
     scores = scorer.score(canvases, contents, contents)
     for score, canvas, content in zip(scores, canvases, contents, strict=True):
@@ -81,7 +83,7 @@ def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: lpips.LP
         assert score.lpips_content == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [16, 97])
+@pytest.mark.parametrize("size", [16, 45])
 def test_style_distance_is_the_plain_one(size: int, scorer: Scorer) -> None:
     canvases, styles = zip(*pairs(size), strict=True)
     for score, canvas, style in zip(scorer.score(canvases, styles, styles), canvases, styles, strict=True):
@@ -114,11 +116,14 @@ def test_style_is_what_is_left_when_places_are_exchanged(scorer: Scorer) -> None
 
 
 @given(rows=st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=6), size=st.integers(16, 40))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_rows_are_scored_as_each_is_alone(
     rows: list[tuple[int, int, int]], size: int, scorer: Scorer
 ) -> None:
-    images = [noise(size, 0), *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg"))]
+    images = [
+        noise((size, size), 0),
+        *(image(name, size) for name in ("cat.png", "mosaic.png", "pagoda.jpg")),
+    ]
     canvases, contents, styles = ([images[row[i]] for row in rows] for i in range(3))
     together = scorer.score(canvases, contents, styles)
     assert len(together) == len(rows)
@@ -138,13 +143,13 @@ def test_images_that_rows_share_pass_once(scorer: Scorer, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(scorer._network, "forward", counted)
     content, style = image("cat.png", 16), image("mosaic.png", 16)
-    scorer.score([noise(16, seed) for seed in range(5)], [content] * 5, [style] * 5)
+    scorer.score([noise((16, 16), seed) for seed in range(5)], [content] * 5, [style] * 5)
     assert len(passes) == 5 + 1 + 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 15])
 def test_too_small_a_canvas_has_no_score(size: int, scorer: Scorer) -> None:
-    small = [noise(size, 0)]
+    small = [noise((size, size), 0)]
     with pytest.raises(NstError) as error:
         scorer.score(small, small, small)
     assert str(error.value) == (

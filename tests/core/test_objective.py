@@ -11,14 +11,17 @@ from nst.io.weights import load_weights
 
 
 def mixed() -> list[Cell]:
-    """Rows that share some things and not others: images, layers, activations, weights."""
+    """Rows that share some things and not others: images, layers, activations, weights.
+
+    The canvas is no square, and style images are of another shape.
+    """
     weights = dict(zip(SEED, (3.9, 0.97, 0.061, 0.015, 0.0038), strict=True))
     return [
-        Cell(image(0), image(1), {"conv2_1": 1.0}, weights, "conv", 5.0, 7000.0, 1.2),
-        Cell(image(0), image(1), {}, {"conv4_1": 3.0, "conv1_1": 0.2}, "relu", 5.0, 70.0, 1.2),
-        Cell(image(2), image(3), {"conv5_1": 1.0, "conv1_1": 1.0}, {}, "conv", 2.0, 0.0, 0.2),
+        Cell(image(0, 24, 32), image(1), {"conv2_1": 1.0}, weights, "conv", 5.0, 7000.0, 1.2),
+        Cell(image(0, 24, 32), image(1), {}, {"conv4_1": 3.0, "conv1_1": 0.2}, "relu", 5.0, 70.0, 1.2),
+        Cell(image(2, 24, 32), image(3), {"conv5_1": 1.0, "conv1_1": 1.0}, {}, "conv", 2.0, 0.0, 0.2),
         Cell(
-            image(2),
+            image(2, 24, 32),
             image(1),
             {"conv3_1": 1.0},
             {"conv3_1": 1.0, "conv1_1": 2.0},
@@ -27,7 +30,7 @@ def mixed() -> list[Cell]:
             7e3,
             0,
         ),
-        Cell(image(0), image(3), {"conv2_1": 1.0}, {"conv4_2": 1.0}, "conv", 0.5, 7e3, 3.0),
+        Cell(image(0, 24, 32), image(3), {"conv2_1": 1.0}, {"conv4_2": 1.0}, "conv", 0.5, 7e3, 3.0),
     ]
 
 
@@ -37,7 +40,7 @@ def test_losses_and_gradient_are_those_of_the_plain_implementation(normalize, me
     cells = mixed()
     net = network("vgg16", cells, normalize=normalize, memory_format=memory_format)
     objective = Objective(net, cells)
-    canvas = torch.randn(len(cells), 3, 24, 24, dtype=torch.float64)
+    canvas = torch.randn(len(cells), 3, 24, 32, dtype=torch.float64)
     losses, gradient = objective(canvas)
     for row, cell in enumerate(cells):
         x = canvas[row].clone().requires_grad_(True)
@@ -52,10 +55,10 @@ def test_losses_and_gradient_are_those_of_the_plain_implementation(normalize, me
 def test_the_gradient_is_the_slope_of_the_total():
     cells = mixed()[:1]
     objective = Objective(network("vgg16", cells), cells)
-    canvas = image(5).double().unsqueeze(0)
+    canvas = image(5, 24, 32).double().unsqueeze(0)
     way = torch.randn(canvas.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     _, gradient = objective(canvas)
-    step = 1e-6
+    step = 1e-8
     slope = (objective(canvas + step * way)[0] - objective(canvas - step * way)[0])[0, 0] / (2 * step)
     torch.testing.assert_close(slope, (gradient * way).sum(), rtol=1e-6, atol=0)
 

@@ -123,7 +123,7 @@ def test_layers_are_in_the_order_of_the_forward_pass() -> None:
 
 def test_the_cost_is_counted() -> None:
     """By hand: a convolution of 3 x 3 with stride 2 from 3 channels to 64, without padding."""
-    found = cost(NAME, frozenset(["features.0"]), 41, 31)
+    found = cost(NAME, frozenset(["features.0"]), (41, 31))
     assert found.features == {"features.0": 64 * 20 * 15}
     assert found.flop == 2 * 2 * 9 * 3 * 64 * 20 * 15
     assert found.kept >= 64 * 20 * 15
@@ -140,7 +140,7 @@ def test_the_cost_is_counted() -> None:
 def test_what_a_network_does_not_take_is_one_line(name: str, layer: str, said: str) -> None:
     height = 10 if layer == "features.12" else 48
     with pytest.raises(NstError) as error:
-        cost(name, frozenset([layer]), height, 32)
+        cost(name, frozenset([layer]), (height, 32))
     assert str(error.value).startswith(said.replace("48", str(height)))
     assert "\n" not in str(error.value)
 

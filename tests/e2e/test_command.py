@@ -197,7 +197,7 @@ def test_launchers_give_the_same(launcher: str, launched: dict[str, Path]) -> No
 
 @pytest.mark.parametrize(("preset", "cells"), [("content_init", 15), ("visualize_both", 1)])
 def test_presets_run(preset: str, cells: int, tmp_path: Path) -> None:
-    small = ["size=16", "iterations=3", "save_every=2", "model=vgg16", "model.weights=random"]
+    small = ["size=24", "iterations=3", "save_every=2", "model=vgg16", "model.weights=random"]
     ended = command(
         tmp_path, "-m", f"experiment=readme/{preset}", *small, "tracking=none", "hydra.sweep.dir=sweep"
     )

@@ -1,14 +1,12 @@
 """Options from outside this repository: those of docs/extending.md, and ones that will not do."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from support.cells import image, network
+from support.command import Ended, command
 from support.composing import config, refusal
 from support.results import record
 
@@ -24,7 +22,7 @@ from nst.execution.resolve import identity_of
 SMALL = [
     "model=vgg16",
     "model.weights=random",
-    "size=16",
+    "size=24",
     "iterations=3",
     "save_every=2",
     "hardware.device=cpu",
@@ -46,7 +44,7 @@ IDENTITIES = {
 
 
 def test_the_identities_of_finished_cells_stay() -> None:
-    cell = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
+    cell = ("model=vgg16", "model.weights=random", "size=24", "iterations=4", "save_every=1", "tracking=none")
     assert {more: identity_of(config(*cell, *more)) for more in IDENTITIES} == IDENTITIES
 
 
@@ -64,21 +62,16 @@ def extras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def painted(extras: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), "--config-dir", str(extras), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(extras), "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-    )
+def painted(extras: Path, folder: Path, *arguments: str) -> Ended:
+    known = {"PYTHONPATH": str(extras), "COLUMNS": "300"}
+    return command(folder, "--config-dir", str(extras), *arguments, **known)
 
 
 def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "optimizer=momentum,adam", "style_loss=gram,moments", "content_loss=huber"]
     grid += ["init_image=grey", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
     done = painted(extras, tmp_path, *grid)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     runs = [tmp_path / "outputs/sweep" / str(number) for number in range(4)]
     records = [record(run) for run in runs]
     assert {found["status"] for found in records} == {"finished"}
@@ -93,13 +86,13 @@ def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> 
         totals = [float(line.split(",")[1]) for line in (run / "losses.csv").read_text().splitlines()[1:]]
         assert totals[-1] < totals[0]
     again = painted(extras, tmp_path, *[part.replace("/sweep", "/second") for part in grid])
-    assert "4 of 4 cells were painted before" in again.stderr, again.stderr
+    assert "4 of 4 cells were painted before" in again.err, again.err
     other = painted(extras, tmp_path, *grid, "init_image.level=0.4", "plan=true")
-    assert "4 cells: 0 painted before" in other.stdout, other.stderr
+    assert "4 cells: 0 painted before" in other.out, other.err
 
 
 def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
-    told = painted(extras, tmp_path, "--help").stdout
+    told = painted(extras, tmp_path, "--help").out
     assert re.search(r"optimizer: adam, lbfgs, momentum\b", told)
     assert re.search(r"style_loss: gram, moments\b", told)
     for arguments, says in (
@@ -117,8 +110,8 @@ def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
         ),
     ):
         ended = painted(extras, tmp_path, *SMALL, "tracking=none", *ALL, *arguments)
-        assert ended.returncode == 2
-        [line] = ended.stderr.splitlines()
+        assert ended.code == 2
+        [line] = ended.err.splitlines()
         assert line.startswith(says)
     assert not (tmp_path / "outputs").exists()
 
@@ -135,8 +128,7 @@ def test_of_built_in_options_unknown_ones_and_wrong_settings_are_refused() -> No
 def test_autograd_gives_what_is_written_by_hand(dtype: torch.dtype) -> None:
     class ByAutograd(Gram):
         def value(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            positions = features.shape[2] * features.shape[3]
-            difference = (self.target(features) - target).flatten(1) / positions
+            difference = (self.target(features) - target).flatten(1)
             return difference.square().sum(1) / (4 * features.shape[1] ** 3)
 
         term = FeatureLoss.term

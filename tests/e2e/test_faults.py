@@ -18,7 +18,7 @@ from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
 LONG = [*GRID, "iterations=400", "tracking=none"]
 
@@ -71,7 +71,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_a_signal_while_python_still_imports(tmp_path: Path) -> None:
-    running = Running(tmp_path, *LONG)
+    running = Running(tmp_path, *LONG, fresh=True)
     maps = Path(f"/proc/{running.process.pid}/maps")
     running.until(lambda: "libtorch" in maps.read_text())
     running.send(signal.SIGINT)

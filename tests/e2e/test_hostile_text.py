@@ -1,15 +1,13 @@
 """Text from outside, on its way through a real sweep: it is shown everywhere, and is nowhere obeyed."""
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from support.command import command
 from support.markdown import tokens
 
 from nst.config.paths import ROOT
@@ -20,7 +18,7 @@ from nst.report.page import write_page
 from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
 # Of one folder, so no slash; that is what the title is for.
 NASTY = "[red]a[bold] `b` ![c](javascript:alert(1)) <img src=x onerror=alert(1)>\x1b[31m\u202e\n# d.png"
 GONE = NASTY.replace("d.png", "gone.png")
@@ -44,21 +42,13 @@ class Swept:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     here = tmp_path_factory.mktemp("text")
     shutil.copy(ROOT / "data/cat.png", here / NASTY)
-    known = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     arguments = [*SMALL, "tracking=none", "hydra.sweep.dir=sweep"]
     arguments += [f"images.content={quoted(NASTY)},{quoted(GONE)}"]
     arguments += [f"hydra.callbacks.sweep.title={quoted(TITLE)}"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), "-m", *arguments],
-        cwd=here,
-        env={**known, "OMP_NUM_THREADS": "1", "COLUMNS": "1000"},
-        capture_output=True,
-        timeout=300,
-    )
-    assert done.returncode == 1
-    assert not done.stdout
+    ended = command(here, "-m", *arguments, COLUMNS="1000")
+    assert (ended.code, ended.out) == (1, "")
     assert {path.name for path in here.iterdir()} - {"outputs"} == {NASTY, "sweep"}
-    return Swept(here / "sweep", done.stderr.decode())
+    return Swept(here / "sweep", ended.err)
 
 
 def test_the_console_shows_it(swept: Swept) -> None:

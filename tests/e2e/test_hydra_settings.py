@@ -17,7 +17,7 @@ from nst.runs.sweep import run_folders
 from nst.tracking.view import RunView
 
 ONE = "takes the name of one folder"
-CELL = [*SMALL, "size=16", "iterations=2", "tracking=none", "optimizer=adam", "content_layers=conv1_1"]
+CELL = [*SMALL, "size=24", "iterations=2", "tracking=none", "optimizer=adam", "content_layers=conv1_1"]
 
 # Each setting with what it is tried with, and how it ends: None is honoured, a text is said in its one line.
 SETTINGS: dict[str, dict[str, str | None]] = {

@@ -39,7 +39,7 @@ def test_reports_between_frames_change_nothing(kind: str, monkeypatch: pytest.Mo
 
 
 def test_divergence_is_seen_long_before_the_next_frame(tmp_path: Path) -> None:
-    overrides = ("size=16", "optimizer=adam", "optimizer.lr=1e30", "iterations=20000", "save_every=20000")
+    overrides = ("size=24", "optimizer=adam", "optimizer.lr=1e30", "iterations=20000", "save_every=20000")
     cell = config(*SMALL, *overrides, f"outputs={tmp_path}", "hardware.checkpoint=1000")
     seen = list[BatchProgress]()
     [result] = run_batch([Job(cell, tmp_path / "run", ("seed=0",))], seen.append)
@@ -53,6 +53,7 @@ def test_divergence_is_seen_long_before_the_next_frame(tmp_path: Path) -> None:
 
 def test_a_signal_between_two_frames_keeps_the_batch_there(tmp_path: Path) -> None:
     cell = [*SMALL, "size=64", "iterations=120", "save_every=20000", "hydra.run.dir=run"]
+    cell += ["style_layers=conv2_1"]  # a shallow network is fast
     running = Running(tmp_path, *cell)
     running.until(lambda: list(tmp_path.glob("outputs/.batches/*/*.mp4")))
     running.send(signal.SIGINT)
@@ -75,7 +76,7 @@ def test_a_signal_between_two_frames_keeps_the_batch_there(tmp_path: Path) -> No
 
 
 def test_a_cell_without_a_finite_loss_at_all_does_not_end_the_batch(tmp_path: Path) -> None:
-    base = (*SMALL, "size=16", "iterations=5", f"outputs={tmp_path}", "hardware.checkpoint=0")
+    base = (*SMALL, "size=24", "iterations=5", f"outputs={tmp_path}", "hardware.checkpoint=0")
     configs = [config(*base, "weights.tv=3e38"), config(*base)]
     jobs = [Job(one, tmp_path / str(number), (str(number),)) for number, one in enumerate(configs)]
     assert [result.status for result in run_batch(jobs)] == ["diverged", "finished"]

@@ -27,7 +27,7 @@ from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable
 from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run, main
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
-PAINT = ["model=vgg16", "model.weights=random", "size=16", "iterations=3", "hardware.device=cpu"]
+PAINT = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from nst.config.paths import ROOT
 
 register()
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
 
 
 README = (ROOT / "README.md").read_text()

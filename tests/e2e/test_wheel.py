@@ -11,7 +11,7 @@ import pytest
 
 from nst.config.paths import ROOT
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
 
 
 def done(command: list[str], folder: Path) -> str:

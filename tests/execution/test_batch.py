@@ -102,7 +102,7 @@ def test_a_diverging_cell_leaves_its_neighbours_alone(tmp_path: Path) -> None:
     assert (record(bad)["status"], record(bad)["error"]) == ("diverged", results[1].error)
     # Its last finite canvas is the first: after one step of 1e30 its loss is none.
     assert (record(bad)["diverged_at"], record(bad)["frames"]) == (1, [0])
-    assert (pixels(bad) == to_uint8(noise(32, 0)).astype(int)).all()
+    assert (pixels(bad) == to_uint8(noise((32, 32), 0)).astype(int)).all()
     assert len((bad / "losses.csv").read_text().splitlines()) == 1 + 1
     assert len(imageio.imread(bad / "canvas.mp4", plugin="FFMPEG")) == 1
     for mixed, pure in zip((results[0], results[2]), alone, strict=True):

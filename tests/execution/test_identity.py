@@ -17,7 +17,7 @@ from nst.io.video import decode
 from nst.runs.job import Job
 from nst.runs.record import RunRecord, find_damage
 
-SMALL = ("model=vgg16", "model.weights=random", "size=16", "iterations=4", "save_every=1", "tracking=none")
+SMALL = ("model=vgg16", "model.weights=random", "size=24", "iterations=4", "save_every=1", "tracking=none")
 ALIKE = {
     "the seed where nothing is drawn": (["init_image=content"], ["seed=1"]),
     "the rate of the video": ([], ["fps=2"]),
@@ -35,7 +35,7 @@ ALIKE = {
 OTHERS = {
     "the seed of noise": ([], ["seed=1"]),
     "the activation": ([], ["activation=conv"]),
-    "the size": ([], ["size=18"]),
+    "the size": ([], ["size=26"]),
     "the frames": ([], ["save_every=2"]),
     "the iterations": ([], ["iterations=5"]),
     "the precision": ([], ["hardware.precision=bf16"]),

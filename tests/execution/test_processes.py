@@ -20,7 +20,7 @@ from nst.execution.executors.task import batch_tasks, failed_results, finished_r
 from nst.execution.plan import cut
 from nst.runs.job import Job
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=5", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
 SMALL += ["tracking=none"]
 GRID = ["-m", *SMALL, "hardware.precision=fp64", "optimizer=adam,lbfgs", "seed=0,1"]
 GRID += ["hydra.sweep.dir=sweep"]
@@ -49,7 +49,7 @@ def workers(running: Running) -> list[int]:
 def test_two_workers_paint_the_same_and_are_gone_afterwards(tmp_path: Path) -> None:
     running = Running(tmp_path, *GRID, "iterations=20", TWO)
     seen: set[int] = set()
-    while running.process.poll() is None:
+    while running.code() is None:
         seen.update(workers(running))
         time.sleep(0.05)
     ended = running.ended()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ GRID = [
     *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=150", "save_every=7"),
     *("tracking=none", "hardware.device=cpu", "hardware.checkpoint=0", "content_layers=conv1_1,conv3_1"),
 ]
+shallow_cell = partial(readme_cell, size=16, layers=["conv1_1", "conv2_1"])
 
 
 def kept_at(
@@ -69,7 +70,7 @@ def painted_to(last: int, engine: Engine, iterations: int, save_every: int) -> l
 def test_an_engine_goes_on_bit_for_bit(
     kind: str, dtype: torch.dtype, iterations: int, at: int, tmp_path: Path
 ) -> None:
-    cells = [readme_cell("conv1_1", size=16), readme_cell("conv3_1", activation="relu", size=16)]
+    cells = [shallow_cell("conv1_1"), shallow_cell("conv2_1", activation="relu")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     whole, every = painted(engine(cells, starts, kind, dtype=dtype), iterations)
     before = engine(cells, starts, kind, dtype=dtype)
@@ -103,7 +104,7 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
     rows: list[int], kind: str, tmp_path: Path
 ) -> None:
     """As after a kill when the first of its cells said that they are finished."""
-    cells = [readme_cell(layer, size=16) for layer in ("conv1_1", "conv2_1", "conv3_1")]
+    cells = [shallow_cell(layer) for layer in ("conv1_1", "conv1_2", "conv2_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     whole, _ = painted(engine(cells, starts, kind), 20)
     before, directory = engine(cells, starts, kind), CheckpointDirectory(tmp_path, ["a", "b", "c"])
@@ -153,7 +154,7 @@ def test_what_nobody_can_go_on_with_is_removed(tmp_path: Path) -> None:
 
 @cache
 def small_engine(kind: str = "lbfgs") -> Engine:
-    cells = [readme_cell("conv1_1", size=16), readme_cell("conv3_1", size=16)]
+    cells = [shallow_cell("conv1_1"), shallow_cell("conv2_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     return engine(cells, starts, kind, dtype=torch.float32)
 

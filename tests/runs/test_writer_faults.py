@@ -42,7 +42,7 @@ from nst.runs.writer import RunWriter, SnapshotWriter, Stuck, record_failure
 SECONDS = 60  # within which all that is here ends
 FRAMES = 120  # more than a pipe holds: 768 bytes each
 SIDE = 16
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "save_every=2", "hardware.device=cpu"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
 ERRORS = [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO]
 Act = Callable[[], None]
 

@@ -1,5 +1,6 @@
 """Cells, networks and engines, and the plain implementation of the same cell."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -17,8 +18,8 @@ SEED = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 README = (3.90625, 0.9765625, 0.06103515625, 0.0152587890625, 0.003814697265625)
 
 
-def image(seed: int, size: int = 24) -> torch.Tensor:
-    return torch.rand(3, size, size, generator=torch.Generator().manual_seed(seed))
+def image(seed: int, size: int = 24, width: int | None = None) -> torch.Tensor:
+    return torch.rand(3, size, width or size, generator=torch.Generator().manual_seed(seed))
 
 
 def network(name: str, cells: list[Cell], dtype: torch.dtype = torch.float64, **options) -> VGG:
@@ -48,8 +49,11 @@ def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     )
 
 
-def readme_cell(content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32) -> Cell:
-    styles = dict(zip(SEED, README, strict=True))
+def readme_cell(
+    content_layer: str = "conv2_1", *, activation: str = "conv", size: int = 32, layers: Sequence[str] = SEED
+) -> Cell:
+    """A cell of the README's; of the first of its style `layers` alone the network is not deep, and fast."""
+    styles = dict(zip(layers, README, strict=False))
     images = image(0, size), image(1, size)
     return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
 

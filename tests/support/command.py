@@ -5,13 +5,14 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from nst.config.paths import ROOT
 
-from .forked import python
+from .forked import python, start
 
 # Weights that need no cache and no network; canvases mean nothing with them, which is enough here.
 SMALL = ["model=vgg16", "model.weights=random", "size=32", "iterations=4", "hardware.device=cpu"]
@@ -31,12 +32,9 @@ class Ended:
 
 
 def command(folder: Path, *arguments: str, gibibytes: int | None = None, **environment: str) -> Ended:
-    """Run run.py in `folder`.
-
-    In a process from nothing where its address space is limited, or a launcher starts processes in turn.
-    """
+    """Run run.py in `folder`; in a process from nothing where its address space is limited, too."""
     known = _environment() | environment
-    if gibibytes is None and not any("launcher" in argument for argument in arguments):
+    if gibibytes is None and not _start_processes(arguments):
         return Ended(*python([str(ROOT / "run.py"), *arguments], folder, known, seconds=300))
     limit = resource.RLIM_INFINITY if gibibytes is None else gibibytes << 30
     done = subprocess.run(
@@ -52,36 +50,51 @@ def command(folder: Path, *arguments: str, gibibytes: int | None = None, **envir
 
 
 class Running:
-    """run.py in a process group of its own."""
+    """run.py in a process group of its own; in a process from nothing if it is `fresh`."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._err = (folder / "stderr").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run.py"), *arguments],
-            cwd=folder,
-            env=_environment(),
-            stderr=self._err,
-            start_new_session=True,
-        )
+    def __init__(self, folder: Path, *arguments: str, fresh: bool = False) -> None:
+        self._err = folder / "stderr"
+        run = [str(ROOT / "run.py"), *arguments]
+        self.process: subprocess.Popen[bytes] | ForkServerProcess
+        if not fresh and not _start_processes(arguments):
+            self._err.touch()
+            self.process = start(run, folder, _environment(), Path(os.devnull), self._err)
+            return
+        with self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, *run], cwd=folder, env=_environment(), stderr=err, start_new_session=True
+            )
+
+    def code(self) -> int | None:
+        """Its exit code, if it has ended."""
+        return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def until(self, happened: Callable[[], object]) -> None:
         deadline = time.monotonic() + 120
         while not happened():
-            assert self.process.poll() is None, self.said()
+            assert self.code() is None, self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.01)
 
     def send(self, number: int) -> None:
         """As a terminal does: to all processes of the group."""
+        assert self.process.pid is not None
         os.killpg(self.process.pid, number)
 
     def said(self) -> str:
-        self._err.seek(0)
-        return self._err.read()
+        return self._err.read_text()
 
     def ended(self, seconds: float = 120) -> Ended:
-        code = self.process.wait(timeout=seconds)
+        wait = self.process.wait if isinstance(self.process, subprocess.Popen) else self.process.join
+        wait(seconds)
+        code = self.code()
+        assert code is not None, self.said()
         return Ended(code, "", self.said())
+
+
+def _start_processes(arguments: Sequence[str]) -> bool:
+    """Whether a launcher starts processes in turn, which a forked one cannot."""
+    return any("launcher" in argument and not argument.endswith("=basic") for argument in arguments)
 
 
 def _environment() -> dict[str, str]:

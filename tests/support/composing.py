@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from nst.cli import describe_error
+from nst.cli import check_overrides, describe_error
 from nst.config.paths import ROOT
 from nst.config.schema import Config, from_composed, register
 
@@ -26,6 +26,7 @@ def config(*overrides: str) -> Config:
 def refusal(*overrides: str) -> str:
     """The line that a command line is refused with."""
     try:
+        check_overrides(overrides, sweep=False)
         config(*overrides)
     except Exception as error:
         return describe_error(error, overrides)

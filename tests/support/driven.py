@@ -21,9 +21,18 @@ from nst.runs.job import Job, Result
 
 register()
 
-SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "tracking=none"]
+SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "tracking=none"]
 SMALL += ["hardware.device=cpu"]
 JARGON = ("full_key", "object_type", "DictConfig", "ListConfig", "Optional", "provider=", "Traceback")
+JARGON += (
+    "Ambiguous value",
+    "--multirun",
+    "Union[",
+    "NoneType",
+    "is not in struct",
+    "subclass of",
+    "BasicSweeper",
+)
 
 
 def on_small(arguments: Sequence[str]) -> list[str]:

@@ -63,6 +63,7 @@ def _python(arguments: list[str], folder: Path, environment: dict[str, str], out
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    sys.path[1:1] = environment["PYTHONPATH"].split(os.pathsep) if "PYTHONPATH" in environment else []
     multiprocessing.process._parent_process = None  # type: ignore[attr-defined]
     try:
         if arguments[0] == "-m":

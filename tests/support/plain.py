@@ -62,9 +62,10 @@ class PlainCell:
             out[f"content/{layer}"] = ((mine[layer] - theirs[layer]) ** 2).mean()
             out["content"] = out["content"] + out[f"content/{layer}"]
         for layer, weight in self.style_layers.items():
-            _, c, h, w = mine[layer].shape
-            g, a = (x[0].reshape(c, h * w) @ x[0].reshape(c, h * w).T for x in (mine[layer], styled[layer]))
-            out[f"style/{layer}"] = ((g - a) ** 2).mean() / (4 * c * (h * w) ** 2)
+            c = mine[layer].shape[1]
+            g, a = (x.reshape(c, -1) for x in (mine[layer], styled[layer]))
+            difference = g @ g.T / g.shape[1] - a @ a.T / a.shape[1]
+            out[f"style/{layer}"] = (difference**2).mean() / (4 * c)
             out["style"] = out["style"] + weight * out[f"style/{layer}"]
         x = canvas.double()
         out["tv"] = (x[:, 1:] - x[:, :-1]).abs().mean() + (x[:, :, 1:] - x[:, :, :-1]).abs().mean()

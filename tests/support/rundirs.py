@@ -11,6 +11,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import imageio.v2 as imageio
@@ -209,6 +210,20 @@ def _levels(pixels: np.ndarray) -> np.ndarray:
 
 def _paint(folder: Path, config: dict[str, Any], frames: list[int]) -> dict[str, float]:
     """Write the images, canvas.png, canvas.mp4 and losses.csv; return the final losses."""
+    files, final = _painted(json.dumps(config), tuple(frames))
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return dict(final)
+
+
+@cache  # an encoder for each run would be most of what many tests take
+def _painted(config: str, frames: tuple[int, ...]) -> tuple[dict[str, bytes], dict[str, float]]:
+    with TemporaryDirectory() as folder:
+        final = _paint_anew(Path(folder), json.loads(config), frames)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}, final
+
+
+def _paint_anew(folder: Path, config: dict[str, Any], frames: tuple[int, ...]) -> dict[str, float]:
     size, iterations = config["size"], config["iterations"]
     content = _picture(config["images"]["content"], size)
     style = _picture(config["images"]["style"], size)

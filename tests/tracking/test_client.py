@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from mlflow.tracking import MlflowClient
 from support.command import SMALL, command
+from support.driven import driven
 from support.mlflow_server import Relay, Server, serving
 from support.rundirs import make_sweep
 
@@ -206,12 +207,14 @@ def test_what_cannot_be_taken_out_is_refused_unseen(given: str, monkeypatch: pyt
     assert str(caught.value).isprintable()
 
 
-def test_settings_with_credentials_are_refused(tmp_path: Path) -> None:
+def test_settings_with_credentials_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NstError, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"):
         check_address(f"http://{GIVEN}host")
     arguments = [*SMALL, "tracking.uri=${oc.env:MINE}", "hydra.run.dir=run"]
-    ended = command(tmp_path, *arguments, MINE=f"http://{GIVEN}host")
-    assert (ended.code, ended.out) == (2, "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINE", f"http://{GIVEN}host")
+    ended = driven(arguments, monkeypatch)
+    assert ended.code == 2
     assert "Zq9Secret" not in ended.err
     assert ended.err.startswith("error: tracking.uri=http://…@host: a name or a password")
     assert not list(tmp_path.iterdir())

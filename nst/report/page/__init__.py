@@ -141,7 +141,7 @@ def _data(sections: Sequence[Section]) -> dict[str, Any]:
                     "label": cell.label,
                     "head": section.grid.column_labels[column].partition("\n")[0],
                     "strip": known.setdefault(strip.frames, len(known)) if strip and strip.frames else None,
-                    "side": strip.side if strip else 0,
+                    "size": strip.size if strip else (0, 0),
                     "last": strip.last if strip else 0,
                     "shows": strip.shows if strip else [],
                     "curve": cell.curve(),

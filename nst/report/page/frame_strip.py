@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 from nst.io.files import open_regular
 from nst.io.video import decode
 from nst.report.page.pictures import webp
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 
 MOST_STRIPS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
@@ -25,7 +25,7 @@ RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 1
 
 @dataclass(frozen=True)
 class FrameStrip:
-    """The frames of a cell, each a square WebP picture, to be shown with `side` pixels.
+    """The frames of a cell, each a WebP picture, to be shown with (width, height) = `size` pixels.
 
     `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
     its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
@@ -33,7 +33,7 @@ class FrameStrip:
     """
 
     frames: tuple[bytes, ...]
-    side: int
+    size: tuple[int, int]
     last: int
     shows: list[int | None]
 
@@ -68,10 +68,10 @@ class FrameStrips:
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return FrameStrip((), 0, last, shows)
+            return FrameStrip((), (0, 0), last, shows)
         # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        return FrameStrip(tuple(_encode(pictures)), pictures[0].width, last, shows)
+        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows)
 
 
 def _content(path: Path) -> bytes:
@@ -97,8 +97,8 @@ def _encode(pictures: list[Image.Image]) -> list[bytes]:
 
 def _compress(picture: Image.Image, rung: int) -> bytes:
     share, quality = RUNGS[rung]
-    side = round(share * picture.width)
-    return webp(picture.resize((side, side), Image.Resampling.LANCZOS), quality=quality)
+    size = (max(1, round(share * picture.width)), max(1, round(share * picture.height)))
+    return webp(picture.resize(size, Image.Resampling.LANCZOS), quality=quality)
 
 
 def spread(iterations: Sequence[int], most: int) -> list[int]:
@@ -122,19 +122,18 @@ def spread(iterations: Sequence[int], most: int) -> list[int]:
 
 
 def _decode(path: Path, wanted: Sequence[int]) -> list[Image.Image]:
-    """The wanted frames of a video, ascending, as far as they can be read, as squares."""
+    """The wanted frames of a video, ascending, as far as they can be read, and as small as they are shown."""
     pictures: list[Image.Image] = []
-    with closing(decode(path)) as video:
-        try:
-            with open_regular(path.with_name("canvas.png")) as png, Image.open(png) as canvas:
-                size = canvas.width  # a video's sides are even: an odd canvas is one less
-            side = min(size, FRAME_SIDE)
-            for number, frame in enumerate(video):
-                if len(pictures) == len(wanted):
-                    break
-                if number == wanted[len(pictures)]:
-                    picture = Image.fromarray(frame).crop((0, 0, size, size))
-                    pictures.append(picture.resize((side, side), Image.Resampling.LANCZOS))
-        except (OSError, SyntaxError):  # the last is Pillow's for a broken PNG
-            pass
+    size = canvas_size(path.parent)
+    if size is None:
+        return []
+    with closing(decode(path)) as video, suppress(OSError):
+        for number, frame in enumerate(video):
+            if len(pictures) == len(wanted):
+                break
+            if number == wanted[len(pictures)]:
+                # A video's sides are even: beside an odd canvas it has a row and a column more.
+                picture = Image.fromarray(frame).crop((0, 0, *size))
+                picture.thumbnail((FRAME_SIDE, FRAME_SIDE), Image.Resampling.LANCZOS)
+                pictures.append(picture)
     return pictures

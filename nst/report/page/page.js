@@ -42,8 +42,9 @@ function paint(place, cell) {
     canvas.setAttribute("aria-hidden", "true");
     place.append(canvas);
   }
-  if (canvas.width !== cell.side) canvas.width = canvas.height = cell.side;
-  canvas.getContext("2d").drawImage(image, 0, 0, cell.side, cell.side);
+  const [width, height] = cell.size;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  canvas.getContext("2d").drawImage(image, 0, 0, width, height);
   canvas.hidden = false;
 }
 
