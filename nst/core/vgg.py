@@ -156,7 +156,7 @@ class VGG:
             inputs, kept = run.inputs.pop(), run.kept.pop()
             if kept is None:
                 run.features.clear()
-                _, kept = self._block(number, inputs, run.features)
+                kept = self._block(number, inputs, run.features)[1]
             if gradient is None:
                 gradient = torch.zeros_like(kept.outputs[-1])
             elif kept.pooling is not None:
@@ -236,10 +236,9 @@ def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recomput
         inputs = CHANNELS[block]
         blocks[block] += sizes[layer]
         pooled[block] = 3 * sizes[layer] // 4  # what its pooling gives, and the places, twice as wide
-    read = sum(sizes[layer] for layer in set(layers))
     # Gradients of a convolution's output and input are there at a time.
     gradients = 2 * max(sizes.values(), default=0)
     kept = sum(blocks) + sum(pooled)
     if recompute:
-        kept = read + max(map(add, blocks, pooled)) + sum(pooled) // 3
+        kept = max(map(add, blocks, pooled))
     return Cost(flop, kept + gradients, {layer: sizes[layer] for layer in layers})

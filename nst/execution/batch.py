@@ -233,6 +233,7 @@ def _paint_at(
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
     finished = _well(rows)
+    del engine, manager, saved  # beside the history of a large canvas there may be no room to score it
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
     scores = _scores(finished, device)
