@@ -18,15 +18,18 @@ from PIL import Image
 from torch import Tensor
 
 from nst.core import cell as core
+from nst.core import networks
 from nst.core.engine import DTYPES, Snapshot, arithmetic
 from nst.core.init_images import InitImage, cover
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
+from nst.core.network import Tap
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
 from nst.core.painter import Painter
+from nst.core.pooling import POOLINGS
 from nst.core.scales import Scales, shape_at
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.files import open_regular, open_text
 from nst.io.images import Fit, fitted, image_shape, read, to_uint8
@@ -48,7 +51,8 @@ class Cell:
         content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1].
         content_layers, style_layers: names of VGG's layers (`conv1_1` to `conv5_4`), or each with its weight.
             By name, a content layer has weight 1, a style layer 1000/C² with C the channels of its block
-            (counted as 16, 32, 128, 256, 512). May be empty.
+            (counted as 16, 32, 128, 256, 512; of another network the n-th has the n-th of these). May be
+            empty.
         content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
         activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
         content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
@@ -166,10 +170,12 @@ def paint(
     fit: Literal["square", "keep", "crop"] = "keep",
     style_scale: float = 1.0,
     iterations: int = 200,
-    model: Literal["vgg16", "vgg19"] = "vgg19",
+    model: str = "vgg19",
     weights: str = "imagenet",
     normalize: bool = True,
     scales: str | Scales = "single",
+    pooling: Literal["max", "average", "l2"] = "max",
+    padding: Literal["zeros", "replicate"] = "zeros",
     device: str = "auto",
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
     callback: Callable[[IterationInfo], object] | None = None,
@@ -184,10 +190,14 @@ def paint(
             squashed to one, and the style image too.
         style_scale: the style image's long side, as a multiple of `size`.
         iterations: evaluations of each cell, at the first scale.
-        model: the network. Where VGG-19's weights cannot be had, VGG-16 is taken, with a warning.
+        model: the network: `vgg19`, `vgg16`, or a classification network of torchvision, such as
+            `squeezenet1_1`, with its own names of layers. Where VGG-19's weights cannot be had, VGG-16 is
+            taken, with a warning.
         weights: `imagenet`, `random` (for tests), or the path of a file.
         normalize: subtract ImageNet's mean and divide by its standard deviation first.
         scales: `single`, `pyramid` (`nst.core.scales.Pyramid`, with its settings), or scales of yours.
+        pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
+        padding: around the image, for VGG: `zeros`, or its own border, `replicate`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         precision: what the network computes in.
         callback: called about four times a second, and at each frame.
@@ -203,7 +213,9 @@ def paint(
     _check(cells, size, iterations, frame_every)
     _check_choice("fit", fit, Fit.__members__)
     _check_choice("precision", precision, DTYPES)
-    _check_choice("model", model, LAYERS)
+    networks.check_name(model)
+    _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
+    _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = _device(device)
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     scales = Scales.named(scales) if isinstance(scales, str) else scales
@@ -233,9 +245,11 @@ def paint(
             return torch.stack([_initial(*both, images) for both in zip(mine, small, strict=True)])
 
         with arithmetic(precision):
-            vgg = VGG(
+            vgg = networks.build(
                 *(network.name, network.tensors, taps),
                 normalize=normalize,
+                pooling=pooling,
+                padding=padding,
                 device=place,
                 dtype=DTYPES[precision],
             )
@@ -347,7 +361,14 @@ class _Images:
 
 def _resolve(cell: Cell, images: _Images, model: str) -> core.Cell:
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
-    style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
+    layers = networks.layers_of(model)
+    order = sorted((layer for layer in cell.style_layers if layer in layers), key=layers.index)
+
+    def style_weight(layer: str) -> float:
+        block = int(layer[4]) - 1 if model in LAYERS else min(order.index(layer), len(STYLE_WEIGHTS) - 1)
+        return STYLE_WEIGHTS[block]
+
+    style = _weighted(cell.style_layers, style_weight, model)
     return core.Cell(
         *(images.content(cell.content), (images.style(cell.style),), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
@@ -373,11 +394,12 @@ def _weighted(
     if isinstance(layers, str):
         layers = [layers]
     for layer in layers:
-        if layer not in LAYERS[model]:
-            raise NstError(f"{layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}")
+        if layer not in networks.layers_of(model):
+            allowed = networks.shown(networks.layers_of(model))
+            raise NstError(f"{layer}: {model} has no such layer; allowed are {allowed}")
     if not isinstance(layers, Mapping):
         layers = {layer: weight(layer) for layer in layers}
-    return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
+    return {layer: layers[layer] for layer in networks.layers_of(model) if layer in layers}
 
 
 def _initial(cell: Cell, small: core.Cell, images: _Images) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,11 @@ from torch import Tensor
 from nst.core.cell import Cell
 from nst.core.engine import Engine, Snapshot
 from nst.core.iterates import Iterates
+from nst.core.network import Network
 from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig
 from nst.core.resizing import enlarge
 from nst.core.scales import Scale, cells_at, shape_at
-from nst.core.vgg import VGG
 
 
 class Painter:
@@ -38,7 +39,7 @@ class Painter:
 
     def __init__(
         self,
-        network: VGG,
+        network: Network[Any],
         cells: Sequence[Cell],
         options: Sequence[OptimizerConfig],
         scales: Sequence[Scale],

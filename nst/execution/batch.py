@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from nst.config.paths import ROOT
+from nst.core import networks
 from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic
+from nst.core.network import Tap
 from nst.core.painter import Painter
-from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
-from nst.execution.device import costs, device_name, device_of, gflop
+from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, resolve
 from nst.io.files import unshare
@@ -233,6 +234,7 @@ def _paint_at(
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
     finished = _well(rows)
+    del painter, manager, saved  # beside the history of a large canvas there may be no room to score it
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
     scores = _scores(finished, device)
@@ -265,11 +267,14 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     """Network, optimizer and canvases of a batch, from scale to scale."""
     configs, cells = [row.job.config for row in rows], [row.resolved.cell for row in rows]
     config, weights = configs[0], rows[0].resolved.weights
-    network = VGG(
+    network = networks.build(
         weights.name,
         weights.tensors,
         set[Tap]().union(*(cell.taps() for cell in cells)),
         normalize=config.model.normalize,
+        pooling=config.model.pooling.name,
+        padding=config.model.padding.name,
+        recompute=recomputes(configs),
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )

@@ -132,6 +132,12 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.
+    for key, value, before in (
+        ("pooling", config.model.pooling.name, "max"),
+        ("padding", config.model.padding.name, "zeros"),
+    ):
+        if value != before:
+            parts[key] = value
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
