@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from nst.core.losses import MSE, ContentLoss, FeatureLoss, Gram, StyleLoss
-from nst.core.vgg import Tap
+from nst.core.network import Tap
 
 # The first columns of a record of losses; a column for each layer's term follows.
 SUMS = ("total", "content", "style", "tv")

@@ -10,8 +10,8 @@ from torch import Tensor
 from nst.core.cell import Cell
 from nst.core.losses import FeatureLoss
 from nst.core.losses.term import of_region
+from nst.core.network import Network, Tap
 from nst.core.regions import positions
-from nst.core.vgg import VGG, Tap
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,24 @@ class Goal:
 class Goals:
     """The goals of cells, each computed once, of images passed through the network once and alone.
 
-    Alone, so that a cell's targets are the same bits whichever batch the cell is in.
+    Alone, so that a cell's targets are the same bits whichever batch the cell is in. Only what some cell
+    wants of an image is kept: of a large one that is most of the memory.
     """
 
-    def __init__(self, network: VGG) -> None:
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network = network
+        self._wanted: dict[int, set[Tap]] = {}
+        for cell in cells:
+            content, style = (
+                {Tap(layer, cell.activation) for layer in layers}
+                for layers in (cell.content_layers, cell.style_layers)
+            )
+            # Regions of the canvas are those of the content image's features.
+            self._wanted.setdefault(id(cell.content), set()).update(
+                content, style if cell.content_mask is not None else ()
+            )
+            for image in cell.styles:
+                self._wanted.setdefault(id(image), set()).update(style)
         self._features: dict[int, dict[Tap, Tensor]] = {}
         self._regions: dict[tuple[int, int, int], list[Tensor]] = {}
         self._goals: dict[tuple[Any, ...], list[Goal]] = {}
@@ -95,7 +108,8 @@ class Goals:
         """An image's features, `[1, C, H, W]`, in float32 at least."""
         if id(image) not in self._features:
             rows = image.unsqueeze(0).to(self.network.device, self.network.wide)
-            self._features[id(image)] = self.network.forward(rows).features
+            features = self.network.forward(rows).features
+            self._features[id(image)] = {wanted: features[wanted] for wanted in self._wanted[id(image)]}
         return self._features[id(image)][tap].to(self.network.wide)
 
 

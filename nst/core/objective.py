@@ -11,8 +11,8 @@ from nst.core.cell import SUMS, Cell
 from nst.core.goals import Goal, Goals
 from nst.core.losses import Place, Rows, Term
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
+from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
-from nst.core.vgg import LAYERS, VGG, Tap
 
 
 class Objective:
@@ -29,13 +29,13 @@ class Objective:
             well. A row holds 0 for terms that its cell does not have.
     """
 
-    def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network, self.cells = network, tuple(cells)
         self._parts = parts(len(cells), network.device)
         terms = [
             (kind, layer)
             for kind in ("content", "style")
-            for layer in LAYERS[network.name]
+            for layer in network.layers
             if any(layer in cell.layers(kind) for cell in cells)
         ]
         self.columns = (*SUMS, *(f"{kind}/{layer}" for kind, layer in terms))
@@ -85,7 +85,7 @@ class Objective:
 
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> dict[Tap, list[Term]]:
         """Group the rows that share a term at a tap, and compute their targets."""
-        goals = Goals(self.network)
+        goals = Goals(self.network, self.cells)
         prepared: dict[Tap, list[Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
             for activation, some in product(("conv", "relu"), self._parts):

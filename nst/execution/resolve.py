@@ -132,6 +132,12 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.
+    for key, value, before in (
+        ("pooling", config.model.pooling.name, "max"),
+        ("padding", config.model.padding.name, "zeros"),
+    ):
+        if value != before:
+            parts[key] = value
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
@@ -140,6 +146,8 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
             parts[key] = loss
     if cell.style_weights:
         parts["style_weights"] = cell.style_weights
+    if len(config.schedule) > 1:
+        parts["scales"] = [dataclasses.astuple(scale) for scale in config.schedule]
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
