@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst.core import objective
+from nst.core import cell as core
 from nst.core.engine import DTYPES, Snapshot, arithmetic
-from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage, cover
+from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
@@ -228,7 +228,7 @@ def paint(
         resolved = [_resolve(cells[row], images, network.name) for row in rows]
         taps = set[Tap]().union(*(cell.taps() for cell in resolved))
 
-        def start(small: Sequence[objective.Cell], rows: Sequence[int] = rows) -> Tensor:
+        def start(small: Sequence[core.Cell], rows: Sequence[int] = rows) -> Tensor:
             mine = [cells[row] for row in rows]
             return torch.stack([_initial(*both, images) for both in zip(mine, small, strict=True)])
 
@@ -345,11 +345,11 @@ class _Images:
         return F.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
 
 
-def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
+def _resolve(cell: Cell, images: _Images, model: str) -> core.Cell:
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
     style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
-    return objective.Cell(
-        *(images.content(cell.content), images.style(cell.style), content, style, cell.activation),
+    return core.Cell(
+        *(images.content(cell.content), (images.style(cell.style),), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
@@ -380,13 +380,13 @@ def _weighted(
     return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
 
 
-def _initial(cell: Cell, small: objective.Cell, images: _Images) -> Tensor:
+def _initial(cell: Cell, small: core.Cell, images: _Images) -> Tensor:
     """The canvas before the first iteration, `[3, H, W]`; `small` is the cell as it is at the first scale."""
     init = cell.init
     if isinstance(init, str) and init in OPTIONS[InitImage.group]:
         init = InitImage.named(init)
     if isinstance(init, InitImage):
-        return init.canvas(small.content, small.style, cell.seed)
+        return init.canvas(small.content, small.styles[0], cell.seed)
     if not isinstance(init, Tensor):
         init = read(Path(init).expanduser(), images.size, "init", Fit.keep)
     return cover(init.detach().to("cpu", torch.float32), (small.content.shape[1], small.content.shape[2]))
@@ -417,7 +417,7 @@ def _info(
     snapshot: Snapshot,
     iterations: int,
     rows: list[int],
-    cells: Sequence[objective.Cell],
+    cells: Sequence[core.Cell],
     names: Sequence[str],
 ) -> IterationInfo:
     losses = [

@@ -7,9 +7,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from nst.core.cell import Cell
 from nst.core.engine import Engine, Snapshot
 from nst.core.iterates import Iterates
-from nst.core.objective import Cell, Objective
+from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig
 from nst.core.resizing import enlarge
 from nst.core.scales import Scale, cells_at, shape_at

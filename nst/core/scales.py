@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import ClassVar
 
-from nst.core.objective import Cell
+from nst.core.cell import Cell
 from nst.core.options import Option
-from nst.core.resizing import reduce
+from nst.core.resizing import reduce, reduce_mask
 from nst.errors import NstError
 
 
@@ -84,6 +84,19 @@ def cells_at(cells: Sequence[Cell], share: Fraction) -> list[Cell]:
     """
     if share == 1:
         return list(cells)
-    images = {id(image): image for cell in cells for image in (cell.content, cell.style)}
+    images = {id(image): image for cell in cells for image in (cell.content, *cell.styles)}
+    masks = {id(mask): mask for cell in cells for mask in (cell.content_mask, cell.style_mask)}
     small = {key: reduce(image, shape_at(image.shape[1:], share)) for key, image in images.items()}
-    return [replace(cell, content=small[id(cell.content)], style=small[id(cell.style)]) for cell in cells]
+    small |= {
+        key: reduce_mask(mask, shape_at(mask.shape, share)) for key, mask in masks.items() if mask is not None
+    }
+    return [
+        replace(
+            cell,
+            content=small[id(cell.content)],
+            styles=tuple(small[id(style)] for style in cell.styles),
+            content_mask=small.get(id(cell.content_mask)),
+            style_mask=small.get(id(cell.style_mask)),
+        )
+        for cell in cells
+    ]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from nst.config.paths import ROOT
+from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic
-from nst.core.objective import Cell
 from nst.core.painter import Painter
 from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
@@ -160,11 +160,11 @@ def _prepare(row: _Row) -> None:
     config = row.job.config
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
-        if row.resolved.digests[key] != digest:
-            path = config.images.content if key == "images.content" else config.images.style
+        if row.resolved.digests.get(key) != digest:
+            name = key.removeprefix("images.").partition("[")[0]
             raise NstError(
-                f"{key}={path}: is another picture than when this was planned; run the same command again, "
-                "which paints the new one"
+                f"images.{name}={getattr(config.images, name)}: is another picture than when this was "
+                "planned; run the same command again, which paints the new one"
             )
     weights = row.resolved.weights
     model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
@@ -253,7 +253,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
         found = load_scorer(device).score(
             [row.writer.canvas for row in rows],
             [cell.content for cell in cells],
-            [cell.style for cell in cells],
+            [list(zip(cell.styles, cell.blend, strict=True)) for cell in cells],
         )
     except NstError as error:
         _warn_once(f"canvases are not scored: {error}")
@@ -277,7 +277,7 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     def start(cells: Sequence[Cell]) -> torch.Tensor:
         return torch.stack(
             [
-                config.init_image.canvas(cell.content, cell.style, config.seed)
+                config.init_image.canvas(cell.content, cell.styles[0], config.seed)
                 for config, cell in zip(configs, cells, strict=True)
             ]
         )

@@ -40,7 +40,9 @@ class Job:
 
     def inputs(self) -> list[Path]:
         """The files that it reads: its images, its weights."""
-        files = [self.config.images.content, self.config.images.style]
+        images = self.config.images
+        files = [images.content, *images.styles]
+        files += [mask for mask in (images.content_mask, images.style_mask) if mask is not None]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.cell import Cell
 from nst.core.engine import Snapshot
-from nst.core.objective import Cell
 from nst.core.resizing import enlarge
 from nst.errors import NstError
 from nst.io import timeouts
 from nst.io.files import atomic_write, discard_temporaries, format_error
-from nst.io.images import to_uint8, write_png
+from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
@@ -80,7 +80,7 @@ class RunWriter:
             video: where its frames go.
         """
         write_png(cell.content, self.folder / "content.png")
-        write_png(cell.style, self.folder / "style.png")
+        write_png(side_by_side(cell.styles), self.folder / "style.png")
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._shape, self._video = cell.content.shape[1:], video

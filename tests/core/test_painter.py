@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cells import image, network, plain
 
-from nst.core.objective import Cell
+from nst.core.cell import Cell
 from nst.core.optimizers import OptimizerConfig
 from nst.core.optimizers.adam import AdamConfig
 from nst.core.optimizers.lbfgs import LBFGSConfig
@@ -56,7 +56,7 @@ def test_a_pyramid_that_cannot_be_is_refused(settings):
 
 def tall_cell(content_layer: str = "conv2_1") -> Cell:
     """With images that are not square, and of different shapes."""
-    return Cell(image(0, 24, 18), image(1, 20, 28), {content_layer: 1.0}, STYLE, "relu", 5.0, 7000.0, 1.2)
+    return Cell(image(0, 24, 18), (image(1, 20, 28),), {content_layer: 1.0}, STYLE, "relu", 5.0, 7000.0, 1.2)
 
 
 def painter(cells: list[Cell], options: list[OptimizerConfig], scales=SCALES, dtype=torch.float64) -> Painter:
@@ -86,9 +86,9 @@ def plainly(cell: Cell, option: OptimizerConfig) -> tuple[list[float], list[torc
     for (shape, own), scale in zip(SHAPES, SCALES, strict=True):
         small = [
             F.interpolate(whole[None], size, mode="bilinear", antialias=True)[0]
-            for whole, size in ((cell.content, shape), (cell.style, own))
+            for whole, size in ((cell.content, shape), (cell.styles[0], own))
         ]
-        here = plain(replace(cell, content=small[0], style=small[1]))
+        here = plain(replace(cell, content=small[0], styles=(small[1],)))
         if canvas is None:
             canvas = small[0].double()
         else:

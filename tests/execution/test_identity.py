@@ -30,6 +30,7 @@ ALIKE = {
         ["weights.style_layers=[3.90625,9,9,9,9]"],
     ),
     "the order of layers": (["content_layers=[conv1_1,conv2_1]"], ["content_layers=[conv2_1,conv1_1]"]),
+    "what is said of it": ([], ["name=Blue", "tags=[sky]", "notes=more"]),
     "how it is painted": ([], ["hardware.max_batch=1", "hardware.checkpoint=9", "outputs=elsewhere"]),
 }
 OTHERS = {

@@ -5,8 +5,8 @@ from functools import cache
 
 import torch
 
+from nst.core.cell import Cell
 from nst.core.engine import Engine, save_points
-from nst.core.objective import Cell
 from nst.core.optimizers.adam import AdamConfig
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.painter import Painter
@@ -38,7 +38,7 @@ def double(name: str) -> dict[str, torch.Tensor]:
 def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     return PlainCell(
         cell.content,
-        cell.style,
+        cell.styles[0],
         list(cell.content_layers),
         dict(cell.style_layers),
         cell.activation,
@@ -56,7 +56,7 @@ def readme_cell(
 ) -> Cell:
     """A cell of the README's; of the first of its style `layers` alone the network is not deep, and fast."""
     styles = dict(zip(layers, README, strict=False))
-    images = image(0, size), image(1, size)
+    images = image(0, size), (image(1, size),)
     return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
 
 
