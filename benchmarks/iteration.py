@@ -26,8 +26,8 @@ from benchmarks.common import (
     weights,
 )
 from benchmarks.plain import PlainLoop
-from nst.core import losses
 from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.losses.total_variation import total_variation, total_variation_gradient
 from nst.core.objective import Objective
 from nst.core.vgg import VGG, Pass
 
@@ -111,9 +111,9 @@ def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
             for term in each:
                 term.add_gradient(run.features[tap], sums[tap])
 
-    def total_variation() -> None:
-        losses.total_variation(canvas)
-        losses.total_variation_gradient(canvas, tv_weight)
+    def variation() -> None:
+        total_variation(canvas)
+        total_variation_gradient(canvas, tv_weight)
 
     def in_and_out() -> None:
         canvas.to(image.dtype, memory_format=torch.channels_last)
@@ -126,7 +126,7 @@ def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
         "pooling, backward": pool_backward,
         "Gram matrices and losses": evaluate,
         "their gradients": add_gradients,
-        "total variation": total_variation,
+        "total variation": variation,
         "canvas in, gradient out": in_and_out,
         "record": lambda: record.index_copy_(0, cursor, row),
     }

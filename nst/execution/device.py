@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import psutil
 import torch
@@ -10,6 +11,7 @@ from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
 from nst.core import networks
 from nst.core.optimizers.lbfgs import LBFGSConfig
+from nst.core.scales import shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 
@@ -78,23 +80,33 @@ def memory(configs: Sequence[Config]) -> float:
     return sum(_row_bytes(config, recompute=recompute) for config in configs) / 2**30
 
 
-def gflop(network: str, configs: Sequence[Config]) -> float:
-    """The arithmetic of one iteration of a batch: every row goes as deep as the deepest."""
+def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
+    """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
-    return len(configs) * networks.cost(network, layers, canvas_shape(configs[0])).flop / 1e9
+    shape, size = canvas_shape(configs[0]), configs[0].size
+    shapes = [shape_at(shape, Fraction(scale.size, size)) for scale in configs[0].schedule]
+    return [
+        (scale.iterations, len(configs) * networks.cost(network, layers, shape).flop / 1e9)
+        for scale, shape in zip(configs[0].schedule, shapes, strict=True)
+    ]
+
+
+def gflop(network: str, configs: Sequence[Config]) -> float:
+    """The arithmetic of all iterations of a batch."""
+    return sum(iterations * cost for iterations, cost in costs(network, configs))
 
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name, [config]) * config.iterations
+    return gflop(config.model.name, [config])
 
 
 def _row_bytes(config: Config, *, recompute: bool) -> int:
-    """Memory that one row of a batch takes, about."""
+    """Memory that one row of a batch takes, about: at the last scale, which takes most."""
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + config.optimizer.canvases
+    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
     content, style = content_layers(config), style_layers(config)
     shape = canvas_shape(config)
     cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)

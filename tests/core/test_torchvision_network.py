@@ -7,8 +7,9 @@ from support.cells import double, image
 from torch import Tensor, nn
 
 from nst.core import torchvision_network
+from nst.core.cell import Cell
 from nst.core.network import Tap
-from nst.core.objective import Cell, Objective
+from nst.core.objective import Objective
 from nst.core.torchvision_network import TorchvisionNetwork, cost, layers, random_tensors
 from nst.core.vgg import LAYERS, VGG
 from nst.errors import NstError
@@ -98,9 +99,9 @@ def test_our_vgg_is_torchvisions() -> None:
 def test_a_cell_has_the_same_bits_in_any_batch(dtype: torch.dtype) -> None:
     styles = dict.fromkeys(CHOSEN, 1.0)
     cells = [
-        Cell(image(0), image(1), {"features.3": 1.0}, styles, "relu", 1.0, 1.0, 0.1),
-        Cell(image(2), image(1), {}, {"features.0": 2.0}, "relu", 1.0, 1.0, 0.1),
-        Cell(image(0), image(2), {"features.3": 1.0}, {}, "relu", 1.0, 1.0, 0.1),
+        Cell(image(0), (image(1),), {"features.3": 1.0}, styles, "relu", 1.0, 1.0, 0.1),
+        Cell(image(2), (image(1),), {}, {"features.0": 2.0}, "relu", 1.0, 1.0, 0.1),
+        Cell(image(0), (image(2),), {"features.3": 1.0}, {}, "relu", 1.0, 1.0, 0.1),
     ]
     canvas = torch.stack([image(seed) for seed in (4, 5, 6)])
     goal = Objective(network(NAME, CHOSEN, dtype), cells)

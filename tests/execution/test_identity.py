@@ -30,6 +30,7 @@ ALIKE = {
         ["weights.style_layers=[3.90625,9,9,9,9]"],
     ),
     "the order of layers": (["content_layers=[conv1_1,conv2_1]"], ["content_layers=[conv2_1,conv1_1]"]),
+    "what is said of it": ([], ["name=Blue", "tags=[sky]", "notes=more"]),
     "the network's own pooling and padding": ([], ["model.pooling=max", "model.padding=zeros"]),
     "the usual history": ([], ["optimizer.history_size=100"]),
     "what is recomputed": ([], ["hardware.recompute=true"]),

@@ -1,6 +1,6 @@
 """L-BFGS for B rows at once, by the compact representation of the inverse Hessian."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -249,9 +249,16 @@ class LBFGSConfig(OptimizerConfig):
 
     def check(self) -> None:
         super().check()
+        if self.clamps:  # a pair would not be that of the move that was made
+            raise NstError(
+                "optimizer.bounds=clamp: L-BFGS has no bounds; give optimizer.bounds=none, or optimizer=adam"
+            )
         if self.history_size < 1:
             raise NstError(f"optimizer.history_size={self.history_size}: must be at least 1; give more")
 
     def identity(self) -> Any:
         # Cells were painted before there was a choice: what they had is not told.
-        return asdict(self) if self.history_size != HISTORY else {"name": self.name, "lr": self.lr}
+        told = super().identity()
+        if self.history_size == HISTORY:
+            del told["history_size"]
+        return told
