@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst.core import objective
+from nst.core.color import Color
 from nst.core.engine import DTYPES, Engine, Snapshot, arithmetic
 from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage, cover
@@ -51,6 +52,8 @@ class Cell:
         content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
         optimizer: `lbfgs`, `adam`, or one of yours.
         lr: learning rate; None is the optimizer's default, 1 for L-BFGS and 0.06 for Adam.
+        color: `style`, `luminance` (painted in luminance, with the content's chroma), `histogram` (the style
+            image is given the content's colours first), or a `Color` of yours.
         init: what the canvas is at first: `content`, `style`, `noise`, an image as above, or an `InitImage`.
         seed: of the noise.
     """
@@ -72,6 +75,7 @@ class Cell:
     activation: Literal["conv", "relu"] = "relu"
     content_loss: str | ContentLoss = "mse"
     style_loss: str | StyleLoss = "gram"
+    color: str | Color = "style"
     optimizer: str | OptimizerConfig = "lbfgs"
     lr: float | None = None
     init: ImageLike | InitImage = "content"
@@ -226,9 +230,12 @@ def paint(
             )
             goal = objective.Objective(vgg, resolved)
             rates = torch.tensor([optimizers[row].lr for row in rows], dtype=vgg.wide, device=place)
-            starts = torch.stack([_initial(cells[row], images) for row in rows])
+            starts = torch.stack(
+                [_initial(cells[row], mine, images) for row, mine in zip(rows, resolved, strict=True)]
+            )
             engine, losses = Engine(goal, optimizers[rows[0]].build(rates), starts), list[Tensor]()
-            for snapshot in engine.paint(iterations, frame_every or iterations):
+            for painted in engine.paint(iterations, frame_every or iterations):
+                snapshot = _shown(painted, resolved)
                 losses.append(snapshot.losses)
                 if callback is not None:
                     callback(_info(snapshot, iterations, rows, goal))
@@ -300,6 +307,7 @@ class _Images:
     def __init__(self, size: int, fit: Fit, style_scale: float = 1.0) -> None:
         self.size, self.fit, self.style_scale = size, fit, style_scale
         self._known: dict[tuple[str | int, int, Fit], Tensor] = {}
+        self._recolored: dict[tuple[str, int, int], Tensor] = {}
         self._kept = list[Tensor]()  # so that no other tensor gets the id of one
 
     def content(self, image: ImageLike) -> Tensor:
@@ -310,6 +318,14 @@ class _Images:
         """`[3, h, w]`."""
         fit = Fit.square if self.fit is Fit.square else Fit.keep
         return self._once(image, max(1, round(self.style_scale * self.size)), fit)
+
+    def recolored(self, color: Color, cell: Cell) -> Tensor:
+        """The style image, in the colours that it is painted with."""
+        content, style = self.content(cell.content), self.style(cell.style)
+        key = repr(color), id(content), id(style)
+        if key not in self._recolored:
+            self._recolored[key] = color.recolored(style, content)
+        return self._recolored[key]
 
     def _once(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
         key = id(image) if isinstance(image, Tensor) else str(image), size, fit
@@ -333,13 +349,15 @@ class _Images:
 
 
 def _resolve(cell: Cell, images: _Images, model: str) -> objective.Cell:
+    color = Color.named(cell.color) if isinstance(cell.color, str) else cell.color
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
     style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
     return objective.Cell(
-        *(images.content(cell.content), images.style(cell.style), content, style, cell.activation),
+        *(images.content(cell.content), images.recolored(color, cell), content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
+        color,
     )
 
 
@@ -367,16 +385,16 @@ def _weighted(
     return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
 
 
-def _initial(cell: Cell, images: _Images) -> Tensor:
+def _initial(cell: Cell, resolved: objective.Cell, images: _Images) -> Tensor:
     """The canvas before the first iteration, `[3, H, W]`."""
-    init, content = cell.init, images.content(cell.content)
+    init, shape = cell.init, (resolved.content.shape[1], resolved.content.shape[2])
     if isinstance(init, str) and init in OPTIONS[InitImage.group]:
         init = InitImage.named(init)
     if isinstance(init, InitImage):
-        return init.canvas(content, images.style(cell.style), cell.seed)
+        return resolved.color.encode(init.canvas(resolved.content, resolved.style, cell.seed))
     if not isinstance(init, Tensor):
         init = read(Path(init).expanduser(), images.size, "init", Fit.keep)
-    return cover(init.detach().to("cpu", torch.float32), (content.shape[1], content.shape[2]))
+    return resolved.color.encode(cover(init.detach().to("cpu", torch.float32), shape))
 
 
 def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:
@@ -394,6 +412,14 @@ def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int |
 def _check_choice(name: str, given: str, allowed: Collection[str]) -> None:
     if given not in allowed:
         raise NstError(f"{name}={given}: allowed are {', '.join(allowed)}; give one of them")
+
+
+def _shown(snapshot: Snapshot, cells: Sequence[objective.Cell]) -> Snapshot:
+    """A snapshot with its canvases in the colours that they are shown in."""
+    if snapshot.canvas is None:
+        return snapshot
+    rows = zip(snapshot.canvas, cells, strict=True)
+    return replace(snapshot, canvas=torch.stack([cell.color.decode(row, cell.content) for row, cell in rows]))
 
 
 def _info(snapshot: Snapshot, iterations: int, rows: list[int], goal: objective.Objective) -> IterationInfo:

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.config.schema import Config, from_composed, recorded, register
+from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.device import device_of
@@ -98,7 +99,11 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         for kind in ("content", "style"):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
         composed.model.name, composed.model.fallback = network, None
-        return composed, from_composed(composed)
+        config = from_composed(composed)
+        if config.color.identity() == StyleColors.name:  # the style image has the colours that it was given
+            composed.color = {"name": StyleColors.name}
+            config = from_composed(composed)
+        return composed, config
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
+from nst.core.color import Color
 from nst.core.feature_losses import ContentLoss, StyleLoss
 from nst.core.init_images import InitImage
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
@@ -26,15 +27,17 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "init_image": InitImage,
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
+    "color": Color,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
     AnyInitImage = InitImage
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
+    AnyColor = Color
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyColor = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
@@ -113,6 +116,7 @@ class Config:
     init_image: AnyInitImage = MISSING
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
+    color: AnyColor = MISSING
     content_layers: dict[Layer, bool] = field(default_factory=dict)
     style_layers: dict[Layer, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -204,6 +208,7 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
     since = {
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
+        "color": {"name": "style"},
         "images": {"fit": "square"},
     }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)

@@ -1,7 +1,7 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nst.core import losses
+from nst.core.color import Color, StyleColors, as_seen, of_canvas
 from nst.core.feature_losses import MSE, ContentLoss, FeatureLoss, Gram, Rows, StyleLoss, Term
 from nst.core.rows import ordered_sum, parts
 from nst.core.vgg import LAYERS, VGG, Tap
@@ -28,6 +29,7 @@ class Cell:
         activation: `conv` or `relu`: features before or after the ReLU behind each layer.
         content_weight, style_weight, tv_weight: of the three sums (the seed's alpha, beta, gamma).
         content_loss, style_loss: what is summed over the layers.
+        color: what becomes of colours.
     """
 
     content: Tensor
@@ -40,6 +42,7 @@ class Cell:
     tv_weight: float
     content_loss: ContentLoss = field(default_factory=MSE)
     style_loss: StyleLoss = field(default_factory=Gram)
+    color: Color = field(default_factory=StyleColors)
 
     def taps(self) -> set[Tap]:
         """Where this cell reads the network."""
@@ -81,8 +84,11 @@ class Objective:
     """
 
     def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
-        self.network, self.cells = network, tuple(cells)
+        self.network, self.cells = network, tuple(_as_seen(cells))
         self._parts = parts(len(cells), network.device)
+        ones = [cell.color.one_channel for cell in cells]
+        rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
+        self._one_channel = rows if any(ones) else None
         terms = [
             (kind, layer)
             for kind in ("content", "style")
@@ -112,13 +118,14 @@ class Objective:
         Returns:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
-        run = self.network.forward(canvas)
+        seen = as_seen(canvas, self._one_channel)
+        run = self.network.forward(seen)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
         for tap, terms in self._terms.items():
             for term in terms:
                 term.evaluate(run.features[tap], values)
         layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
-        rough = torch.cat([losses.total_variation(canvas[rows]) for rows in self._parts])
+        rough = torch.cat([losses.total_variation(seen[rows]) for rows in self._parts])
         sums = torch.cat([layered, rough.unsqueeze(1)], 1)
         total = ordered_sum(sums * self._sum_weights)
 
@@ -126,9 +133,10 @@ class Objective:
             for term in self._terms[tap]:
                 term.add_gradient(run.features[tap], gradient)
 
-        gradient = losses.total_variation_gradient(canvas, self._sum_weights[:, 2])
+        gradient = losses.total_variation_gradient(seen, self._sum_weights[:, 2])
         if self._terms:
             gradient += self.network.backward(run, add_gradient)
+        gradient = of_canvas(gradient, self._one_channel)
         return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
 
     def _on_device(self, values: list[Any]) -> Tensor:
@@ -154,6 +162,18 @@ class Objective:
                     term = loss.term(Rows(rows, self.network.device), column, weight, features)
                     prepared[tap].append(term)
         return prepared
+
+
+def _as_seen(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The cells with their images as the network is given them; those that share one go on sharing it."""
+    known: dict[tuple[str, int, int], Tensor] = {}
+    for cell in cells:
+        name, content, style = repr(cell.color), cell.content, cell.style
+        yield replace(
+            cell,
+            content=known.setdefault((name, id(content), 0), cell.color.content(content)),
+            style=known.setdefault((name, id(content), id(style)), cell.color.style(style, content)),
+        )
 
 
 class _ImageFeatures:

@@ -273,7 +273,7 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
         dtype=DTYPES[config.hardware.precision.name],
     )
     starts = [
-        job.config.init_image.canvas(cell.content, cell.style, job.config.seed)
+        cell.color.encode(job.config.init_image.canvas(cell.content, cell.style, job.config.seed))
         for job, cell in zip(jobs, cells, strict=True)
     ]
     rates = [job.config.optimizer.lr for job in jobs]

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
+from nst.core.color import Color
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
@@ -45,6 +46,7 @@ def resolve(config: Config) -> ResolvedCell:
     style_size = max(1, round(images.style_scale * config.size))
     style_fit = Fit.square if images.fit is Fit.square else Fit.keep
     style = _image(images.style, style_size, "images.style", style_fit)
+    style = _recolored(config.color, style, content)
     weights = _weights(config)
     check_layers(config, weights.name)
     check_shape(config, "images.content", content.shape[1:])
@@ -61,6 +63,7 @@ def resolve(config: Config) -> ResolvedCell:
         config.weights.tv,
         config.content_loss,
         config.style_loss,
+        config.color,
     )
     digests = {"images.content": _digest(content), "images.style": _digest(style)}
     return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
@@ -110,9 +113,10 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
+        ("color", True, "style"),
     ):
-        if used and (loss := getattr(config, key).identity()) != before:
-            parts[key] = loss
+        if used and (option := getattr(config, key).identity()) != before:
+            parts[key] = option
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
@@ -132,6 +136,19 @@ def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
     found = Path(os.path.expanduser(path))
     changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
     return _read_once(found, size, key, fit, changed)
+
+
+def _recolored(color: Color, style: Tensor, content: Tensor) -> Tensor:
+    """The style image in the colours that it is painted with: one tensor for cells that share both images."""
+    key = repr(color), id(style), id(content)
+    if key not in _made:
+        _made[key] = style, content, color.recolored(style, content)
+        if len(_made) > 64:
+            _made.pop(next(iter(_made)))
+    return _made[key][-1]
+
+
+_made: dict[tuple[str, int, int], tuple[Tensor, ...]] = {}  # with the images, so that these keep their ids
 
 
 @lru_cache(maxsize=64)

@@ -47,6 +47,7 @@ class RunWriter:
 
     Attributes:
         error: why it ended before it was finished; None while all is well.
+        canvas: the latest, `[3, H, W]`, in the colours that it is shown in.
     """
 
     def __init__(self, folder: Path, record: RunRecord) -> None:
@@ -80,6 +81,7 @@ class RunWriter:
         """
         write_png(cell.content, self.folder / "content.png")
         write_png(cell.style, self.folder / "style.png")
+        self._cell = cell
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._video = video
@@ -94,7 +96,7 @@ class RunWriter:
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
             frames: the iterations of the frames on the video.
-            canvas: `[3, H, W]`, its last finite one, if it diverged.
+            canvas: `[3, H, W]`, its last finite one as it is shown, if it diverged.
 
         Raises:
             Diverged: that is so.
@@ -105,7 +107,7 @@ class RunWriter:
         self._write_losses(0, losses)
 
     def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
-        """Take in one snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]`.
+        """Take in a snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]` as painted.
 
         Raises:
             Diverged: the loss or the canvas is not finite any more.
@@ -116,9 +118,10 @@ class RunWriter:
             return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
-        self._video.append(to_uint8(canvas))
+        shown = self._cell.color.decode(canvas, self._cell.content)
+        self._video.append(to_uint8(shown))
         self.frames.append(iteration)
-        self.canvas = canvas
+        self.canvas = shown
 
     def end_segment(self) -> None:
         """See to it that the frames so far are on disk."""
