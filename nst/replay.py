@@ -96,11 +96,12 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
     try:
         composed = recorded(since)
         composed.merge_with(OmegaConf.load(path))
-        for kind in ("content", "style"):
+        for kind in _kept(composed):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
         composed.model.name, composed.model.fallback = network, None
         config = from_composed(composed)
-        if config.color.identity() == StyleColors.name:  # the style image has the colours that it was given
+        if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
+            # What was kept has the colours already that it was given.
             composed.color = {"name": StyleColors.name}
             config = from_composed(composed)
         return composed, config
@@ -111,9 +112,16 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         ) from error
 
 
+def _kept(composed: DictConfig) -> tuple[str, ...]:
+    """The images that a run directory has as they were used; masks are of the originals, and go with them."""
+    if composed.images.content_mask is not None:
+        return ()
+    return ("content",) if OmegaConf.is_list(composed.images.style) else ("content", "style")
+
+
 def _leave_config(composed: DictConfig, folder: Path) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
-    for kind in ("content", "style"):
+    for kind in _kept(composed):
         composed.images[kind] = str(folder.resolve() / f"{kind}.png")
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")

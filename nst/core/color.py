@@ -120,7 +120,7 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
     (of, axes), (to, others) = torch.linalg.eigh(covariance), torch.linalg.eigh(spread)
     inverse = torch.where(of > LEAST_VARIANCE, of, torch.inf).rsqrt()
     transform = (others * to.clamp(min=0).sqrt()) @ others.mT @ (axes * inverse) @ axes.mT
-    moved = transform @ (style.double().flatten(1) - mean) + wanted
+    moved: Tensor = transform @ (style.double().flatten(1) - mean) + wanted
     return moved.view_as(style).to(style.dtype)
 
 

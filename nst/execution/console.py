@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nst.config.schema import Config
+from nst.execution.device import memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
-from nst.runs.job import Result
+from nst.runs.job import Job, Result
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -83,11 +85,11 @@ def show_plan(planned: Plan) -> None:
         config = batch[0].config
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
-            f"{config.optimizer.name}, {config.size} px, {config.iterations} iterations, "
-            f"{config.hardware.precision.name}"
+            f"{config.optimizer.name}, {_sizes(config)} px, {config.all_iterations} iterations, "
+            f"{config.hardware.precision.name}, {_memory(batch)}"
         )
     left = sum(map(len, planned.batches))
-    iterations = sum(len(batch) * batch[0].config.iterations for batch in planned.batches)
+    iterations = sum(len(batch) * batch[0].config.all_iterations for batch in planned.batches)
     same = f"{len(planned.shared)} the same as another, " if planned.shared else ""
     out.print(
         f"{len(planned.jobs)} cells: {len(planned.done)} painted before, {same}"
@@ -95,6 +97,18 @@ def show_plan(planned: Plan) -> None:
         style="bold",
     )
     out.print(_estimate(planned))
+
+
+def _sizes(config: Config) -> str:
+    """The size of a canvas, or the sizes that it has one after the other."""
+    return ", ".join(str(scale.size) for scale in config.schedule)
+
+
+def _memory(batch: Sequence[Job]) -> str:
+    """What a batch takes, and whether it fits that only because it recomputes."""
+    configs = [job.config for job in batch]
+    said = f"about {memory(configs):.1f} GiB"
+    return f"{said}, recomputing activations" if recomputes(configs) else said
 
 
 def _estimate(planned: Plan) -> str:

@@ -25,7 +25,7 @@ from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
 
 log = logging.getLogger(__name__)
 
-RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json"})
+RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json", "index.html"})
 HYDRA = frozenset({"config.yaml", "hydra.yaml", "overrides.yaml"})
 SWEEP = frozenset(
     {"sweep.json", "multirun.yaml", "sheet.png", "sheet.mp4", "sheet.webp", "index.html", "mlflow.json"}

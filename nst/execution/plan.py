@@ -38,7 +38,7 @@ class Plan:
             device = device_name(device_of(config))
             speed, runs = self.index.speed(device, config.hardware.precision.name)
             model = network_of(config) or config.model.name
-            total += gflop(model, [job.config for job in batch]) * config.iterations / speed
+            total += gflop(model, [job.config for job in batch]) / speed
             fewest = min(fewest or runs, runs)
         return total, fewest
 

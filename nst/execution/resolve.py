@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
+from nst.core.cell import Cell
 from nst.core.color import Color
-from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
-from nst.io.images import Fit, read
+from nst.execution.regions import regions
+from nst.io.images import Fit, located, read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -45,16 +45,20 @@ def resolve(config: Config) -> ResolvedCell:
     content = _image(images.content, config.size, "images.content", images.fit)
     style_size = max(1, round(images.style_scale * config.size))
     style_fit = Fit.square if images.fit is Fit.square else Fit.keep
-    style = _image(images.style, style_size, "images.style", style_fit)
-    style = _recolored(config.color, style, content)
+    several = len(images.styles) > 1
+    keys = [f"images.style[{n}]" if several else "images.style" for n in range(len(images.styles))]
+    styles = [_image(path, style_size, key, style_fit) for path, key in zip(images.styles, keys, strict=True)]
+    styles = [_recolored(config.color, style, content) for style in styles]
     weights = _weights(config)
     check_layers(config, weights.name)
-    check_shape(config, "images.content", content.shape[1:])
+    content_mask, style_mask = regions(config, style_size, style_fit)
+    check_shape(config, f"images.content={images.content}", content.shape[1:])
     if config.uses_style:
-        check_shape(config, "images.style", style.shape[1:])
+        for path, style in zip(images.styles, styles, strict=True):
+            check_shape(config, f"images.style={path}", style.shape[1:])
     cell = Cell(
         content,
-        style,
+        tuple(styles),
         dict.fromkeys(content_layers(config), 1.0),
         style_layers(config),
         config.activation.name,
@@ -63,10 +67,31 @@ def resolve(config: Config) -> ResolvedCell:
         config.weights.tv,
         config.content_loss,
         config.style_loss,
+        _blend(config, content_mask),
+        content_mask,
+        style_mask,
         config.color,
     )
-    digests = {"images.content": _digest(content), "images.style": _digest(style)}
+    used = {"images.content": content, **dict(zip(keys, styles, strict=True))}
+    used |= {
+        f"images.{kind}_mask": mask
+        for kind, mask in (("content", content_mask), ("style", style_mask))
+        if mask is not None
+    }
+    digests = {key: _digest(image) for key, image in used.items()}
     return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
+
+
+def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
+    """The weights of the styles, their sum 1; of those of regions, their shares of the canvas."""
+    count = len(config.images.styles)
+    if count == 1:
+        return ()
+    if content_mask is not None:
+        weights = [float(n) for n in content_mask.flatten().bincount(minlength=count)]
+    else:
+        weights = config.images.style_weights or [1.0] * count
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def identity_of(config: Config) -> str | None:
@@ -110,6 +135,12 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.
+    for key, value, before in (
+        ("pooling", config.model.pooling.name, "max"),
+        ("padding", config.model.padding.name, "zeros"),
+    ):
+        if value != before:
+            parts[key] = value
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
@@ -117,6 +148,10 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
     ):
         if used and (option := getattr(config, key).identity()) != before:
             parts[key] = option
+    if cell.style_weights:
+        parts["style_weights"] = cell.style_weights
+    if len(config.schedule) > 1:
+        parts["scales"] = [dataclasses.astuple(scale) for scale in config.schedule]
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
@@ -132,9 +167,7 @@ def _digest(image: Tensor) -> str:
 
 
 def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
-    # os.path's: of these none raises where a user is unknown, or we may not look.
-    found = Path(os.path.expanduser(path))
-    changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
+    found, changed = located(path)
     return _read_once(found, size, key, fit, changed)
 
 

@@ -40,7 +40,9 @@ class Job:
 
     def inputs(self) -> list[Path]:
         """The files that it reads: its images, its weights."""
-        files = [self.config.images.content, self.config.images.style]
+        images = self.config.images
+        files = [images.content, *images.styles]
+        files += [mask for mask in (images.content_mask, images.style_mask) if mask is not None]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.
@@ -62,8 +64,9 @@ class Result:
 def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
-    They share a step when the network, the shape of the canvas, the arithmetic, the optimizer but for its
-    learning rate, and the iterations are the same; everything else may differ from row to row.
+    They share a step when the network, the shapes of the canvas, the arithmetic, the optimizer but for what
+    its rows may have of their own, and the iterations are the same; everything else may differ from row to
+    row.
 
     Args:
         jobs: in any order.
@@ -75,7 +78,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     for job in jobs:
         config = job.config
         key = [config.model, config.hardware, config.optimizer.shared()]
-        key += [canvas_shape(config), config.iterations, config.save_every]
+        key += [canvas_shape(config), config.schedule, config.save_every]
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():

@@ -76,6 +76,10 @@ def _frames(value: Any) -> list[int]:
     return frames
 
 
+def _scales(value: Any) -> dict[str, int]:
+    return {size: as_count(count) for size, count in as_table(value).items() if as_count(int(size))}
+
+
 def _files(value: Any) -> dict[str, FileInfo]:
     require(set(REQUIRED_FILES) <= set(as_table(value)) <= set(OUTPUT_FILES))
     return {
@@ -125,6 +129,7 @@ class RunRecord(RecordFile):
         started, ended: ISO 8601 with a time zone.
         identity: a hash of all that decides its canvas.
         frames: the iteration that each frame of its video shows.
+        scales: the sizes of its canvas, in pixels, with the iterations at each; none if it had one size.
         final: its last losses, the weighted total and the unweighted terms.
         files: what it has painted.
         timings: in seconds, but for a few whose names say otherwise.
@@ -150,6 +155,7 @@ class RunRecord(RecordFile):
     identity: str = json_key(as_text, "")
     model: Model = json_key(as_record(Model), Model)
     frames: list[int] = json_key(_frames, list)
+    scales: Mapping[str, int] = json_key(_scales, dict)
     final: Mapping[str, float] = json_key(as_numbers, dict)
     files: Mapping[str, FileInfo] = json_key(_files, dict)
     timings: Mapping[str, float] = json_key(as_numbers, dict)

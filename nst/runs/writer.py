@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.cell import Cell
 from nst.core.engine import Snapshot
-from nst.core.objective import Cell
+from nst.core.resizing import enlarge
 from nst.errors import NstError
 from nst.io import timeouts
 from nst.io.files import atomic_write, discard_temporaries, format_error
-from nst.io.images import to_uint8, write_png
+from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
@@ -80,7 +81,7 @@ class RunWriter:
             video: where its frames go.
         """
         write_png(cell.content, self.folder / "content.png")
-        write_png(cell.style, self.folder / "style.png")
+        write_png(side_by_side(cell.styles), self.folder / "style.png")
         self._cell = cell
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
@@ -109,6 +110,8 @@ class RunWriter:
     def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
         """Take in a snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]` as painted.
 
+        The canvas of a smaller scale is enlarged: a video has one size.
+
         Raises:
             Diverged: the loss or the canvas is not finite any more.
             NstError, OSError: the disk takes no more.
@@ -118,7 +121,10 @@ class RunWriter:
             return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
-        shown = self._cell.color.decode(canvas, self._cell.content)
+        content = self._cell.content
+        if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
+            canvas = enlarge(canvas[None], content.shape[1:])[0]
+        shown = self._cell.color.decode(canvas, content)
         self._video.append(to_uint8(shown))
         self.frames.append(iteration)
         self.canvas = shown

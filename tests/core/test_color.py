@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cells import engine, image, painted, plain, readme_cell
 
+from nst.core.cell import Cell
 from nst.core.color import (
     Color,
     Histogram,
@@ -19,7 +20,7 @@ from nst.core.color import (
     match_luminance,
 )
 from nst.core.engine import DTYPES
-from nst.core.objective import Cell, Objective
+from nst.core.objective import Objective
 from nst.io.images import to_uint8
 
 WEIGHTS = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)

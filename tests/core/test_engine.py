@@ -6,15 +6,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cells import engine, image, painted, plain, readme_cell
 
+from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic, save_points
-from nst.core.objective import Cell
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])
 @pytest.mark.parametrize("start", ["content", "style"])
 def test_adam_follows_the_plain_implementation(start, activation):
     cell = readme_cell(activation=activation, size=16)
-    canvas = getattr(cell, start)
+    canvas = cell.content if start == "content" else cell.styles[0]
     expected = plain(cell).paint(canvas, "adam", 8)
     canvases, losses = painted(engine([cell], [canvas], "adam"), 8)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
@@ -27,8 +27,8 @@ def test_adam_follows_the_plain_implementation(start, activation):
 @pytest.mark.parametrize(("start", "iterations"), [("content", 8), ("style", 8), ("noise", 24)])
 def test_lbfgs_follows_torch(start, iterations):
     cell = readme_cell("conv1_1", size=16)
-    canvas = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    canvas = canvas if start == "noise" else getattr(cell, start)
+    noise = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    canvas = {"content": cell.content, "style": cell.styles[0], "noise": noise}[start]
     expected = plain(cell).paint(canvas, "lbfgs", iterations)
     canvases, losses = painted(engine([cell], [canvas], "lbfgs"), iterations)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
@@ -49,12 +49,12 @@ def batches(draw) -> list[tuple[Cell, torch.Tensor, float]]:
     def cell() -> tuple[Cell, torch.Tensor, float]:
         content = dict.fromkeys(sorted(draw(layers)), 1.0)
         style = {layer: draw(weights) for layer in sorted(draw(layers))}
-        pair = draw(st.sampled_from(images)), draw(st.sampled_from(images))
+        pair = draw(st.sampled_from(images)), (draw(st.sampled_from(images)),)
         activation = draw(st.sampled_from(["conv", "relu"]))
         mine = Cell(*pair, content, style, activation, draw(weights), 1000 * draw(weights), draw(weights))
         noise = torch.randn(3, size, size, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
-        start = draw(st.sampled_from(["content", "style", "noise"]))
-        return mine, noise if start == "noise" else getattr(mine, start), draw(st.floats(0.5, 1.5))
+        start = draw(st.sampled_from([mine.content, mine.styles[0], noise]))
+        return mine, start, draw(st.floats(0.5, 1.5))
 
     return [cell() for _ in range(draw(st.integers(2, 4)))]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.core.optimizers import OptimizerConfig
+from nst.core.resizing import enlarge
 
 
 @dataclass
@@ -70,3 +71,10 @@ class AdamConfig(OptimizerConfig):
 
     def build(self, lr: Tensor) -> Adam:
         return Adam(lr)
+
+    def carry(self, before: AdamState, state: AdamState) -> None:
+        """Steps, and the moments in the new size: the second bilinearly, since it must not be negative."""
+        shape = state.mean.shape[2:]
+        state.steps.copy_(before.steps)
+        state.mean.copy_(enlarge(before.mean, shape))
+        state.square.copy_(enlarge(before.square, shape, "bilinear").clamp(min=0))

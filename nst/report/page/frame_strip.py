@@ -17,7 +17,7 @@ from nst.runs.reader import Run, canvas_size
 
 MOST_STRIPS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
-FRAME_SIDE = 160  # pixels
+FRAME_SIDE = 160  # pixels of the longer side
 FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
 # Share of the side, and WebP's quality. Noise takes many bytes, and nobody looks at it closely.
 RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 12), (0.6, 20))
