@@ -120,20 +120,23 @@ def _goals(
     share: float = 1.0,
     mine: Tensor | None = None,
 ) -> list[Goal]:
-    """A goal for images as one where the loss blends them, otherwise one for each."""
+    """A goal for images as one where the loss blends them, otherwise one for each, all of one scale."""
     targets = [loss.target(each) for each in features]
-    references = [loss.reference(each) for each in features]
-    if not loss.blends:
-        return [
-            Goal(loss, target, share * weight * loss.scale(target, each, reference), mine)
-            for target, each, reference, weight in zip(targets, features, references, weights, strict=True)
-        ]
-    target, reference = targets[0], references[0]
-    if len(targets) > 1:
+    reference = _mean([loss.reference(each) for each in features], weights)
+    if loss.blends:
         target = _mean(targets, weights)
-        reference = _mean(references, weights)
-    return [Goal(loss, target, share * loss.scale(target, features[0], reference), mine)]
+        return [Goal(loss, target, share * loss.scale(target, features[0], reference), mine)]
+    each = [loss.scale(target, image, reference) for target, image in zip(targets, features, strict=True)]
+    # Features of 0 lose the reference by the sum. Were each scaled alone, the loudest style would win.
+    scale = 1 / _mean([1 / one for one in each], weights)
+    return [
+        Goal(loss, target, share * weight * scale, mine)
+        for target, weight in zip(targets, weights, strict=True)
+    ]
 
 
 def _mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted mean; of one it is that, to the last bit."""
+    if len(tensors) == 1:
+        return tensors[0]
     return torch.stack([x * weight for x, weight in zip(tensors, weights, strict=True)]).sum(0)
