@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.config.schema import Config, from_composed, recorded, register
+from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.device import device_of
@@ -98,7 +99,12 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         for kind in _kept(composed):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
         composed.model.name, composed.model.fallback = network, None
-        return composed, from_composed(composed)
+        config = from_composed(composed)
+        if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
+            # What was kept has the colours already that it was given.
+            composed.color = {"name": StyleColors.name}
+            config = from_composed(composed)
+        return composed, config
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
+from nst.core.color import Color
 from nst.core.init_images import InitImage
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.networks import check_name, cost, layers_of, shown
@@ -30,6 +31,7 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
     "scales": Scales,
+    "color": Color,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
     AnyScales = Scales
+    AnyColor = Color
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = AnyColor = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
@@ -136,6 +139,7 @@ class Config:
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
     scales: AnyScales = MISSING
+    color: AnyColor = MISSING
     content_layers: dict[str, bool] = field(default_factory=dict)
     style_layers: dict[str, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -242,6 +246,7 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
         "scales": {"name": "single"},
+        "color": {"name": "style"},
         "images": {"fit": "square"},
     }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)

@@ -1,6 +1,7 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nst.core.cell import SUMS, Cell
+from nst.core.color import as_seen, of_canvas
 from nst.core.goals import Goal, Goals
 from nst.core.losses import Place, Rows, Term
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
@@ -30,8 +32,11 @@ class Objective:
     """
 
     def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
-        self.network, self.cells = network, tuple(cells)
+        self.network, self.cells = network, tuple(_as_seen(cells))
         self._parts = parts(len(cells), network.device)
+        ones = [cell.color.one_channel for cell in cells]
+        rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
+        self._one_channel = rows if any(ones) else None
         terms = [
             (kind, layer)
             for kind in ("content", "style")
@@ -61,13 +66,14 @@ class Objective:
         Returns:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
-        run = self.network.forward(canvas)
+        seen = as_seen(canvas, self._one_channel)
+        run = self.network.forward(seen)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
         for tap, terms in self._terms.items():
             for term in terms:
                 term.evaluate(run.features[tap], values)
         layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
-        rough = torch.cat([total_variation(canvas[rows]) for rows in self._parts])
+        rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
         sums = torch.cat([layered, rough.unsqueeze(1)], 1)
         total = ordered_sum(sums * self._sum_weights)
 
@@ -75,9 +81,10 @@ class Objective:
             for term in self._terms[tap]:
                 term.add_gradient(run.features[tap], gradient)
 
-        gradient = total_variation_gradient(canvas, self._sum_weights[:, 2])
+        gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
         if self._terms:
             gradient += self.network.backward(run, add_gradient)
+        gradient = of_canvas(gradient, self._one_channel)
         return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
 
     def _on_device(self, values: list[Any]) -> Tensor:
@@ -105,6 +112,21 @@ class Objective:
                     term = first.loss.term(place, _stack([goal.target for _, goal in each]))
                     prepared[tap].append(term)
         return prepared
+
+
+def _as_seen(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The cells with their images as the network is given them; those that share one go on sharing it."""
+    known: dict[tuple[str, int, int], Tensor] = {}
+    for cell in cells:
+        name, color, content = repr(cell.color), cell.color, cell.content
+        yield replace(
+            cell,
+            content=known.setdefault((name, id(content), 0), color.content(content)),
+            styles=tuple(
+                known.setdefault((name, id(content), id(style)), color.style(style, content))
+                for style in cell.styles
+            ),
+        )
 
 
 def _stack(targets: Sequence[Tensor]) -> Tensor:

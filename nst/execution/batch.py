@@ -282,7 +282,7 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     def start(cells: Sequence[Cell]) -> torch.Tensor:
         return torch.stack(
             [
-                config.init_image.canvas(cell.content, cell.styles[0], config.seed)
+                cell.color.encode(config.init_image.canvas(cell.content, cell.styles[0], config.seed))
                 for config, cell in zip(configs, cells, strict=True)
             ]
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
 from nst.core.cell import Cell
+from nst.core.color import Color
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
@@ -47,6 +48,7 @@ def resolve(config: Config) -> ResolvedCell:
     several = len(images.styles) > 1
     keys = [f"images.style[{n}]" if several else "images.style" for n in range(len(images.styles))]
     styles = [_image(path, style_size, key, style_fit) for path, key in zip(images.styles, keys, strict=True)]
+    styles = [_recolored(config.color, style, content) for style in styles]
     weights = _weights(config)
     check_layers(config, weights.name)
     content_mask, style_mask = regions(config, style_size, style_fit)
@@ -68,6 +70,7 @@ def resolve(config: Config) -> ResolvedCell:
         _blend(config, content_mask),
         content_mask,
         style_mask,
+        config.color,
     )
     used = {"images.content": content, **dict(zip(keys, styles, strict=True))}
     used |= {
@@ -141,9 +144,10 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
+        ("color", True, "style"),
     ):
-        if used and (loss := getattr(config, key).identity()) != before:
-            parts[key] = loss
+        if used and (option := getattr(config, key).identity()) != before:
+            parts[key] = option
     if cell.style_weights:
         parts["style_weights"] = cell.style_weights
     if len(config.schedule) > 1:
@@ -165,6 +169,19 @@ def _digest(image: Tensor) -> str:
 def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
     found, changed = located(path)
     return _read_once(found, size, key, fit, changed)
+
+
+def _recolored(color: Color, style: Tensor, content: Tensor) -> Tensor:
+    """The style image in the colours that it is painted with: one tensor for cells that share both images."""
+    key = repr(color), id(style), id(content)
+    if key not in _made:
+        _made[key] = style, content, color.recolored(style, content)
+        if len(_made) > 64:
+            _made.pop(next(iter(_made)))
+    return _made[key][-1]
+
+
+_made: dict[tuple[str, int, int], tuple[Tensor, ...]] = {}  # with the images, so that these keep their ids
 
 
 @lru_cache(maxsize=64)

@@ -48,6 +48,7 @@ class RunWriter:
 
     Attributes:
         error: why it ended before it was finished; None while all is well.
+        canvas: the latest, `[3, H, W]`, in the colours that it is shown in.
     """
 
     def __init__(self, folder: Path, record: RunRecord) -> None:
@@ -81,9 +82,10 @@ class RunWriter:
         """
         write_png(cell.content, self.folder / "content.png")
         write_png(side_by_side(cell.styles), self.folder / "style.png")
+        self._cell = cell
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
-        self._shape, self._video = cell.content.shape[1:], video
+        self._video = video
         self._open.callback(video.discard)
         table = self._open.enter_context(atomic_write(self.folder / "losses.csv"))
         self._table = self._open.enter_context(table.open("w"))
@@ -95,7 +97,7 @@ class RunWriter:
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
             frames: the iterations of the frames on the video.
-            canvas: `[3, H, W]`, its last finite one, if it diverged.
+            canvas: `[3, H, W]`, its last finite one as it is shown, if it diverged.
 
         Raises:
             Diverged: that is so.
@@ -106,7 +108,7 @@ class RunWriter:
         self._write_losses(0, losses)
 
     def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
-        """Take in one snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]`.
+        """Take in a snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]` as painted.
 
         The canvas of a smaller scale is enlarged: a video has one size.
 
@@ -119,11 +121,13 @@ class RunWriter:
             return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
-        if canvas.shape[1:] != self._shape:  # as the next scale gets it; nearest would show uneven pixels
-            canvas = enlarge(canvas[None], self._shape)[0]
-        self._video.append(to_uint8(canvas))
+        content = self._cell.content
+        if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
+            canvas = enlarge(canvas[None], content.shape[1:])[0]
+        shown = self._cell.color.decode(canvas, content)
+        self._video.append(to_uint8(shown))
         self.frames.append(iteration)
-        self.canvas = canvas
+        self.canvas = shown
 
     def end_segment(self) -> None:
         """See to it that the frames so far are on disk."""
