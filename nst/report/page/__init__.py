@@ -171,6 +171,7 @@ def _data(folder: Path, sections: Sequence[Section]) -> dict[str, Any]:
             }
         )
     return {
+        "unfinished": any(section.unfinished for section in sections),
         "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},
         "results": {key: name for key, (name, _) in RESULTS.items()},
