@@ -106,7 +106,7 @@ def _row_bytes(config: Config, *, recompute: bool) -> int:
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
+    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0 or config.optimizer.clamps)
     content, style = content_layers(config), style_layers(config)
     shape = canvas_shape(config)
     cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)

@@ -229,6 +229,6 @@ def test_what_cells_share_they_share_at_each_scale():
     assert first.styles[1] is first.content is second.content
     assert first.styles[0] is second.styles[0]
     assert third.content_mask is None
-    assert first.content_mask.unique().tolist() == first.style_mask.unique().tolist() == [0, 1, 2]
-    assert (first.content_mask.shape, first.style_mask.shape) == ((12, 9), (10, 14))
+    assert first.content_mask is regions  # a mask of any size does
+    assert first.style_mask is own
     assert cells_at([cell], Fraction(1))[0] is cell
