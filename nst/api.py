@@ -5,6 +5,7 @@ It needs neither Hydra nor MLflow nor matplotlib. `docs/library.md` has an examp
 
 import csv
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
@@ -50,14 +51,17 @@ class Cell:
     """One canvas to paint: its images and how it is to be like them (Gatys et al., CVPR 2016).
 
     Attributes:
-        content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1].
+        content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1]. `style` may be
+            several, in a list.
+        style_weights: of several styles, divided by their sum; None is equal weights.
         content_layers, style_layers: names of VGG's layers (`conv1_1` to `conv5_4`), or each with its weight.
             By name, a content layer has weight 1, a style layer 1000/C² with C the channels of its block
             (counted as 16, 32, 128, 256, 512; of another network the n-th has the n-th of these). May be
             empty.
         content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
         activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
-        content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
+        content_loss, style_loss: by name, or an object with settings (`nst.core.losses`, and
+            `docs/extending.md` for one of yours).
         optimizer: `lbfgs`, `adam`, or one of yours.
         lr: learning rate; None is the optimizer's default, 1 for L-BFGS and 0.06 for Adam.
         color: `style`, `luminance` (painted in luminance, with the content's chroma), `histogram` (the style
@@ -68,8 +72,9 @@ class Cell:
     """
 
     content: ImageLike
-    style: ImageLike
+    style: ImageLike | Sequence[ImageLike]
     _: KW_ONLY
+    style_weights: Sequence[float] | None = None
     content_layers: Sequence[str] | Mapping[str, float] = ("conv4_2",)
     style_layers: Sequence[str] | Mapping[str, float] = (
         "conv1_1",
@@ -297,12 +302,20 @@ def load_run(folder: str | Path) -> Run:
     return Run(folder, config, list(run.record.frames))
 
 
-def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: str = "auto") -> Scores:
+def score(
+    canvas: ImageLike,
+    content: ImageLike,
+    style: ImageLike | Sequence[ImageLike],
+    *,
+    style_weights: Sequence[float] | None = None,
+    device: str = "auto",
+) -> Scores:
     """How far a canvas is from its two images; lower is closer.
 
     Args:
         canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The content image is resized to
-            the canvas, the style image to its long side.
+            the canvas, the style image to its long side. Several styles are a list.
+        style_weights: of several styles: their style distance is the weighted mean of the distances to each.
         device: as in `paint`.
 
     Returns:
@@ -318,7 +331,9 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
     shape = canvas.shape[1], canvas.shape[2]
     images = _Images(max(shape), Fit.keep)
     like = cover(images.content(content), shape)
-    [scores] = load_scorer(_device(device)).score([canvas], [like], [images.style(style)])
+    styles = [images.style(each) for each in _several(style)]
+    blend = list(zip(styles, _blend(style_weights, len(styles)), strict=True))
+    [scores] = load_scorer(_device(device)).score([canvas], [like], [blend])
     return scores
 
 
@@ -346,9 +361,9 @@ class _Images:
         fit = Fit.square if self.fit is Fit.square else Fit.keep
         return self._once(image, max(1, round(self.style_scale * self.size)), fit)
 
-    def recolored(self, color: Color, cell: Cell) -> Tensor:
-        """The style image, in the colours that it is painted with."""
-        content, style = self.content(cell.content), self.style(cell.style)
+    def recolored(self, color: Color, cell: Cell, image: ImageLike) -> Tensor:
+        """A style image, in the colours that the cell is painted with."""
+        content, style = self.content(cell.content), self.style(image)
         key = repr(color), id(content), id(style)
         if key not in self._recolored:
             self._recolored[key] = color.recolored(style, content)
@@ -386,13 +401,32 @@ def _resolve(cell: Cell, images: _Images, model: str) -> core.Cell:
         return STYLE_WEIGHTS[block]
 
     style = _weighted(cell.style_layers, style_weight, model)
+    styles = tuple(images.recolored(color, cell, each) for each in _several(cell.style))
     return core.Cell(
-        *(images.content(cell.content), (images.recolored(color, cell),), content, style, cell.activation),
+        *(images.content(cell.content), styles, content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
+        _blend(cell.style_weights, len(styles)),
         color=color,
     )
+
+
+def _several(style: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    styles = [style] if isinstance(style, Tensor | str | Path) else list(style)
+    if not styles:
+        raise NstError("style: an empty list; give one image at least")
+    return styles
+
+
+def _blend(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Weights of so many styles, their sum 1."""
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(given) != count or not any(given) or not all(0 <= weight < math.inf for weight in given):
+        raise NstError(
+            f"style_weights={given}: must be {count} numbers, 0 or more, and not all 0; give others"
+        )
+    return tuple(weight / sum(given) for weight in given)
 
 
 def _optimizer(cell: Cell) -> OptimizerConfig:

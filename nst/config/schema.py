@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
 from fractions import Fraction
 from importlib import import_module
@@ -234,7 +234,8 @@ def _option(group: str, given: dict[str, Any]) -> Option:
         kind = _imported(str(target), base)
     else:
         kind = type(base.named(str(given["name"])))
-    settings = {key: value for key, value in given.items() if key != "_target_"}
+    # A run of an older version lacks what has been added since.
+    settings = asdict(kind()) | {key: value for key, value in given.items() if key != "_target_"}
     _check_keys(OmegaConf.create(settings), kind, f"{group}.")
     whole = OmegaConf.create({group: OmegaConf.structured(kind)})  # so that errors name the whole key
     made: Any = OmegaConf.to_object(OmegaConf.merge(whole, {group: settings}))

@@ -111,7 +111,9 @@ def _row_bytes(config: Config, *, recompute: bool) -> int:
     shape = canvas_shape(config)
     cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)
     losses = config.content_loss.copies * sum(cost.features[layer] for layer in content)
-    losses += config.style_loss.copies * sum(cost.features[layer] for layer in style)
+    # Each style has a term of its own, unless they are blended, or each in its region.
+    terms = 1 if config.style_loss.blends or config.images.content_mask else len(config.images.styles)
+    losses += terms * config.style_loss.copies * sum(cost.features[layer] for layer in style)
     return cost.kept * narrow + (int(losses) + canvases * 3 * math.prod(shape)) * wide
 
 

@@ -229,7 +229,9 @@ def _read_config(path: Path, changed: int) -> Config:
 
 def _what(config: Config) -> Config:
     """A config without what does not decide which cell it is."""
-    hardware = replace(config.hardware, device="", capture=True, max_batch=1, checkpoint=0.0)
+    hardware = replace(
+        config.hardware, device="", capture=True, recompute="auto", max_batch=1, checkpoint=0.0
+    )
     tracking = TrackingConfig(name=TrackingName.none)
     return replace(
         config,

@@ -1,13 +1,14 @@
 """The config tree and its checks, composed in this process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from support.composing import composed, config, refusal
 
 from nst.config.paths import ROOT
-from nst.config.schema import Config, check_layers, content_layers, style_layers
+from nst.config.schema import Config, check_layers, content_layers, recorded, style_layers, typed
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 
@@ -310,6 +311,13 @@ def test_refused_on_one_line(overrides: list[str], begin: str, says: list[str]) 
         assert part in line
     for jargon in ("full_key", "object_type", "DictConfig", "ListConfig", "Optional", "provider="):
         assert jargon not in line
+
+
+def test_what_an_older_version_did_not_record_is_what_it_did() -> None:
+    values: Any = OmegaConf.to_container(composed())
+    for group, key in (("optimizer", "history_size"), ("model", "padding"), ("hardware", "recompute")):
+        del values[group][key]
+    assert typed(recorded(values)) == config()
 
 
 def test_what_a_mode_does_not_use_may_be_wrong() -> None:

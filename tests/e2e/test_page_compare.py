@@ -144,6 +144,9 @@ def test_keys_choose_the_cells_and_the_iteration_and_the_address_keeps_them(
         expect(view.locator("#compare .moment")).to_have_text("iteration 50 of 100")
         assert shown(view, 0.25, 0.5)[0] == pytest.approx(level(4, 50), abs=4)
         assert shown(view, 0.75, 0.5)[0] == pytest.approx(level(0, 50), abs=4)
+        for film in view.locator("#stage video").all():  # at full size, from the films beside the page
+            expect(film).to_be_visible()
+            expect(film).to_have_js_property("videoWidth", 32)
 
 
 @in_browser
