@@ -33,6 +33,7 @@ from nst.core.pooling import POOLINGS
 from nst.core.scales import Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
+from nst.io.color import laid_on_white
 from nst.io.files import open_regular, open_text
 from nst.io.images import Fit, fitted, image_shape, read, to_uint8
 from nst.io.video import decode
@@ -160,9 +161,9 @@ class Run:
 
     @cached_property
     def canvas(self) -> Tensor:
-        """The final canvas, `[3, H, W]` with values in [0, 1]."""
+        """The final canvas, `[3, H, W]` with values in [0, 1], on white where it is transparent."""
         with open_regular(self.folder / "canvas.png") as file, Image.open(file, formats=["PNG"]) as image:
-            pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+            pixels = torch.frombuffer(bytearray(laid_on_white(image).tobytes()), dtype=torch.uint8)
             return pixels.view(image.height, image.width, 3).permute(2, 0, 1) / 255
 
     def frames(self) -> Iterator[Tensor]:

@@ -98,7 +98,7 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         composed.merge_with(OmegaConf.load(path))
         for kind in _kept(composed):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
-        _use_init(composed, run)
+        _use_own(composed, run)
         composed.model.name, composed.model.fallback = network, None
         config = from_composed(composed)
         if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
@@ -120,8 +120,10 @@ def _kept(composed: DictConfig) -> tuple[str, ...]:
     return ("content",) if OmegaConf.is_list(composed.images.style) else ("content", "style")
 
 
-def _use_init(composed: DictConfig, folder: Path) -> None:
-    """Begin with the initial image that a run directory has, where it was a file's."""
+def _use_own(composed: DictConfig, folder: Path) -> None:
+    """Take from a run directory the initial image, where it was a file's, and the opacity of its canvas."""
+    if composed.images.transparency != "white":
+        composed.images.transparency = str(folder.resolve() / "canvas.png")
     if (folder / "init.png").is_file():
         composed.init_image.path = str(folder.resolve() / "init.png")
 
@@ -130,7 +132,7 @@ def _leave_config(composed: DictConfig, folder: Path) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
     for kind in _kept(composed):
         composed.images[kind] = str(folder.resolve() / f"{kind}.png")
-    _use_init(composed, folder)
+    _use_own(composed, folder)
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
     OmegaConf.save([], folder / ".hydra/overrides.yaml")

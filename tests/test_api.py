@@ -80,6 +80,36 @@ def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
     assert {info.iterations for info in seen} == {4}
 
 
+def test_colours_are_those_that_run_py_paints(tmp_path: Path) -> None:
+    overrides = ["size=24", "iterations=2", "save_every=1", "style_layers=conv1_1", "content_layers=conv1_1"]
+    overrides += ["init_image=content", f"images.content={CAT}", f"images.style={STARS}"]
+    cells = [
+        nst.Cell(
+            CAT,
+            STARS,
+            content_layers="conv1_1",
+            style_layers={"conv1_1": README[0]},
+            style_weight=7000.0,
+            tv_weight=1.2,
+            color=color,
+        )
+        for color in ("luminance", "histogram")
+    ]
+    seen: list[torch.Tensor] = []
+    paintings = nst.paint(
+        cells,
+        **{**SMALL, "iterations": 2},
+        normalize=False,
+        callback=lambda info: None if info.canvases is None else seen.append(info.canvases),
+    )
+    for painting, color in zip(paintings, ("luminance", "histogram"), strict=True):
+        [result] = paint_here(tmp_path / color, [*overrides, f"color={color}"])
+        assert result.error is None
+        assert (pixels(result.folder) == to_uint8(painting.canvas)).all()
+    content = read(CAT, 24, "x", Fit.keep)
+    assert torch.allclose(seen[0][0], content, atol=1e-6)  # in colour, though painted in one channel
+
+
 def test_another_network_paints_by_its_own_layers() -> None:
     cell = nst.Cell(CAT, STARS, content_layers="features.6", style_layers=["features.4", "features.1"])
     [painting] = nst.paint(cell, **{**SMALL, "model": "squeezenet1_1"})

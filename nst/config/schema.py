@@ -21,6 +21,7 @@ from nst.core.options import Option
 from nst.core.scales import Scale, Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
+from nst.io.canvas_format import CanvasFormat, check_format
 from nst.io.credentials import check_address
 from nst.io.images import Fit
 
@@ -87,6 +88,8 @@ class ImagesConfig:
         style_weights: of each style, divided by their sum; null is equal weights.
         fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop`
             its middle square; `square`, squashed to one, and the style image too, as the seed does.
+        transparency: `white` lays transparent pixels on it; `keep` also gives the canvas the opacity of the
+            content image, a path that of another image.
         style_scale: the style image's long side, as a multiple of `size`.
         content_mask, style_mask: label images of the size of their image; each colour is a region, which
             takes the style of the region of that colour. Without `style_mask`, the n-th region, from dark to
@@ -96,6 +99,7 @@ class ImagesConfig:
     content: str = MISSING
     style: Any = MISSING
     fit: Fit = Fit.keep
+    transparency: str = "white"
     style_scale: float = 1.0
     style_weights: list[float] | None = None
     content_mask: str | None = None
@@ -152,6 +156,7 @@ class Config:
     iterations: int = MISSING
     save_every: int = MISSING
     fps: int = MISSING
+    canvas_format: CanvasFormat = CanvasFormat.png
     seed: int = MISSING
     name: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -293,6 +298,7 @@ def check(config: Config) -> None:
     if config.seed >= 2**63:
         raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")
     check_address(config.tracking.uri)
+    check_format(config.canvas_format)
     for group in OPTION_GROUPS:
         getattr(config, group).check()
     for key in ("content", "style", "tv"):

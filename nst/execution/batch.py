@@ -53,7 +53,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
         torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
         Interrupted: by a signal; a checkpoint is kept, from which it can be resumed.
     """
-    rows = [_Row(job, RunWriter(job.folder, _record(job))) for job in jobs]
+    rows = [_Row(job, RunWriter(job.folder, _record(job), job.config.canvas_format)) for job in jobs]
     losses: dict[Path, float] = {}
     for row in rows:
         with record_failure(row.writer):
@@ -208,7 +208,7 @@ def _paint_at(
             init = row.resolved.init
             if isinstance(init, Picture):
                 row.writer.keep("init.png", init.image)
-            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video)
+            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video, row.resolved.alpha)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)

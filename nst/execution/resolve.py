@@ -17,7 +17,7 @@ from nst.core.init_images import File, InitImage, Picture, cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
-from nst.io.images import Fit, image_shape, located, read
+from nst.io.images import Fit, image_shape, located, read, read_alpha
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -33,6 +33,7 @@ class ResolvedCell:
     identity: str
     digests: dict[str, str]  # of its images, by the keys of the config that name them
     init: InitImage
+    alpha: Tensor | None  # `[1, H, W]`, of the canvas; None is opaque
 
 
 def resolve(config: Config) -> ResolvedCell:
@@ -85,8 +86,22 @@ def resolve(config: Config) -> ResolvedCell:
     }
     if isinstance(init, Picture):
         used["init_image.path"] = init.image
+    if (alpha := _alpha(config, content)) is not None:
+        used["images.transparency"] = alpha
     digests = {key: _digest(image) for key, image in used.items()}
-    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init)
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init, alpha)
+
+
+def _alpha(config: Config, content: Tensor) -> Tensor | None:
+    """The opacity that the canvas is given, `[1, H, W]`."""
+    images = config.images
+    if images.transparency == "white":
+        return None
+    keep = images.transparency == "keep"
+    path, changed = located(images.content if keep else images.transparency)
+    key = "images.content" if keep else "images.transparency"
+    alpha = _read_alpha_once(path, config.size, key, images.fit, changed)
+    return None if alpha is None else cover(alpha, (content.shape[1], content.shape[2]))
 
 
 def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
@@ -196,6 +211,11 @@ def _cover(path: Path, changed: int, height: int, width: int) -> Tensor:
     """The initial image in a file, `[3, height, width]`, in the levels of a file: a run keeps it."""
     key = "init_image.path"
     return levels(cover(read(path, max(image_shape(path, key)), key, Fit.keep), (height, width)))
+
+
+@lru_cache(maxsize=64)
+def _read_alpha_once(path: Path, size: int, key: str, fit: Fit, changed: int) -> Tensor | None:
+    return read_alpha(path, size, key, fit)
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,8 @@ from nst.core.engine import Snapshot
 from nst.core.resizing import enlarge
 from nst.errors import NstError
 from nst.io import timeouts
+from nst.io.canvas_files import on_white, write_canvas
+from nst.io.canvas_format import CanvasFormat
 from nst.io.files import atomic_write, discard_temporaries, format_error
 from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
@@ -51,8 +53,11 @@ class RunWriter:
         canvas: the latest, `[3, H, W]`, in the colours that it is shown in.
     """
 
-    def __init__(self, folder: Path, record: RunRecord) -> None:
-        self.folder, self.record = folder, record
+    def __init__(
+        self, folder: Path, record: RunRecord, canvas_format: CanvasFormat = CanvasFormat.png
+    ) -> None:
+        self.folder, self.record, self._format = folder, record, canvas_format
+        self._alpha: Tensor | None = None
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
@@ -76,17 +81,20 @@ class RunWriter:
         """Write one of the images that were used, `[3, H, W]`."""
         write_png(image, self.folder / name)
 
-    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
+    def start(
+        self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, alpha: Tensor | None = None
+    ) -> None:
         """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
+            alpha: `[1, H, W]`, the opacity that the canvas is given; its frames are laid on white.
         """
         write_png(cell.content, self.folder / "content.png")
         write_png(side_by_side(cell.styles), self.folder / "style.png")
-        self._cell = cell
+        self._cell, self._alpha = cell, alpha
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._video = video
@@ -129,7 +137,7 @@ class RunWriter:
         if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
             canvas = enlarge(canvas[None], content.shape[1:])[0]
         shown = self._cell.color.decode(canvas, content)
-        self._video.append(to_uint8(shown))
+        self._video.append(to_uint8(on_white(shown, self._alpha)))
         self.frames.append(iteration)
         self.canvas = shown
 
@@ -202,7 +210,8 @@ class RunWriter:
 
     def _keep_canvas(self) -> None:
         if self.frames:
-            write_png(self.canvas, self.folder / "canvas.png")
+            for wanted in {CanvasFormat.png: None, self._format: None}:
+                write_canvas(self.canvas, self.folder, wanted, self._alpha)
 
     def _keep_video(self) -> None:
         if self.frames:

@@ -28,10 +28,12 @@ def test_defaults_are_the_seeds() -> None:
             "pooling": "max",
             "padding": "zeros",
         },
-        "optimizer": {"name": "lbfgs", "lr": 1.0, "history_size": 100},
+        "optimizer": {"name": "lbfgs", "lr": 1.0, "average": 0.0, "bounds": "none", "history_size": 100},
         "init_image": {"name": "noise"},
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
+        "color": {"name": "style"},
+        "scales": {"name": "single"},
         "content_layers": {"conv1_1": True},
         "style_layers": dict.fromkeys(SEED_LAYERS, True),
         "weights": {
@@ -45,7 +47,11 @@ def test_defaults_are_the_seeds() -> None:
             "content": str(ROOT / "data/pagoda.jpg"),
             "style": str(ROOT / "data/starry_night.jpg"),
             "fit": "keep",
+            "transparency": "white",
             "style_scale": 1.0,
+            "style_weights": None,
+            "content_mask": None,
+            "style_mask": None,
         },
         "tracking": {
             "name": "mlflow",
@@ -67,6 +73,7 @@ def test_defaults_are_the_seeds() -> None:
         "iterations": 2500,
         "save_every": 10,
         "fps": 30,
+        "canvas_format": "png",
         "seed": 0,
         "name": None,
         "tags": [],
@@ -82,12 +89,15 @@ def test_adam_has_the_seeds_rate() -> None:
     assert (optimizer.name, optimizer.lr) == ("adam", 0.06)
 
 
-@pytest.mark.parametrize("group", ["model", "init_image", "images", "tracking", "hardware", "weights"])
+@pytest.mark.parametrize(
+    "group", ["model", "init_image", "color", "images", "tracking", "hardware", "weights"]
+)
 def test_every_option_of_a_group_composes(group: str) -> None:
     options = sorted((ROOT / "conf" / group).glob("*.yaml"))
     assert options
     for option in options:
-        config(f"{group}={option.stem}")
+        more = ["init_image.path=x.png"] if option.stem == "file" else []
+        config(f"{group}={option.stem}", *more)
 
 
 @pytest.mark.parametrize("key", ["content_layers", "style_layers"])

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.cells import engine, image, painted, plain, readme_cell
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nst.core.cell import Cell
 from nst.core.color import (
@@ -14,10 +15,12 @@ from nst.core.color import (
     Histogram,
     Luminance,
     StyleColors,
+    as_seen,
     colors,
     luminance,
     match_colors,
     match_luminance,
+    of_canvas,
 )
 from nst.core.engine import DTYPES
 from nst.core.objective import Objective
@@ -175,3 +178,11 @@ def test_a_color_that_says_nothing_changes_nothing():
     )
     for a, b in zip(mine(cell.content[None].double()), theirs(cell.content[None].double()), strict=True):
         assert torch.equal(a, b)
+
+
+def test_on_a_gpu_no_step_waits_for_the_host() -> None:
+    """Tensors that are fake have no numbers: what asks for one fails, and what mixes devices."""
+    with FakeTensorMode():
+        canvas = torch.empty(2, 3, 4, 5, device="cuda")
+        rows = torch.empty(2, 1, 1, 1, dtype=torch.bool, device="cuda")
+        assert of_canvas(as_seen(canvas, rows), rows).shape == canvas.shape

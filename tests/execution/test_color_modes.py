@@ -131,7 +131,7 @@ def test_a_file_of_any_size_covers_the_canvas_and_its_pixels_count(
 
 def test_a_file_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert refusal("init_image=file").startswith("init_image.path: has no value")
-    with pytest.raises(NstError, match="^init_image.path=.*: no such file; ") as caught:
+    with pytest.raises(NstError, match=r"^init_image.path=.*: no such file; ") as caught:
         resolve(config(*SMALL, "init_image=file", f"init_image.path={tmp_path}/none.png"))
     assert "\n" not in str(caught.value)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.io.signals import Interrupted
 from nst.runs.record import RunRecord, Status, find_damage
@@ -46,7 +47,7 @@ def started(folder: Path, record: RunRecord = NAME) -> tuple[RunWriter, Video]:
     writer, video = RunWriter(folder, record), Video()
     image = torch.rand(3, 4, 4)
     writer.begin()
-    cell: Any = SimpleNamespace(content=image, style=image, columns=lambda: COLUMNS)
+    cell: Any = SimpleNamespace(content=image, styles=(image,), color=StyleColors(), columns=lambda: COLUMNS)
     writer.start(cell, ("style", *COLUMNS[1:], "total"), video)  # type: ignore[arg-type]
     return writer, video
 
