@@ -22,7 +22,7 @@ from nst.core import cell as core
 from nst.core import networks
 from nst.core.color import Color
 from nst.core.engine import DTYPES, Snapshot, arithmetic
-from nst.core.init_images import InitImage, cover
+from nst.core.init_images import File, InitImage, cover
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
 from nst.core.network import Tap
@@ -65,7 +65,8 @@ class Cell:
         lr: learning rate; None is the optimizer's default, 1 for L-BFGS and 0.06 for Adam.
         color: `style`, `luminance` (painted in luminance, with the content's chroma), `histogram` (the style
             image is given the content's colours first), or a `Color` of yours.
-        init: what the canvas is at first: `content`, `style`, `noise`, an image as above, or an `InitImage`.
+        init: what the canvas is at first: `content`, `style`, `noise`, `grey`, `style_statistics`, an image
+            as above, or an `InitImage`.
         seed: of the noise.
     """
 
@@ -457,6 +458,8 @@ def _initial(cell: Cell, small: core.Cell, images: _Images) -> Tensor:
     init = cell.init
     if isinstance(init, str) and init in OPTIONS[InitImage.group]:
         init = InitImage.named(init)
+    if isinstance(init, File):
+        init = init.path
     if isinstance(init, InitImage):
         return small.color.encode(init.canvas(small.content, small.styles[0], cell.seed))
     if not isinstance(init, Tensor):

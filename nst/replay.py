@@ -98,6 +98,7 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         composed.merge_with(OmegaConf.load(path))
         for kind in _kept(composed):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
+        _use_init(composed, run)
         composed.model.name, composed.model.fallback = network, None
         config = from_composed(composed)
         if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
@@ -119,10 +120,17 @@ def _kept(composed: DictConfig) -> tuple[str, ...]:
     return ("content",) if OmegaConf.is_list(composed.images.style) else ("content", "style")
 
 
+def _use_init(composed: DictConfig, folder: Path) -> None:
+    """Begin with the initial image that a run directory has, where it was a file's."""
+    if (folder / "init.png").is_file():
+        composed.init_image.path = str(folder.resolve() / "init.png")
+
+
 def _leave_config(composed: DictConfig, folder: Path) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
     for kind in _kept(composed):
         composed.images[kind] = str(folder.resolve() / f"{kind}.png")
+    _use_init(composed, folder)
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
     OmegaConf.save([], folder / ".hydra/overrides.yaml")

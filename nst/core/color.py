@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from nst.core.init_images import cover
 from nst.core.options import Option
+from nst.core.resizing import reduce
 
 # Luminance of red, green and blue (ITU-R BT.601).
 BT601 = (0.299, 0.587, 0.114)
@@ -44,7 +44,7 @@ class Color(Option):
         return image
 
     def decode(self, canvas: Tensor, content: Tensor) -> Tensor:
-        """What `canvas` shows, both `[3, H, W]`; the content image may have another size."""
+        """What `canvas` shows, both `[3, H, W]`; the content image may be larger."""
         return canvas
 
 
@@ -65,7 +65,7 @@ class Histogram(Color):
     name: str = "histogram"
 
     def recolored(self, style: Tensor, content: Tensor) -> Tensor:
-        return match_colors(style, content).clamp(0, 1).mul(255).round() / 255
+        return levels(match_colors(style, content))
 
     def identity(self) -> Any:
         # All that it does is in the pixels of the style image, which count.
@@ -99,8 +99,15 @@ class Luminance(Color):
 
     def decode(self, canvas: Tensor, content: Tensor) -> Tensor:
         # Chroma is linear in R - Y, G - Y and B - Y, so these stay.
-        image = cover(content.to(canvas), (canvas.shape[1], canvas.shape[2]))
-        return image + (canvas[:1] - luminance(image))
+        content = content.to(canvas)
+        if content.shape != canvas.shape:
+            content = reduce(content, canvas.shape[1:])
+        return content + (canvas[:1] - luminance(content))
+
+
+def levels(image: Tensor) -> Tensor:
+    """`image` in the 256 levels from 0 to 1 that a file holds."""
+    return image.clamp(0, 1).mul(255).round() / 255
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -117,10 +124,9 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
     """
     mean, covariance = colors(style)
     wanted, spread = colors(content)
-    (of, axes), (to, others) = torch.linalg.eigh(covariance), torch.linalg.eigh(spread)
-    inverse = torch.where(of > LEAST_VARIANCE, of, torch.inf).rsqrt()
-    transform = (others * to.clamp(min=0).sqrt()) @ others.mT @ (axes * inverse) @ axes.mT
-    moved: Tensor = transform @ (style.double().flatten(1) - mean) + wanted
+    variances, axes = torch.linalg.eigh(covariance)
+    inverse = (axes * torch.where(variances > LEAST_VARIANCE, variances, torch.inf).rsqrt()) @ axes.mT
+    moved: Tensor = root(spread) @ inverse @ (style.double().flatten(1) - mean) + wanted
     return moved.view_as(style).to(style.dtype)
 
 
@@ -140,6 +146,13 @@ def colors(image: Tensor) -> tuple[Tensor, Tensor]:
     pixels = image.double().flatten(1)
     mean = pixels.mean(1, keepdim=True)
     return mean, (pixels - mean) @ (pixels - mean).mT / pixels.shape[1]
+
+
+def root(covariance: Tensor) -> Tensor:
+    """The symmetric root of a covariance `[3, 3]`."""
+    variances, axes = torch.linalg.eigh(covariance)
+    found: Tensor = (axes * variances.clamp(min=0).sqrt()) @ axes.mT
+    return found
 
 
 def as_seen(canvas: Tensor, one_channel: Tensor | None) -> Tensor:

@@ -67,7 +67,7 @@ class VGG:
         pooling: `max`, `average` or `l2` (`nst.core.pooling`).
         padding: what lies around the image before the first layer: `zeros`, or `replicate`, its own border.
         recompute: keep of a pass only each block's input, and compute a block again when its backward comes
-            (Chen et al., arXiv 1604.06174): the same bits, in less memory and a third more time at most.
+            (Chen et al., arXiv 1604.06174): the same bits, in less memory and up to half as much time again.
     """
 
     def __init__(

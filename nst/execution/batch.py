@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from nst.config.paths import ROOT
 from nst.core import networks
 from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic
+from nst.core.init_images import Picture
 from nst.core.network import Tap
 from nst.core.painter import Painter
 from nst.errors import NstError
@@ -162,10 +164,10 @@ def _prepare(row: _Row) -> None:
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
         if row.resolved.digests.get(key) != digest:
-            name = key.removeprefix("images.").partition("[")[0]
+            name = key.partition("[")[0]
             raise NstError(
-                f"images.{name}={getattr(config.images, name)}: is another picture than when this was "
-                "planned; run the same command again, which paints the new one"
+                f"{name}={attrgetter(name)(config)}: is another picture than when this was planned; run "
+                "the same command again, which paints the new one"
             )
     weights = row.resolved.weights
     model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
@@ -203,6 +205,9 @@ def _paint_at(
         segments = saved.segments[number] if saved else ()
         video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, painter.shape, segments)
         with record_failure(row.writer):
+            init = row.resolved.init
+            if isinstance(init, Picture):
+                row.writer.keep("init.png", init.image)
             row.writer.start(row.resolved.cell, painter.engine.objective.columns, video)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
@@ -282,8 +287,8 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     def start(cells: Sequence[Cell]) -> torch.Tensor:
         return torch.stack(
             [
-                cell.color.encode(config.init_image.canvas(cell.content, cell.styles[0], config.seed))
-                for config, cell in zip(configs, cells, strict=True)
+                cell.color.encode(row.resolved.init.canvas(cell.content, cell.styles[0], row.job.config.seed))
+                for row, cell in zip(rows, cells, strict=True)
             ]
         )
 

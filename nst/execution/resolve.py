@@ -12,11 +12,12 @@ from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
 from nst.core.cell import Cell
-from nst.core.color import Color
+from nst.core.color import Color, levels
+from nst.core.init_images import File, InitImage, Picture, cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
-from nst.io.images import Fit, located, read
+from nst.io.images import Fit, image_shape, located, read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -31,6 +32,7 @@ class ResolvedCell:
     weights: Weights
     identity: str
     digests: dict[str, str]  # of its images, by the keys of the config that name them
+    init: InitImage
 
 
 def resolve(config: Config) -> ResolvedCell:
@@ -72,14 +74,19 @@ def resolve(config: Config) -> ResolvedCell:
         style_mask,
         config.color,
     )
+    init = config.init_image
+    if isinstance(init, File):
+        init = Picture(image=_cover(*located(init.path), content.shape[1], content.shape[2]))
     used = {"images.content": content, **dict(zip(keys, styles, strict=True))}
     used |= {
         f"images.{kind}_mask": mask
         for kind, mask in (("content", content_mask), ("style", style_mask))
         if mask is not None
     }
+    if isinstance(init, Picture):
+        used["init_image.path"] = init.image
     digests = {key: _digest(image) for key, image in used.items()}
-    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init)
 
 
 def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
@@ -182,6 +189,13 @@ def _recolored(color: Color, style: Tensor, content: Tensor) -> Tensor:
 
 
 _made: dict[tuple[str, int, int], tuple[Tensor, ...]] = {}  # with the images, so that these keep their ids
+
+
+@lru_cache(maxsize=64)
+def _cover(path: Path, changed: int, height: int, width: int) -> Tensor:
+    """The initial image in a file, `[3, height, width]`, in the levels of a file: a run keeps it."""
+    key = "init_image.path"
+    return levels(cover(read(path, max(image_shape(path, key)), key, Fit.keep), (height, width)))
 
 
 @lru_cache(maxsize=64)

@@ -43,6 +43,7 @@ class Job:
         images = self.config.images
         files = [images.content, *images.styles]
         files += [mask for mask in (images.content_mask, images.style_mask) if mask is not None]
+        files += [path for path in [getattr(self.config.init_image, "path", None)] if path]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.

@@ -30,9 +30,9 @@ from nst.runs.json_record import (
     require,
 )
 
-# What a run paints; without losses.png it can be shown, but not taken.
-OUTPUT_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
-REQUIRED_FILES = tuple(name for name in OUTPUT_FILES if name != "losses.png")
+# What a run paints: always, and what only some runs have, or can do without.
+REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
+OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png")
 MOST_CELLS = 1_000_000
 
 

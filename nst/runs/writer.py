@@ -72,6 +72,10 @@ class RunWriter:
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
+    def keep(self, name: str, image: Tensor) -> None:
+        """Write one of the images that were used, `[3, H, W]`."""
+        write_png(image, self.folder / name)
+
     def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
         """Write the images, and open the files that grow while painting.
 

@@ -48,7 +48,7 @@ def test_a_sweep_over_losses_blends_and_regions_is_one_batch(tmp_path: Path) -> 
     results = run_batch(jobs)
     assert [result.error for result in results] == [None] * len(jobs)
     assert {record(job.folder)["timings"]["batch_cells"] for job in jobs} == {len(jobs)}
-    assert len({(job.folder / "canvas.png").read_bytes() for job in jobs}) == len(jobs)
+    assert len({(job.folder / "losses.csv").read_bytes() for job in jobs}) == len(jobs)
     scores = [record(job.folder)["scores"]["style_distance"] for job in jobs]
     assert scores[6] != scores[7]
     one, several = (Image.open(tmp_path / folder / "style.png").size for folder in ("0", "6"))

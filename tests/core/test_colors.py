@@ -23,12 +23,15 @@ from nst.core.engine import DTYPES
 from nst.core.objective import Objective
 from nst.io.images import to_uint8
 
+FEW = ("conv1_1", "conv2_1")  # a network that is not deep
 WEIGHTS = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
 
 
 def in_luminance(size: int = 16, **changes) -> Cell:
-    content, style = image(0, size).double(), image(1, size).double()
-    return replace(readme_cell("conv1_1"), content=content, styles=(style,), color=Luminance(), **changes)
+    content, styles = image(0, size).double(), (image(1, size).double(),)
+    return replace(
+        readme_cell("conv1_1", layers=FEW), content=content, styles=styles, color=Luminance(), **changes
+    )
 
 
 class OneChannel:
@@ -37,7 +40,7 @@ class OneChannel:
     def __init__(self, cell: Cell) -> None:
         content, style = (
             (WEIGHTS.view(3, 1, 1) * shown.double()).sum(0, keepdim=True)
-            for shown in (cell.content, cell.styles[0])
+            for shown in (cell.content, *cell.styles)
         )
         style = (style - style.mean()) / style.std(correction=0) * content.std(correction=0) + content.mean()
         self.grey = plain(replace(cell, content=content.expand(3, -1, -1), styles=(style.expand(3, -1, -1),)))
@@ -47,7 +50,9 @@ class OneChannel:
 
 def test_the_gradient_of_luminance_is_that_of_a_canvas_of_one_channel():
     cell, start = in_luminance(), image(5, 16)
-    mine = engine([cell, readme_cell("conv1_1", size=16)], [cell.color.encode(start), start], "adam")
+    mine = engine(
+        [cell, readme_cell("conv1_1", size=16, layers=FEW)], [cell.color.encode(start), start], "adam"
+    )
     losses, gradient = mine.objective(mine.canvas)
     canvas = mine.canvas[0, :1].clone().requires_grad_()
     theirs = OneChannel(cell).grey.losses(canvas)
@@ -74,7 +79,7 @@ def test_luminance_is_painted_as_torch_paints_a_canvas_of_one_channel(kind, iter
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
 @pytest.mark.parametrize("kind", ["adam", "lbfgs"])
 def test_rows_of_all_colours_have_the_same_bits_together_and_alone(kind, precision):
-    base = readme_cell("conv2_1", size=20)
+    base = readme_cell("conv2_1", size=20, layers=FEW)
     cells = [replace(base, color=color) for color in (StyleColors(), Luminance(), Histogram(), Luminance())]
     cells[3] = replace(cells[3], styles=(image(4, 20),))
     starts = [cell.color.encode(image(5 + row, 20)) for row, cell in enumerate(cells)]
@@ -89,7 +94,7 @@ def test_rows_of_all_colours_have_the_same_bits_together_and_alone(kind, precisi
 def test_images_are_shared_as_before(monkeypatch):
     content, styles = image(0, 16), (image(1, 16), image(2, 16))
     cells = [
-        replace(readme_cell(size=16), content=content, styles=(style,), color=color)
+        replace(readme_cell(size=16, layers=FEW), content=content, styles=(style,), color=color)
         for style in styles
         for color in (StyleColors(), Luminance())
     ]
@@ -163,7 +168,7 @@ def test_a_color_that_says_nothing_changes_nothing():
     color, content, style = Color(), image(0, 8), image(1, 8)
     assert color.recolored(style, content) is color.style(style, content) is style
     assert color.content(content) is color.encode(content) is color.decode(content, style) is content
-    cell = readme_cell(size=16)
+    cell = readme_cell(size=16, layers=FEW)
     mine, theirs = (
         Objective(engine([c], [c.content], "adam").objective.network, [c])
         for c in (cell, replace(cell, color=color))
