@@ -13,7 +13,16 @@ from support.command import SMALL, command
 from support.results import children, pixels, record
 
 RUN_FILES = {
-    *("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "run.json", "content.png", "style.png"),
+    *(
+        "canvas.png",
+        "canvas.mp4",
+        "losses.csv",
+        "losses.png",
+        "run.json",
+        "content.png",
+        "style.png",
+        "index.html",
+    ),
     ".hydra",
 }
 

@@ -193,7 +193,7 @@ function factsOf(cell) {
 function fill(place, cell, whole) {
   const button = buttons[cell.index];
   place.shown = cell;
-  place.classList.toggle("pixels", button.classList.contains("pixels"));
+  for (const kind of ["pixels", "empty"]) place.classList.toggle(kind, button.classList.contains(kind));
   place.replaceChildren(...[...button.children].filter(child => child.tagName !== "CANVAS").map(child => child.cloneNode(true)));
   const image = place.querySelector("img");
   image?.removeAttribute("id");
