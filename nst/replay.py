@@ -1,40 +1,56 @@
-"""A run painted again from what it left: its config, its images and its seed.
+"""A run painted again from what it left: its config, its images and its seed; as it was, or changed.
 
-python -m nst.replay FOLDER       a run directory
-python -m nst.replay RUN_ID       a run in MLflow
+python -m nst.replay FOLDER                   a run directory
+python -m nst.replay RUN_ID                   a run in MLflow
+python -m nst.replay FOLDER size=1024         the same picture, larger: it begins from the run's canvas
+python -m nst.replay FOLDER optimizer=adam    changed: it begins anew, unless from=canvas is said
 """
 
 import argparse
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
+import torch
 import yaml  # type: ignore[import-untyped]
+from hydra.errors import HydraException
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
+from nst.cli import check_overrides, describe_error
+from nst.config.overrides import override
 from nst.config.schema import Config, from_composed, recorded, register
+from nst.core.init_images import File
 from nst.errors import NstError
 from nst.execution.batch import run_batch
+from nst.execution.console import ConsoleHandler, show_plan
 from nst.execution.device import device_of
+from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
+from nst.execution.plan import plan
 from nst.execution.progress import progress_display
-from nst.execution.resolve import resolve
+from nst.execution.resolve import image_size, read_image, resolve
+from nst.execution.runner import paint_job
 from nst.io.credentials import strip_command_line
+from nst.io.images import Fit, image_shape, read
+from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job
 from nst.runs.record import RunRecord, find_damage
 from nst.tracking.logger import fetch_run
 
 NEEDED = (".hydra/config.yaml", RunRecord.NAME)
+KINDS: tuple[Literal["content", "style"], ...] = ("content", "style")
 
 
 def replay(run: Path, folder: Path) -> str:
@@ -54,7 +70,12 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    composed, config = _config(run, record.model.name)
+    composed = _config(run, record.model.name)
+    for kind in KINDS:
+        composed.images[kind] = str(run.resolve() / f"{kind}.png")
+    if (run / "init.png").is_file():
+        composed.init_image.path = str(run.resolve() / "init.png")
+    config = from_composed(composed)
     identity = resolve(config).identity
     if identity != record.identity:
         raise NstError(
@@ -70,8 +91,87 @@ def replay(run: Path, folder: Path) -> str:
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
+    for kind in KINDS:
+        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
+    if (run / "init.png").is_file():
+        composed.init_image.path = str(folder.resolve() / "init.png")
     _leave_config(composed, folder)
     return _compared(before, _pixels(folder / "canvas.png"), record, RunRecord.read(folder))
+
+
+def change(run: Path, given: Sequence[str], named: Path) -> None:
+    """Paint a run with other settings, as run.py paints: resumed, tracked, nothing twice.
+
+    Images that were not changed are the originals where these are there and as they were, so that it can be
+    painted larger; else those in `run`, if they have the size that is needed.
+
+    Args:
+        run: the directory of a finished run.
+        given: overrides of its config. `from=canvas` lets it begin from the run's canvas, `from=start` as its
+            config says; if neither is said, a larger `size` begins from the canvas.
+        named: a folder that is new, empty, or of exactly this cell; any other gets a folder beside it.
+
+    Raises:
+        NstError, HydraException, OmegaConfBaseException: what is wrong with it, before anything is painted.
+    """
+    begins = [part.partition("=")[2] for part in given if part.startswith("from=")]
+    overrides = [part for part in given if not part.startswith("from=")]
+    if wrong := [begin for begin in begins if begin not in ("canvas", "start")]:
+        raise NstError(f"from={wrong[0]}: allowed are canvas, start; give one of them")
+    check_overrides(overrides, sweep=True)  # of several values there is more to say below
+    keys = {part.lstrip("+~").partition("=")[0] for part in overrides}
+    record = _finished_record(run)
+    old = _config(run, record.model.name)
+    old.resume, old.plan = True, False
+    composed, before = override(old, overrides), from_composed(old)
+    untouched = not any(key.partition(".")[0] == "init_image" for key in keys)
+    larger = from_composed(composed).size > before.size
+    begin = begins[-1] if begins else "canvas" if larger and untouched else "start"
+    if begin == "canvas" and not untouched:
+        raise NstError(f"from=canvas: init_image={composed.init_image.name} says otherwise; leave one out")
+    if begin == "canvas":
+        composed.init_image = {"name": File.name, "path": str(run.resolve() / "canvas.png")}
+    elif untouched and (run / "init.png").is_file():
+        composed.init_image.path = str(run.resolve() / "init.png")
+    for kind in KINDS:
+        if not keys & {"images", f"images.{kind}"} and not _is_original(run, before, composed, kind):
+            composed.images[kind] = str(run.resolve() / f"{kind}.png")
+    job = Job(from_composed(composed), named.resolve(), tuple(given))
+    if job.config.plan:
+        show_plan(plan([job]))
+        return
+    folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job})).resolve()
+    # What was taken from the run is then in the new folder, too, and the run may go.
+    for kind in KINDS:
+        if composed.images[kind] == str(run.resolve() / f"{kind}.png"):
+            composed.images[kind] = str(folder / f"{kind}.png")
+    if job.config.init_image.name == File.name:
+        composed.init_image.path = str(folder / "init.png")
+    _leave_config(composed, folder, overrides)
+    paint_job(replace(job, folder=folder))
+
+
+def _is_original(run: Path, before: Config, composed: DictConfig, kind: Literal["content", "style"]) -> bool:
+    """Whether the image that a run was painted with can be read again; else the one in `run` will do.
+
+    Raises:
+        NstError: neither is so.
+    """
+    kept, key = run / f"{kind}.png", f"images.{kind}"
+    try:
+        kept_pixels = read(kept, max(image_shape(kept, key)), key, Fit.keep)
+        if torch.equal(read_image(before, kind), kept_pixels):
+            return True
+        wrong = "is another picture than it was then"
+    except NstError:
+        wrong = "is not there any more"
+    config = from_composed(composed)
+    if image_size(before, kind) == image_size(config, kind):
+        return False
+    raise NstError(
+        f"{key}={getattr(before.images, kind)}: {wrong}, and {kept.name} of the run has not the size that is "
+        f"needed; give {key}=FILE"
+    )
 
 
 def _finished_record(run: Path) -> RunRecord:
@@ -86,8 +186,8 @@ def _finished_record(run: Path) -> RunRecord:
     return record
 
 
-def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
-    """The run's config, composed and checked, with the images and the network that were really used."""
+def _config(run: Path, network: str | None) -> DictConfig:
+    """The run's config, checked, with the network that was really used."""
     register()
     path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
@@ -95,10 +195,9 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
     try:
         composed = recorded(since)
         composed.merge_with(OmegaConf.load(path))
-        for kind in ("content", "style"):
-            composed.images[kind] = str(run.resolve() / f"{kind}.png")
         composed.model.name, composed.model.fallback = network, None
-        return composed, from_composed(composed)
+        from_composed(composed)
+        return composed
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(
@@ -106,13 +205,12 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         ) from error
 
 
-def _leave_config(composed: DictConfig, folder: Path) -> None:
+def _leave_config(composed: DictConfig, folder: Path, overrides: Sequence[str] = ()) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
-    for kind in ("content", "style"):
-        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
-    (folder / ".hydra").mkdir()
+    leave_config_alone(folder)
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
-    OmegaConf.save([], folder / ".hydra/overrides.yaml")
+    OmegaConf.save(list(overrides), folder / ".hydra/overrides.yaml")
 
 
 def _pixels(path: Path) -> NDArray[np.int64]:
@@ -157,13 +255,21 @@ def _found(run: str, uri: str) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Paint a run again."""
+    """Paint a run again, as it was, or with other settings: KEY=VALUE and GROUP=OPTION as for run.py."""
+    install_handlers()
     try:
         strip_command_line()
     except NstError as error:
         sys.exit(f"error: {error}")
     parser = argparse.ArgumentParser(prog="python -m nst.replay", description=main.__doc__)
     parser.add_argument("run", help="a run directory, or the id of a run in MLflow")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="what is to be other than it was; from=canvas begins from the run's canvas, from=start as the "
+        "config says; default: canvas for a larger size, else start",
+    )
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     parser.add_argument(
         "--uri", default=store, help="the MLflow store; default: MLFLOW_TRACKING_URI or mlflow.db"
@@ -172,16 +278,23 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("outputs/replays") / now, help="default: %(default)s"
     )
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     try:
-        with _found(given.run, given.uri) as run:
+        with raise_on_signal(), _found(given.run, given.uri) as run:
+            if given.overrides:
+                logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ConsoleHandler()])
+                change(run, given.overrides, given.into)
+                return
             compared = replay(run, given.into)
-    except (NstError, OSError) as error:
-        print(f"error: {escape_unprintable(str(error))}", file=sys.stderr)
+    except (NstError, OSError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {escape_unprintable(describe_error(error, given.overrides))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Interrupted as stop:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + stop.number)
     print(f"folder  {given.into}\ncanvas  {compared}")
 
 

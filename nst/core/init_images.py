@@ -1,13 +1,14 @@
 """What a canvas is before the first iteration."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nst.core.options import Option
+from nst.errors import NstError
 
 
 @dataclass
@@ -56,6 +57,24 @@ class Noise(InitImage):
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         return noise((content.shape[1], content.shape[2]), seed)
+
+
+@dataclass
+class File(InitImage):
+    """The picture at `path`, of any size, brought to the canvas by `cover`; who resolves a cell reads it."""
+
+    name: str = "file"
+    path: str = ""
+
+    def check(self) -> None:
+        if not self.path:
+            raise NstError("init_image.path: has no value, and needs one; give init_image.path=FILE")
+
+    def identity(self) -> Any:
+        return self.name  # its pixels decide, wherever they are
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        raise NstError(f"init_image.path={self.path}: is not read here; give its pixels")
 
 
 def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:

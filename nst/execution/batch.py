@@ -160,7 +160,8 @@ def _prepare(row: _Row) -> None:
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
         if row.resolved.digests[key] != digest:
-            path = config.images.content if key == "images.content" else config.images.style
+            paths = {"images.content": config.images.content, "images.style": config.images.style}
+            path = paths.get(key) or getattr(config.init_image, "path", None)
             raise NstError(
                 f"{key}={path}: is another picture than when this was planned; run the same command again, "
                 "which paints the new one"
@@ -202,7 +203,7 @@ def _paint_at(
         shape = (engine.canvas.shape[2], engine.canvas.shape[3])
         video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, shape, segments)
         with record_failure(row.writer):
-            row.writer.start(row.resolved.cell, engine.objective.columns, video)
+            row.writer.start(row.resolved.cell, engine.objective.columns, video, row.resolved.picture)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)
@@ -272,10 +273,7 @@ def _engine(rows: Sequence[_Row], device: torch.device) -> Engine:
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )
-    starts = [
-        job.config.init_image.canvas(cell.content, cell.style, job.config.seed)
-        for job, cell in zip(jobs, cells, strict=True)
-    ]
+    starts = [row.resolved.canvas(row.job.config) for row in rows]
     rates = [job.config.optimizer.lr for job in jobs]
     optimizer = config.optimizer.build(torch.tensor(rates, dtype=network.wide, device=network.device))
     return Engine(Objective(network, cells), optimizer, torch.stack(starts), capture=config.hardware.capture)

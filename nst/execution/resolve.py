@@ -7,15 +7,16 @@ import os
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
+from nst.core.init_images import File, cover
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
-from nst.io.images import Fit, read
+from nst.io.images import Fit, image_shape, read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -30,6 +31,14 @@ class ResolvedCell:
     weights: Weights
     identity: str
     digests: dict[str, str]  # of its images, by the keys of the config that name them
+    picture: Tensor | None  # that `init_image=file` begins from, `[3, h, w]`
+
+    def canvas(self, config: Config) -> Tensor:
+        """The canvas before the first iteration, `[3, H, W]`."""
+        content, style = self.cell.content, self.cell.style
+        if self.picture is not None:
+            return cover(self.picture, (content.shape[1], content.shape[2]))
+        return config.init_image.canvas(content, style, config.seed)
 
 
 def resolve(config: Config) -> ResolvedCell:
@@ -40,11 +49,7 @@ def resolve(config: Config) -> ResolvedCell:
             or a canvas of that size does not fit in memory.
     """
     most_rows([config])  # before the images: they are as large as the canvas
-    images = config.images
-    content = _image(images.content, config.size, "images.content", images.fit)
-    style_size = max(1, round(images.style_scale * config.size))
-    style_fit = Fit.square if images.fit is Fit.square else Fit.keep
-    style = _image(images.style, style_size, "images.style", style_fit)
+    content, style = read_image(config, "content"), read_image(config, "style")
     weights = _weights(config)
     check_layers(config, weights.name)
     check_shape(config, "images.content", content.shape[1:])
@@ -63,7 +68,23 @@ def resolve(config: Config) -> ResolvedCell:
         config.style_loss,
     )
     digests = {"images.content": _digest(content), "images.style": _digest(style)}
-    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
+    picture = _picture(config.init_image.path) if isinstance(config.init_image, File) else None
+    if picture is not None:
+        digests["init_image.path"] = _digest(picture)
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, picture)
+
+
+def read_image(config: Config, kind: Literal["content", "style"]) -> Tensor:
+    """The content or the style image of a cell, `[3, H, W]`; raises NstError where it cannot be read."""
+    return _image(getattr(config.images, kind), *image_size(config, kind), f"images.{kind}")
+
+
+def image_size(config: Config, kind: Literal["content", "style"]) -> tuple[int, Fit]:
+    """The size at which that image is read, and how it is brought to it."""
+    if kind == "content":
+        return config.size, config.images.fit
+    size = max(1, round(config.images.style_scale * config.size))
+    return size, Fit.square if config.images.fit is Fit.square else Fit.keep
 
 
 def identity_of(config: Config) -> str | None:
@@ -127,7 +148,13 @@ def _digest(image: Tensor) -> str:
     return hashlib.sha256(str(tuple(image.shape)).encode() + image.numpy().tobytes()).hexdigest()
 
 
-def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
+def _picture(path: str) -> Tensor:
+    """The image at `init_image.path`, as large as it is."""
+    found = Path(os.path.expanduser(path))
+    return _image(path, max(image_shape(found, "init_image.path")), Fit.keep, "init_image.path")
+
+
+def _image(path: str, size: int, fit: Fit, key: str) -> Tensor:
     # os.path's: of these none raises where a user is unknown, or we may not look.
     found = Path(os.path.expanduser(path))
     changed = found.stat().st_mtime_ns if os.path.exists(found) else 0

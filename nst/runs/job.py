@@ -41,6 +41,8 @@ class Job:
     def inputs(self) -> list[Path]:
         """The files that it reads: its images, its weights."""
         files = [self.config.images.content, self.config.images.style]
+        if path := getattr(self.config.init_image, "path", None):
+            files.append(path)
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.

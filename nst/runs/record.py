@@ -30,9 +30,9 @@ from nst.runs.json_record import (
     require,
 )
 
-# What a run paints; without losses.png it can be shown, but not taken.
-OUTPUT_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
-REQUIRED_FILES = tuple(name for name in OUTPUT_FILES if name != "losses.png")
+# What a run paints. It can be shown without losses.png; init.png is there where it began as a picture.
+REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
+OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png")
 MOST_CELLS = 1_000_000
 
 

@@ -70,16 +70,21 @@ class RunWriter:
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
+    def start(
+        self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, picture: Tensor | None = None
+    ) -> None:
         """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
+            picture: `[3, h, w]`, that it begins from, if it is none of these.
         """
         write_png(cell.content, self.folder / "content.png")
         write_png(cell.style, self.folder / "style.png")
+        if picture is not None:
+            write_png(picture, self.folder / "init.png")
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._video = video
