@@ -36,7 +36,7 @@ from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.console import ConsoleHandler, show_plan
 from nst.execution.device import device_of
-from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
+from nst.execution.output_dir import FRAMES, conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.plan import plan
 from nst.execution.progress import progress_display
 from nst.execution.resolve import image_size, read_image, resolve
@@ -181,6 +181,8 @@ def _finished_record(run: Path) -> RunRecord:
     if missing or not record.takeable:
         lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
         raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
+    if (run / FRAMES).is_dir():
+        raise NstError(f"{run}: is a film; replay one of its frames, as in {run / FRAMES / '0000'}")
     if wrong := find_damage(run, record):
         raise NstError(f"{wrong}; this run cannot be replayed, give another")
     return record

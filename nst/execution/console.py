@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nst.config.film import all_iterations, frame_count
+from nst.config.schema import Config
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
 from nst.runs.job import Result
@@ -83,11 +85,11 @@ def show_plan(planned: Plan) -> None:
         config = batch[0].config
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
-            f"{config.optimizer.name}, {config.size} px, {config.iterations} iterations, "
+            f"{config.optimizer.name}, {config.size} px, {_iterations(config)}, "
             f"{config.hardware.precision.name}"
         )
     left = sum(map(len, planned.batches))
-    iterations = sum(len(batch) * batch[0].config.iterations for batch in planned.batches)
+    iterations = sum(len(batch) * all_iterations(batch[0].config) for batch in planned.batches)
     same = f"{len(planned.shared)} the same as another, " if planned.shared else ""
     out.print(
         f"{len(planned.jobs)} cells: {len(planned.done)} painted before, {same}"
@@ -95,6 +97,11 @@ def show_plan(planned: Plan) -> None:
         style="bold",
     )
     out.print(_estimate(planned))
+
+
+def _iterations(config: Config) -> str:
+    frames = frame_count(config)
+    return f"{all_iterations(config)} iterations" + (f" of {frames} frames" if frames > 1 else "")
 
 
 def _estimate(planned: Plan) -> str:

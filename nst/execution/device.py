@@ -7,6 +7,7 @@ import psutil
 import torch
 
 from nst.config.canvas_shape import canvas_shape
+from nst.config.film import all_iterations
 from nst.config.schema import Config, content_layers, style_layers
 from nst.core.vgg import activation_bytes, features, flops
 from nst.errors import NstError
@@ -67,7 +68,7 @@ def gflop(network: str, configs: Sequence[Config]) -> float:
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name, [config]) * config.iterations
+    return gflop(config.model.name, [config]) * all_iterations(config)
 
 
 def _row_bytes(config: Config) -> int:

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from nst.config.film import film_of, later_iterations
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
 from nst.core.init_images import File, cover
 from nst.core.objective import Cell
 from nst.errors import NstError
 from nst.execution.device import most_rows
+from nst.io.files import sha256_of
 from nst.io.images import Fit, image_shape, read
 from nst.io.weights import Weights, load_weights
 
@@ -68,6 +70,8 @@ def resolve(config: Config) -> ResolvedCell:
         config.style_loss,
     )
     digests = {"images.content": _digest(content), "images.style": _digest(style)}
+    if film := film_of(config):
+        digests["images.content"] = _sha256_once(film.path, film.path.stat().st_mtime_ns)
     picture = _picture(config.init_image.path) if isinstance(config.init_image, File) else None
     if picture is not None:
         digests["init_image.path"] = _digest(picture)
@@ -134,6 +138,8 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
     ):
         if used and (loss := getattr(config, key).identity()) != before:
             parts[key] = loss
+    if film_of(config):
+        parts["frames"] = [config.frames.warm, later_iterations(config), config.frames.most]
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
@@ -159,6 +165,11 @@ def _image(path: str, size: int, fit: Fit, key: str) -> Tensor:
     found = Path(os.path.expanduser(path))
     changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
     return _read_once(found, size, key, fit, changed)
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, changed: int) -> str:
+    return sha256_of(path)
 
 
 @lru_cache(maxsize=64)

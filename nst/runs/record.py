@@ -30,9 +30,10 @@ from nst.runs.json_record import (
     require,
 )
 
-# What a run paints. It can be shown without losses.png; init.png is there where it began as a picture.
+# What a run paints. It can be shown without losses.png; init.png is there where it began as a picture,
+# film.* where its content is a film.
 REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
-OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png")
+OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png", "film.mp4", "film.gif")
 MOST_CELLS = 1_000_000
 
 

@@ -89,14 +89,22 @@ def test_larger_begins_from_the_canvas_and_can_be_replayed(tmp_path: Path) -> No
     for kind, name in (("content", "cat.png"), ("style", "mosaic.png")):
         shutil.copy(ROOT / "data" / name, tmp_path / f"{kind}.png")
     images = [f"images.{kind}={kind}.png" for kind in ("content", "style")]
-    ended = command(tmp_path, *SMALL, *images, "optimizer=adam", "tracking=none", "hydra.run.dir=first")
+    ended = command(
+        tmp_path,
+        *SMALL,
+        *images,
+        "optimizer=adam",
+        "tracking=none",
+        "images.fit=square",
+        "hydra.run.dir=first",
+    )
     assert ended.code == 0, ended.err
     done = replay(tmp_path, "first", "size=48", "optimizer.lr=1e-6", "--into", "larger")
     assert done.code == 0, done.err
     small, large = (Image.open(tmp_path / name / "canvas.png") for name in ("first", "larger"))
     assert large.size == (48, 48)
     resized = np.asarray(small.resize((48, 48), Image.Resampling.BILINEAR), dtype=int)
-    assert np.abs(np.asarray(large, dtype=int) - resized).mean() < 2  # with so little it stays what it began as
+    assert np.abs(np.asarray(large, dtype=int) - resized).mean() < 2  # it stays as it began
     assert (np.asarray(Image.open(tmp_path / "larger/init.png")) == np.asarray(small)).all()
 
     anew = replay(tmp_path, "first", "from=start", "size=48", "--into", "anew")

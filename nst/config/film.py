@@ -1,0 +1,48 @@
+"""What a config says of the film that is its content image."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from nst.config.schema import Config
+from nst.core.init_images import File
+from nst.io.film import Film, film_at
+
+
+def film_of(config: Config) -> Film | None:
+    """The film at `images.content`; None if that is a picture."""
+    # os.path's: of these none raises where a user is unknown, or we may not look.
+    return film_at(Path(os.path.expanduser(config.images.content)))
+
+
+def frame_count(config: Config) -> int:
+    """How many frames are painted; 1 of a picture."""
+    film = film_of(config)
+    return min(film.count, config.frames.most or film.count) if film else 1
+
+
+def all_iterations(config: Config) -> int:
+    """The iterations of a cell; of a film those of all its frames."""
+    later = later_iterations(config)
+    return config.iterations + (frame_count(config) - 1) * later
+
+
+def later_iterations(config: Config) -> int:
+    """Of each frame but the first: one that begins from the canvas before it is near its end."""
+    if not config.frames.warm:
+        return config.iterations
+    return config.frames.iterations or max(1, config.iterations // 4)
+
+
+def frame_config(config: Config, picture: Path, before: Path | None) -> Config:
+    """The cell of a frame, which is an ordinary one.
+
+    Args:
+        config: of the film.
+        picture: the frame.
+        before: the canvas of the frame before, if it begins from that.
+    """
+    frame = replace(config, images=replace(config.images, content=str(picture)))
+    if before is None:
+        return frame
+    return replace(frame, init_image=File(path=str(before)), iterations=later_iterations(config))
