@@ -28,10 +28,13 @@ def all_iterations(config: Config) -> int:
 
 
 def later_iterations(config: Config) -> int:
-    """Of each frame but the first: one that begins from the canvas before it is near its end."""
+    """Of each frame but the first: one that begins from the canvas before it is near its end.
+
+    At least 2: the canvas of the last iteration is the one before its step.
+    """
     if not config.frames.warm:
         return config.iterations
-    return config.frames.iterations or max(1, config.iterations // 4)
+    return config.frames.iterations or max(2, config.iterations // 4)
 
 
 def frame_config(config: Config, picture: Path, before: Path | None) -> Config:

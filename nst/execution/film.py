@@ -90,7 +90,7 @@ class _Film:
         return self._complete()
 
     def _picture(self, picture: Image.Image, number: int) -> Path:
-        """A frame as a file, for as long as it is painted; what its folder keeps is of the canvas's size."""
+        """A frame as a file, for as long as it is painted; its folder keeps one as large as the canvas."""
         path = self.job.folder / FRAMES / f"{number:04}.png"
         path.parent.mkdir(exist_ok=True)
         with atomic_write(path) as temporary:
