@@ -137,6 +137,7 @@ def change(run: Path, given: Sequence[str], named: Path) -> None:
         if not keys & {"images", f"images.{kind}"} and not _is_original(run, before, composed, kind):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
     job = Job(from_composed(composed), named.resolve(), tuple(given))
+    resolve(job.config)  # what is wrong with it is said before there is a folder
     if job.config.plan:
         show_plan(plan([job]))
         return

@@ -37,15 +37,15 @@ def later_iterations(config: Config) -> int:
     return config.frames.iterations or max(2, config.iterations // 4)
 
 
-def frame_config(config: Config, picture: Path, before: Path | None) -> Config:
+def frame_config(config: Config, picture: Path, begin: Path | None) -> Config:
     """The cell of a frame, which is an ordinary one.
 
     Args:
         config: of the film.
         picture: the frame.
-        before: the canvas of the frame before, if it begins from that.
+        begin: the picture that it begins from; None for what `init_image` says.
     """
     frame = replace(config, images=replace(config.images, content=str(picture)))
-    if before is None:
+    if begin is None:
         return frame
-    return replace(frame, init_image=File(path=str(before)), iterations=later_iterations(config))
+    return replace(frame, init_image=File(path=str(begin)), iterations=later_iterations(config))

@@ -8,6 +8,7 @@ import csv
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -16,14 +17,17 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from nst.config.film import all_iterations, film_of, frame_config
+from nst.core.init_images import cover
 from nst.errors import NstError
 from nst.execution.batch import Row, new_record, prepare
 from nst.execution.device import most_rows
 from nst.execution.output_dir import FRAMES, conflict_in
 from nst.execution.plan import plan
 from nst.execution.progress import BatchProgress, ProgressCallback
+from nst.execution.resolve import read_image
 from nst.io.files import atomic_copy, atomic_write, open_text
 from nst.io.film import write_gif
+from nst.io.images import Fit, image_shape, read, write_png
 from nst.io.video import Video, change_rate
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import RunIndex, link_run
@@ -79,12 +83,12 @@ class _Film:
         frames = itertools.islice(self.film.frames(), self.config.frames.most)
         while some := list(itertools.islice(frames, at_a_time)):
             pictures = [self._picture(picture, row) for row, picture in enumerate(some, len(self.folders))]
-            before = self.folders[-1] / "canvas.png" if warm and self.folders else None
-            jobs = [self._frame(picture, before) for picture in pictures]
+            begin = self._begin(pictures[0]) if warm and self.folders else None
+            jobs = [self._frame(picture, begin) for picture in pictures]
             self._paint(jobs, index)
             self.folders += [job.folder for job in jobs]
-            for picture in pictures:
-                picture.unlink()
+            for used in filter(None, [*pictures, begin]):
+                used.unlink()
         if not self.folders:
             raise NstError(f"images.content={self.config.images.content}: has no frame that can be decoded")
         return self._complete()
@@ -97,9 +101,24 @@ class _Film:
             picture.save(temporary, format="PNG", compress_level=1)
         return path
 
-    def _frame(self, picture: Path, before: Path | None) -> Job:
+    def _begin(self, picture: Path) -> Path:
+        """The picture that a frame begins from: the canvas before it, and what has changed in the film since.
+
+        So what moves has left its place, and what rests stays as it was painted.
+        """
+        content = read_image(frame_config(self.config, picture, None), "content")
+        begin = content.clone()
+        for name, sign in (("canvas", 1), ("content", -1)):
+            path = self.folders[-1] / f"{name}.png"
+            known = read(path, max(image_shape(path, "frames")), "frames", Fit.keep)
+            begin += sign * cover(known, (content.shape[1], content.shape[2]))
+        path = picture.with_name(f"{picture.stem}-init.png")
+        write_png(begin, path)
+        return path
+
+    def _frame(self, picture: Path, begin: Path | None) -> Job:
         """The cell of a frame, with its config in its folder, so that it can be replayed."""
-        config, folder = frame_config(self.config, picture, before), picture.with_suffix("")
+        config, folder = frame_config(self.config, picture, begin), picture.with_suffix("")
         job = Job(config, folder, (f"frame {int(folder.name)}",))
         if reason := conflict_in(folder, {Path(): job}):
             raise NstError(f"{folder}: {reason}; give another hydra.run.dir, or hydra.sweep.dir")
@@ -108,7 +127,7 @@ class _Film:
             composed = OmegaConf.load(told)
             composed.images.content = str(folder / "content.png")
             composed.iterations = config.iterations
-            if before is not None:
+            if begin is not None:
                 composed.init_image = {"name": "file", "path": str(folder / "init.png")}
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
             OmegaConf.save(composed, folder / ".hydra/config.yaml")
@@ -122,7 +141,7 @@ class _Film:
         for folder, source in planned.done.items():
             link_run(source, folder, names[folder].name, self.config.fps)
         for batch in planned.batches:
-            for result in self.paint_batch(batch, self._watch):
+            for result in self.paint_batch(batch, partial(self._watch, len(batch))):
                 if result.error is not None:
                     raise NstError(f"{result.name}: {result.error}")
         for folder, painter in planned.shared.items():
@@ -130,8 +149,8 @@ class _Film:
         remove_stale_batches(Path(self.config.outputs), set(planned.identities.values()))
         self.done += sum(job.config.iterations for job in jobs)
 
-    def _watch(self, progress: BatchProgress) -> None:
-        done = min(self.done + progress.iteration, self.total)
+    def _watch(self, rows: int, progress: BatchProgress) -> None:
+        done = min(self.done + rows * progress.iteration, self.total)
         self.watch(BatchProgress(done, self.total, progress.losses))
 
     def _complete(self) -> float:
