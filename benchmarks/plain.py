@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst.core.objective import Cell
+from nst.core.cell import Cell
 from nst.core.vgg import LAYERS
 
 
@@ -75,7 +75,7 @@ class PlainLoop:
         self.network = PlainVGG(name, tensors, deepest, inplace=not cached).to(device, dtype)
         self.network.eval().requires_grad_(not frozen)
         self.content, self.style, canvas = (
-            image.unsqueeze(0).to(device) for image in (cell.content, cell.style, canvas)
+            image.unsqueeze(0).to(device) for image in (cell.content, cell.styles[0], canvas)
         )
         self.canvas = canvas.clone().requires_grad_(True)
         self.targets: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None

@@ -21,6 +21,7 @@ from nst.execution.runner import job_of
 from nst.execution.sweep_runner import dir_override, end_sweep
 from nst.execution.sweep_values import parse_swept
 from nst.io.text import escape_unprintable
+from nst.report.outputs_index import refresh_index
 from nst.runs.sweep import open_sweep
 from nst.tracking.background import tracker_of, tracking_of
 
@@ -72,6 +73,7 @@ class SweepCallback(Callback):
         with _exit_on_error(1):
             # The tracker is the process's one, not kept here: launchers send this object to other processes.
             failed = end_sweep(_folder(config), tracker_of(tracking_of(config)), self.began)
+            refresh_index(Path(config.outputs))
         if failed:
             raise SystemExit(1)
 

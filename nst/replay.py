@@ -17,7 +17,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from PIL import Image
 from nst.cli import check_overrides, describe_error
 from nst.config.overrides import override
 from nst.config.schema import Config, from_composed, recorded, register
+from nst.core.color import StyleColors, levels
 from nst.core.init_images import File
 from nst.errors import NstError
 from nst.execution.batch import run_batch
@@ -39,10 +39,10 @@ from nst.execution.device import device_of
 from nst.execution.output_dir import FRAMES, conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.plan import plan
 from nst.execution.progress import progress_display
-from nst.execution.resolve import image_size, read_image, resolve
+from nst.execution.resolve import read_content, read_styles, resolve, style_size
 from nst.execution.runner import paint_job
 from nst.io.credentials import strip_command_line
-from nst.io.images import Fit, image_shape, read
+from nst.io.images import Fit, image_shape, read, side_by_side
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job
@@ -50,7 +50,6 @@ from nst.runs.record import RunRecord, find_damage
 from nst.tracking.logger import fetch_run
 
 NEEDED = (".hydra/config.yaml", RunRecord.NAME)
-KINDS: tuple[Literal["content", "style"], ...] = ("content", "style")
 
 
 def replay(run: Path, folder: Path) -> str:
@@ -70,12 +69,8 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    composed = _config(run, record.model.name)
-    for kind in KINDS:
-        composed.images[kind] = str(run.resolve() / f"{kind}.png")
-    if (run / "init.png").is_file():
-        composed.init_image.path = str(run.resolve() / "init.png")
-    config = from_composed(composed)
+    composed = _recorded(run, record.model.name)
+    config = _use_kept(composed, run)
     identity = resolve(config).identity
     if identity != record.identity:
         raise NstError(
@@ -91,10 +86,7 @@ def replay(run: Path, folder: Path) -> str:
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
-    for kind in KINDS:
-        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
-    if (run / "init.png").is_file():
-        composed.init_image.path = str(folder.resolve() / "init.png")
+    _use_kept(composed, folder)
     _leave_config(composed, folder)
     return _compared(before, _pixels(folder / "canvas.png"), record, RunRecord.read(folder))
 
@@ -120,22 +112,27 @@ def change(run: Path, given: Sequence[str], named: Path) -> None:
         raise NstError(f"from={wrong[0]}: allowed are canvas, start; give one of them")
     check_overrides(overrides, sweep=True)  # of several values there is more to say below
     keys = {part.lstrip("+~").partition("=")[0] for part in overrides}
+    groups = {key.partition(".")[0] for key in keys}
     record = _finished_record(run)
-    old = _config(run, record.model.name)
+    old = _recorded(run, record.model.name)
     old.resume, old.plan = True, False
     composed, before = override(old, overrides), from_composed(old)
-    untouched = not any(key.partition(".")[0] == "init_image" for key in keys)
     larger = from_composed(composed).size > before.size
-    begin = begins[-1] if begins else "canvas" if larger and untouched else "start"
-    if begin == "canvas" and not untouched:
+    begin = begins[-1] if begins else "canvas" if larger and "init_image" not in groups else "start"
+    own = {name: str(run.resolve() / name) for name in ("canvas.png", "init.png", "content.png", "style.png")}
+    if begin == "canvas" and "init_image" in groups:
         raise NstError(f"from=canvas: init_image={composed.init_image.name} says otherwise; leave one out")
     if begin == "canvas":
-        composed.init_image = {"name": File.name, "path": str(run.resolve() / "canvas.png")}
-    elif untouched and (run / "init.png").is_file():
-        composed.init_image.path = str(run.resolve() / "init.png")
-    for kind in KINDS:
+        composed.init_image = {"name": File.name, "path": own["canvas.png"]}
+        if "smallest" in composed.scales and not {"scales", "scales.smallest"} & keys:
+            composed.scales.smallest = before.size  # from what there is
+    elif "init_image" not in groups and (run / "init.png").is_file() and not larger:
+        composed.init_image.path = own["init.png"]
+    for kind in ("content", "style"):
         if not keys & {"images", f"images.{kind}"} and not _is_original(run, before, composed, kind):
-            composed.images[kind] = str(run.resolve() / f"{kind}.png")
+            composed.images[kind] = own[f"{kind}.png"]
+            if kind == "style":
+                _use_colors(composed)
     job = Job(from_composed(composed), named.resolve(), tuple(given))
     resolve(job.config)  # what is wrong with it is said before there is a folder
     if job.config.plan:
@@ -143,36 +140,47 @@ def change(run: Path, given: Sequence[str], named: Path) -> None:
         return
     folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job})).resolve()
     # What was taken from the run is then in the new folder, too, and the run may go.
-    for kind in KINDS:
-        if composed.images[kind] == str(run.resolve() / f"{kind}.png"):
+    for kind in ("content", "style"):
+        if composed.images[kind] == own[f"{kind}.png"]:
             composed.images[kind] = str(folder / f"{kind}.png")
-    if job.config.init_image.name == File.name:
+    if begin == "canvas" or composed.init_image.get("path") == own["init.png"]:
         composed.init_image.path = str(folder / "init.png")
     _leave_config(composed, folder, overrides)
     paint_job(replace(job, folder=folder))
 
 
-def _is_original(run: Path, before: Config, composed: DictConfig, kind: Literal["content", "style"]) -> bool:
+def _is_original(run: Path, before: Config, composed: DictConfig, kind: str) -> bool:
     """Whether the image that a run was painted with can be read again; else the one in `run` will do.
 
     Raises:
         NstError: neither is so.
     """
-    kept, key = run / f"{kind}.png", f"images.{kind}"
+    wrong, config = "is not there any more", from_composed(composed)
+    kept, content = (_read_whole(run / name) for name in (f"{kind}.png", "content.png"))
     try:
-        kept_pixels = read(kept, max(image_shape(kept, key)), key, Fit.keep)
-        if torch.equal(read_image(before, kind), kept_pixels):
+        if kind == "content":
+            found = read_content(before)
+        else:
+            found = side_by_side([before.color.recolored(style, content) for style in read_styles(before)])
+        if torch.equal(levels(found), levels(kept)):
             return True
         wrong = "is another picture than it was then"
     except NstError:
-        wrong = "is not there any more"
-    config = from_composed(composed)
-    if image_size(before, kind) == image_size(config, kind):
+        pass
+    if kind == "content":
+        same_size = (before.size, before.images.fit) == (config.size, config.images.fit)
+    else:
+        same_size = style_size(before) == style_size(config) and before.color == config.color
+    if same_size and kind in _kept(composed):
         return False
     raise NstError(
-        f"{key}={getattr(before.images, kind)}: {wrong}, and {kept.name} of the run has not the size that is "
-        f"needed; give {key}=FILE"
+        f"images.{kind}={getattr(before.images, kind)}: {wrong}, and {kind}.png of the run will not do for "
+        f"what is asked; give images.{kind}=FILE"
     )
+
+
+def _read_whole(path: Path) -> torch.Tensor:
+    return read(path, max(image_shape(path, path.stem)), path.stem, Fit.keep)
 
 
 def _finished_record(run: Path) -> RunRecord:
@@ -189,8 +197,8 @@ def _finished_record(run: Path) -> RunRecord:
     return record
 
 
-def _config(run: Path, network: str | None) -> DictConfig:
-    """The run's config, checked, with the network that was really used."""
+def _recorded(run: Path, network: str | None) -> DictConfig:
+    """The run's config, composed and checked, with the network that was really used."""
     register()
     path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
@@ -206,6 +214,34 @@ def _config(run: Path, network: str | None) -> DictConfig:
         raise NstError(
             f"{path}: not the config of a run ({escape_unprintable(said)}); give another run"
         ) from error
+
+
+def _use_kept(composed: DictConfig, folder: Path) -> Config:
+    """Let a config name the images that its run directory has, as they were used; the checked config."""
+    for kind in _kept(composed):
+        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
+    _use_init(composed, folder)
+    _use_colors(composed)
+    return from_composed(composed)
+
+
+def _use_colors(composed: DictConfig) -> None:
+    """A style image that was kept has the colours already that it was given."""
+    if "style" in _kept(composed) and from_composed(composed).color.identity() == StyleColors.name:
+        composed.color = {"name": StyleColors.name}
+
+
+def _kept(composed: DictConfig) -> tuple[str, ...]:
+    """The images that a run directory has as they were used; masks are of the originals, and go with them."""
+    if composed.images.content_mask is not None:
+        return ()
+    return ("content",) if OmegaConf.is_list(composed.images.style) else ("content", "style")
+
+
+def _use_init(composed: DictConfig, folder: Path) -> None:
+    """Begin with the initial image that a run directory has, where it was a file's."""
+    if (folder / "init.png").is_file():
+        composed.init_image.path = str(folder.resolve() / "init.png")
 
 
 def _leave_config(composed: DictConfig, folder: Path, overrides: Sequence[str] = ()) -> None:

@@ -1,20 +1,16 @@
 """The shape of a cell's canvas, by the header of its content image."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
 from nst.config.schema import Config
 from nst.errors import NstError
-from nst.io.images import fitted, image_shape
+from nst.io.images import fitted, image_shape, located
 
 
 def canvas_shape(config: Config) -> tuple[int, int]:
     """(height, width) of the canvas; a square where the image cannot be read, which fails its cell later."""
-    # os.path's: of these none raises where a user is unknown, or we may not look.
-    path = Path(os.path.expanduser(config.images.content))
-    changed = path.stat().st_mtime_ns if os.path.exists(path) else 0
-    return fitted(_shape_once(path, changed), config.size, config.images.fit)
+    return fitted(_shape_once(*located(config.images.content)), config.size, config.images.fit)
 
 
 @lru_cache(maxsize=1024)

@@ -1,18 +1,18 @@
 """What a config says of the film that is its content image."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from nst.config.schema import Config
 from nst.core.init_images import File
+from nst.core.scales import Single
 from nst.io.film import Film, film_at
+from nst.io.images import located
 
 
 def film_of(config: Config) -> Film | None:
     """The film at `images.content`; None if that is a picture."""
-    # os.path's: of these none raises where a user is unknown, or we may not look.
-    return film_at(Path(os.path.expanduser(config.images.content)))
+    return film_at(*located(config.images.content))
 
 
 def frame_count(config: Config) -> int:
@@ -23,8 +23,12 @@ def frame_count(config: Config) -> int:
 
 def all_iterations(config: Config) -> int:
     """The iterations of a cell; of a film those of all its frames."""
-    later = later_iterations(config)
-    return config.iterations + (frame_count(config) - 1) * later
+    return config.all_iterations + (frame_count(config) - 1) * later_iterations(config)
+
+
+def frames_cost(config: Config) -> float:
+    """What a cell costs beside its first frame, about; 1 of a picture."""
+    return all_iterations(config) / config.all_iterations
 
 
 def later_iterations(config: Config) -> int:
@@ -33,8 +37,8 @@ def later_iterations(config: Config) -> int:
     At least 2: the canvas of the last iteration is the one before its step.
     """
     if not config.frames.warm:
-        return config.iterations
-    return config.frames.iterations or max(2, config.iterations // 4)
+        return config.all_iterations
+    return config.frames.iterations or max(2, config.all_iterations // 4)
 
 
 def frame_config(config: Config, picture: Path, begin: Path | None) -> Config:
@@ -48,4 +52,6 @@ def frame_config(config: Config, picture: Path, begin: Path | None) -> Config:
     frame = replace(config, images=replace(config.images, content=str(picture)))
     if begin is None:
         return frame
-    return replace(frame, init_image=File(path=str(begin)), iterations=later_iterations(config))
+    return replace(
+        frame, init_image=File(path=str(begin)), iterations=later_iterations(config), scales=Single()
+    )

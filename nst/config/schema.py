@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
+from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
-from nst.core.feature_losses import ContentLoss, StyleLoss
+from nst.core.color import Color
 from nst.core.init_images import InitImage
+from nst.core.losses import ContentLoss, StyleLoss
+from nst.core.networks import check_name, cost, layers_of, shown
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import Option
+from nst.core.scales import Scale, Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.credentials import check_address
@@ -26,34 +30,41 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "init_image": InitImage,
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
+    "scales": Scales,
+    "color": Color,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
     AnyInitImage = InitImage
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
+    AnyScales = Scales
+    AnyColor = Color
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = AnyColor = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
 Activation = Enum("Activation", "conv relu")
-ModelName = StrEnum("ModelName", "vgg16 vgg19")
+Fallback = StrEnum("Fallback", "vgg16 vgg19")
+Pooling = Enum("Pooling", "max average l2")
+Padding = Enum("Padding", "zeros replicate")
 By = Enum("By", "position layer")
 Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
 TrackingName = Enum("TrackingName", "mlflow none")
-Layer = Enum("Layer", LAYERS["vgg19"])  # type: ignore[misc]  # VGG-19 has every layer of VGG-16
 
 
 @dataclass
 class ModelConfig:
     """The network: which, with what weights, and what to paint with where they cannot be had."""
 
-    name: ModelName = MISSING
+    name: str = MISSING
     weights: str = "imagenet"
-    fallback: ModelName | None = None
+    fallback: Fallback | None = None
     normalize: bool = False
+    pooling: Pooling = Pooling.max
+    padding: Padding = Padding.zeros
 
 
 @dataclass
@@ -69,18 +80,31 @@ class WeightsConfig:
 
 @dataclass
 class ImagesConfig:
-    """Paths of the content and the style image, and how they are brought to `size`.
+    """Paths of the content and the style images, and how they are brought to `size`.
 
     Attributes:
+        style: a path, or a list of paths: the canvas is painted after all of them.
+        style_weights: of each style, divided by their sum; null is equal weights.
         fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop`
             its middle square; `square`, squashed to one, and the style image too, as the seed does.
         style_scale: the style image's long side, as a multiple of `size`.
+        content_mask, style_mask: label images of the size of their image; each colour is a region, which
+            takes the style of the region of that colour. Without `style_mask`, the n-th region, from dark to
+            bright, takes the n-th style.
     """
 
     content: str = MISSING
-    style: str = MISSING
+    style: Any = MISSING
     fit: Fit = Fit.keep
     style_scale: float = 1.0
+    style_weights: list[float] | None = None
+    content_mask: str | None = None
+    style_mask: str | None = None
+
+    @property
+    def styles(self) -> list[str]:
+        """The paths of the style images, one or several."""
+        return [str(path) for path in (self.style if isinstance(self.style, list) else [self.style])]
 
 
 @dataclass
@@ -116,6 +140,7 @@ class HardwareConfig:
     precision: Precision = MISSING
     capture: bool = True
     max_batch: int | str = "auto"
+    recompute: bool | str = "auto"
     checkpoint: float = MISSING
 
 
@@ -128,8 +153,10 @@ class Config:
     init_image: AnyInitImage = MISSING
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
-    content_layers: dict[Layer, bool] = field(default_factory=dict)
-    style_layers: dict[Layer, bool] = field(default_factory=dict)
+    scales: AnyScales = MISSING
+    color: AnyColor = MISSING
+    content_layers: dict[str, bool] = field(default_factory=dict)
+    style_layers: dict[str, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
@@ -142,9 +169,22 @@ class Config:
     save_every: int = MISSING
     fps: int = MISSING
     seed: int = MISSING
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
     outputs: str = MISSING
     resume: bool = MISSING
     plan: bool = MISSING
+
+    @property
+    def schedule(self) -> list[Scale]:
+        """The sizes that the canvas has, and the iterations at each."""
+        return self.scales.schedule(self.size, self.iterations)
+
+    @property
+    def all_iterations(self) -> int:
+        """Those of all scales."""
+        return sum(scale.iterations for scale in self.schedule)
 
     @property
     def uses_content(self) -> bool:
@@ -205,7 +245,8 @@ def _option(group: str, given: dict[str, Any]) -> Option:
         kind = _imported(str(target), base)
     else:
         kind = type(base.named(str(given["name"])))
-    settings = {key: value for key, value in given.items() if key != "_target_"}
+    # A run of an older version lacks what has been added since.
+    settings = asdict(kind()) | {key: value for key, value in given.items() if key != "_target_"}
     _check_keys(OmegaConf.create(settings), kind, f"{group}.")
     whole = OmegaConf.create({group: OmegaConf.structured(kind)})  # so that errors name the whole key
     made: Any = OmegaConf.to_object(OmegaConf.merge(whole, {group: settings}))
@@ -220,6 +261,8 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
     since = {
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
+        "scales": {"name": "single"},
+        "color": {"name": "style"},
         "images": {"fit": "square"},
     }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
@@ -278,17 +321,58 @@ def check(config: Config) -> None:
     _weight("hardware.checkpoint", config.hardware.checkpoint)
     if not 0 < config.images.style_scale < math.inf:
         raise NstError(f"images.style_scale={config.images.style_scale}: must be above 0; give another")
+    _check_styles(config.images)
     rows = config.hardware.max_batch
     if rows != "auto" and (not isinstance(rows, int) or rows < 1):
         raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
+    _check_model(config)
+    if config.hardware.recompute not in ("auto", True, False):
+        raise NstError(
+            f"hardware.recompute={config.hardware.recompute}: allowed are auto, true, false; give one of them"
+        )
     check_layers(config, config.model.name)
     _check_size(config)
     _check_device(config.hardware.device)
 
 
+def _check_styles(images: ImagesConfig) -> None:
+    """Refuse styles, weights of styles and masks that do not go together."""
+    paths = images.style if isinstance(images.style, list) else [images.style]
+    if not paths or not all(isinstance(path, str | int | float) for path in paths):
+        raise NstError(
+            f"images.style={images.style}: must be a path, or a list of paths as in '[a.jpg,b.jpg]'"
+        )
+    count, weights = len(paths), images.style_weights
+    if weights is not None:
+        named = f"images.style_weights={weights}"
+        if len(weights) != count:
+            raise NstError(
+                f"{named}: {len(weights)} weights for {count} style images; give {count}, or null for "
+                "equal ones"
+            )
+        for index, weight in enumerate(weights):
+            _weight(f"images.style_weights[{index}]", weight)
+        if not any(weights):
+            raise NstError(f"{named}: one must be above 0; give another, or null for equal ones")
+    if images.style_mask is not None and images.content_mask is None:
+        raise NstError(
+            f"images.style_mask={images.style_mask}: says nothing alone; give images.content_mask, too"
+        )
+    if images.style_mask is not None and count > 1:
+        raise NstError(
+            f"images.style_mask={images.style_mask}: is of one style image, and there are {count}; "
+            "give one, or no style_mask, so that each region has a style of its own"
+        )
+    if images.content_mask is not None and weights is not None:
+        raise NstError(
+            f"images.style_weights={weights}: each region of images.content_mask has one style; "
+            "give images.style_weights=null"
+        )
+
+
 def content_layers(config: Config) -> tuple[str, ...]:
     """The selected content layers of the mode, shallow to deep."""
-    return _selected(config.content_layers) if config.uses_content else ()
+    return _selected(config.content_layers, config.model.name) if config.uses_content else ()
 
 
 def style_layers(config: Config) -> dict[str, float]:
@@ -299,7 +383,7 @@ def style_layers(config: Config) -> dict[str, float]:
     """
     if not config.uses_style:
         return {}
-    weights, selected = config.weights.style_layers, _selected(config.style_layers)
+    weights, selected = config.weights.style_layers, _selected(config.style_layers, config.model.name)
     if config.weights.by is By.layer:
         return {layer: weights[int(layer[4]) - 1] for layer in selected}
     return dict(zip(selected, weights, strict=False))
@@ -312,18 +396,17 @@ def check_layers(config: Config, model: str) -> None:
         ("style_layers", config.uses_style, config.style_layers),
     )
     for key, used, layers in needed:
-        selected = _selected(layers)
+        selected = _selected(layers, model)
         if used and not selected:
             raise NstError(
                 f"{key}=none: mode={config.mode.name} needs at least one; give {key}=conv1_1, or "
                 f"several as '{key}=[conv2_1,conv4_1]'"
             )
         for layer in selected:
-            if layer not in LAYERS[model]:
-                raise NstError(
-                    f"{key}={layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}"
-                )
-    count, weights = len(_selected(config.style_layers)), len(config.weights.style_layers)
+            if layer not in layers_of(model):
+                allowed = shown(layers_of(model))
+                raise NstError(f"{key}={layer}: {model} has no such layer; allowed are {allowed}, or none")
+    count, weights = len(_selected(config.style_layers, model)), len(config.weights.style_layers)
     if config.uses_style and config.weights.by is By.position and count > weights:
         raise NstError(
             f"weights.style_layers={list(config.weights.style_layers)}: {weights} weights by position "
@@ -337,29 +420,49 @@ def check_layers(config: Config, model: str) -> None:
 
 
 def _check_size(config: Config) -> None:
+    if config.model.name not in LAYERS:
+        _at_least("size", config.size, 2)  # total variation compares neighbours
+        cost(config.model.name, _layers(config), (config.size, config.size))
+        return
     deepest, least = _needs(config)
-    if config.size < least:
+    key, first = _smallest(config)
+    if first < least:
         raise NstError(
-            f"size={config.size}: the features of {deepest} need at least {least} pixels; "
-            f"give size={least} or more"
+            f"{key}={first}: the features of {deepest} need at least {least} pixels; "
+            f"give {key}={least} or more"
         )
 
 
-def check_shape(config: Config, key: str, shape: Sequence[int]) -> None:
-    """Refuse an image of (height, width) that is too narrow for the layers; `key` is the config's for it."""
+def check_shape(config: Config, named: str, shape: Sequence[int]) -> None:
+    """Refuse an image of (height, width) that is too narrow for the layers; `named` is its key and path."""
+    name, first = _smallest(config)
+    height, width = shape_at(shape, Fraction(first, config.size))
+    if config.model.name not in LAYERS:
+        cost(config.model.name, _layers(config), (height, width))
+        return
     deepest, least = _needs(config)
-    if min(shape) < least:
+    if min(height, width) < least:
         raise NstError(
-            f"{key}={getattr(config.images, key.partition('.')[2])}: is {shape[1]} x {shape[0]} pixels at "
-            f"size={config.size} and images.fit={config.images.fit.name}, and the features of {deepest} need "
-            f"at least {least} a side; give a larger size, or a larger images.style_scale for a style image"
+            f"{named}: is {width} x {height} pixels at "
+            f"{name}={first} and images.fit={config.images.fit.name}, and the features of {deepest} need at "
+            f"least {least} a side; give a larger {name}, or a larger images.style_scale for a style image"
         )
+
+
+def _smallest(config: Config) -> tuple[str, int]:
+    """The key of the first scale's size, and that size."""
+    first = config.schedule[0].size
+    return "size" if first == config.size else "scales.smallest", first
+
+
+def _layers(config: Config) -> tuple[str, ...]:
+    """All layers that are read."""
+    return (*content_layers(config), *style_layers(config))
 
 
 def _needs(config: Config) -> tuple[str, int]:
     """The deepest layer and how many pixels a side it needs: each block halves them, and leaves one."""
-    layers = (*content_layers(config), *style_layers(config))
-    deepest = max(layers, key=lambda layer: layer[4])
+    deepest = max(_layers(config), key=lambda layer: layer[4])
     return deepest, max(2 ** (int(deepest[4]) - 1), 2)  # total variation compares neighbours
 
 
@@ -372,9 +475,33 @@ def _check_device(device: str) -> None:
         )
 
 
-def _selected(layers: dict[Any, bool]) -> tuple[str, ...]:
-    chosen = {layer.name for layer, on in layers.items() if on}
-    return tuple(layer for layer in LAYERS["vgg19"] if layer in chosen)
+def _check_model(config: Config) -> None:
+    """Refuse a network that there is not, and what has a meaning for VGG alone elsewhere."""
+    model = config.model
+    check_name(model.name)
+    if model.name in LAYERS:
+        return
+    for key, value, only in (
+        ("model.pooling", model.pooling.name, "max"),
+        ("model.padding", model.padding.name, "zeros"),
+        ("model.fallback", str(model.fallback), "None"),
+        ("activation", config.activation.name, "relu"),
+        ("weights.by", config.weights.by.name, "position"),
+        ("hardware.recompute", str(config.hardware.recompute).replace("False", "auto"), "auto"),
+    ):
+        if value != only:
+            said = "null" if only == "None" else only
+            raise NstError(
+                f"{key}={value}: only vgg16 and vgg19 have a choice there, and {model.name} is as it is; "
+                f"give {key}={said}"
+            )
+
+
+def _selected(layers: dict[str, bool], model: str) -> tuple[str, ...]:
+    """The layers that are on, shallow to deep, and last those that `model` does not have."""
+    place = {layer: number for number, layer in enumerate(layers_of(model))}
+    chosen = (layer for layer, on in layers.items() if on)
+    return tuple(sorted(chosen, key=lambda layer: place.get(layer, len(place))))
 
 
 def _at_least(key: str, value: int, least: int) -> None:

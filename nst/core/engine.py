@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.iterates import Iterates
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer, State
 from nst.core.rows import part, parts
@@ -60,7 +61,8 @@ class Snapshot:
 
     Attributes:
         iteration: 0 is the initial canvas.
-        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`; None where no frame is kept.
+        canvas: `[B, 3, H, W]` on the CPU, as evaluated at `iteration`, or averaged up to there; None where
+            no frame is kept.
         losses: `[n, B, K]` on the CPU, of the n iterations up to and including `iteration`; columns as
             in `Objective.columns`.
     """
@@ -85,7 +87,9 @@ class Engine:
 
     Attributes:
         canvas: `[B, 3, H, W]`, painted in place.
-        state: the optimizer's; with `canvas` it is all that the next iteration depends on.
+        state: the optimizer's, a fresh one if none is given; with `canvas` and `iterates` it is all that the
+            next iteration depends on.
+        iterates: what clamps and averages the canvases; None leaves them.
         capture_seconds: what warming up and capturing took; 0 where nothing is captured.
         done: evaluations so far.
         settles: whether to hand over each snapshot before going on, so that `tensors` are as they were
@@ -98,23 +102,32 @@ class Engine:
         optimizer: Optimizer[State],
         canvas: Tensor,
         *,
+        state: Any = None,
+        iterates: Iterates | None = None,
         capture: bool = True,
     ) -> None:
         network = objective.network
-        self.objective, self.optimizer = objective, optimizer
+        self.objective, self.optimizer, self.iterates = objective, optimizer, iterates
         self.canvas = canvas.to(network.device, network.wide, copy=True)
-        self.state = optimizer.init(self.canvas)
+        self.state = optimizer.init(self.canvas) if state is None else state
         self._parts = [
-            (rows, optimizer.of(rows), part(self.state, rows)) for rows in parts(len(canvas), network.device)
+            (rows, optimizer.of(rows), part(self.state, rows), iterates and part(iterates, rows))
+            for rows in parts(len(canvas), network.device)
         ]
         self.capture = capture and network.device.type == "cuda"
         self.capture_seconds = 0.0
         self.done = 0
         self.settles = False
 
+    @property
+    def shown(self) -> Tensor:
+        """What a row's canvas is to others, `[B, 3, H, W]`: its average, where it has one."""
+        return self.canvas if self.iterates is None else self.iterates.average
+
     def tensors(self) -> dict[str, Tensor]:
         """By name, the tensors that all further iterations depend on: those in use, not copies."""
-        return {"canvas": self.canvas, **_tensors("state", self.state)}
+        iterates = {} if self.iterates is None else _tensors("iterates", self.iterates)
+        return {"canvas": self.canvas, **_tensors("state", self.state), **iterates}
 
     def restore(self, tensors: Mapping[str, Tensor], done: int) -> None:
         """Go on from `tensors` of an engine of the same cells that had done `done` evaluations."""
@@ -122,8 +135,8 @@ class Engine:
             tensor.copy_(tensors[name])
         self.done = done
 
-    def paint(self, iterations: int, save_every: int) -> Iterator[Snapshot]:
-        """Run evaluations up to `iterations` in all, and yield snapshots.
+    def paint(self, iterations: int, save_every: int, until: int | None = None) -> Iterator[Snapshot]:
+        """Run evaluations up to `iterations` in all, or `until` so many of these, and yield snapshots.
 
         There is one with the canvases at each of `save_points`, and in between one without them every
         `REPORT_SECONDS` or `REPORT_ITERATIONS`: when these come depends on the time, what is painted does
@@ -133,25 +146,29 @@ class Engine:
         """
         device = self.canvas.device
         rows, columns = len(self.canvas), len(self.objective.columns)
-        record = self.canvas.new_zeros(min(REPORT_ITERATIONS, iterations), rows, columns)
+        until = until or iterations
+        record = self.canvas.new_zeros(min(REPORT_ITERATIONS, until), rows, columns)
         cursor = torch.zeros(1, dtype=torch.long, device=device)
 
         def step() -> None:
             losses, gradient = self.objective(self.canvas)
             record.index_copy_(0, cursor, losses.unsqueeze(0))
             cursor.add_(1)
-            for rows, optimizer, state in self._parts:
+            for rows, optimizer, state, iterates in self._parts:
                 optimizer.step(self.canvas[rows], losses[rows, 0], gradient[rows], state)
+                if iterates is not None:
+                    iterates.step(self.canvas[rows])
 
         run, on_way, began, pace = step, deque[_OnWay](), self.done, _Pace()
-        for point in save_points(iterations, save_every):
+        frames = {point for point in save_points(iterations, save_every) if point < until}
+        for point in sorted({*frames, until - 1}):
             while self.done <= point:
                 first, last = self.done, min(point, self.done + pace.iterations - 1)
                 # The host's clock, too: on the CPU an iteration may take longer than those before.
                 due = time.perf_counter() + REPORT_SECONDS
                 while self.done < last and time.perf_counter() < due:
                     run = self._advance(run, step, self.done - began)
-                canvas = _to_host(self.canvas) if self.done == point else None
+                canvas = _to_host(self.shown) if self.done in frames else None
                 run = self._advance(run, step, self.done - began)
                 losses = _to_host(record[: self.done - first])
                 cursor.zero_()

@@ -1,12 +1,13 @@
 """What a canvas is before the first iteration."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.core.color import colors, root
 from nst.core.options import Option
 from nst.errors import NstError
 
@@ -60,21 +61,55 @@ class Noise(InitImage):
 
 
 @dataclass
+class Grey(InitImage):
+    """Middle grey."""
+
+    name: str = "grey"
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        return torch.full_like(content, 0.5)
+
+
+@dataclass
+class StyleStatistics(InitImage):
+    """Noise with the mean and the covariance of the style image's colours, the first of several styles."""
+
+    draws: ClassVar[bool] = True
+
+    name: str = "style_statistics"
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        mean, covariance = colors(style)
+        white = noise((content.shape[1], content.shape[2]), seed)
+        colored = mean + root(covariance) @ white.double().flatten(1)
+        return colored.view_as(white).to(white.dtype)
+
+
+@dataclass
 class File(InitImage):
-    """The picture at `path`, of any size, brought to the canvas by `cover`; who resolves a cell reads it."""
+    """An image of any size, resized to cover the canvas. Who paints reads it, as a `Picture`."""
 
     name: str = "file"
     path: str = ""
 
     def check(self) -> None:
         if not self.path:
-            raise NstError("init_image.path: has no value, and needs one; give init_image.path=FILE")
+            raise NstError(
+                "init_image.path: has no value, and init_image=file needs one; give the path of an image"
+            )
 
-    def identity(self) -> Any:
-        return self.name  # its pixels decide, wherever they are
+    def identity(self) -> str:
+        return self.name  # its pixels count, wherever they are
+
+
+@dataclass
+class Picture(InitImage):
+    """A given image `[3, h, w]`, which is no option of the config."""
+
+    image: Tensor = field(default_factory=lambda: torch.zeros(3, 1, 1))
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
-        raise NstError(f"init_image.path={self.path}: is not read here; give its pixels")
+        return cover(self.image, (content.shape[1], content.shape[2]))
 
 
 def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from nst.core.engine import arithmetic
-from nst.core.losses import gram_matrix
-from nst.core.vgg import VGG, Tap
+from nst.core.losses.gram_matrix import gram_matrix
+from nst.core.network import Tap
+from nst.core.vgg import VGG
 from nst.errors import NstError
 
 # The last convolution of each block, after its ReLU: LPIPS's layers.
 TAPS = tuple(Tap(layer, "relu") for layer in ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"))
+Styles = Tensor | Sequence[tuple[Tensor, float]]
 SMALLEST = 16  # pixels a side, of which four poolings leave one
 
 
@@ -56,19 +58,21 @@ class Scorer:
         self, weights: Mapping[str, Tensor], heads: Sequence[Tensor], device: torch.device | str = "cpu"
     ) -> None:
         # LPIPS's shift and scale of [-1, 1] are ImageNet's mean and standard deviation of [0, 1].
-        self._network = VGG("vgg16", weights, TAPS, normalize=True, device=device)
+        # Nothing is needed for a way back.
+        self._network = VGG("vgg16", weights, TAPS, normalize=True, recompute=True, device=device)
         self._heads = [head.to(device).view(1, -1, 1, 1) for head in heads]
 
     @torch.no_grad()
     def score(
-        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Tensor]
+        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Styles]
     ) -> list[Scores]:
         """Score each canvas, clamped to [0, 1] as it is shown, against its own content and style.
 
         Args:
             canvases, contents, styles: `[3, H, W]` each, as many of one as of the other, on any device; a
                 canvas and its content of one size. Where rows share an image, as one tensor object, its
-                features are computed once.
+                features are computed once. Several styles of a canvas are pairs of an image and its weight,
+                of which the sum is 1: their style distance is the weighted mean of the distances to each.
 
         Raises:
             NstError: a side is below 16 pixels, where the network's last layers have nothing left to see,
@@ -92,9 +96,10 @@ class Scorer:
             ) from error
 
     def _score(
-        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Tensor]
+        self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Styles]
     ) -> list[Scores]:
-        distinct = {id(style): style for style in styles}
+        blends = [[(style, 1.0)] if isinstance(style, Tensor) else style for style in styles]
+        distinct = {id(style): style for blend in blends for style, _ in blend}
         grams = {key: _grams(self._features(style)) for key, style in distinct.items()}
         sharing = defaultdict(list)
         for row, content in enumerate(contents):
@@ -106,7 +111,9 @@ class Scorer:
             for row in rows:
                 features = self._features(canvases[row])
                 lpips = self._lpips(features, directions)
-                scores[row] = Scores(lpips, _relative_distance(_grams(features), grams[id(styles[row])]))
+                mine = _grams(features)
+                apart = [weight * _relative_distance(mine, grams[id(style)]) for style, weight in blends[row]]
+                scores[row] = Scores(lpips, sum(apart))
         return [scores[row] for row in range(len(canvases))]
 
     def _features(self, image: Tensor) -> list[Tensor]:

@@ -1,69 +1,20 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nst.core import losses
-from nst.core.feature_losses import MSE, ContentLoss, FeatureLoss, Gram, Rows, StyleLoss, Term
+from nst.core.cell import SUMS, Cell
+from nst.core.color import as_seen, of_canvas
+from nst.core.goals import Goal, Goals
+from nst.core.losses import Place, Rows, Term
+from nst.core.losses.total_variation import total_variation, total_variation_gradient
+from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
-from nst.core.vgg import LAYERS, VGG, Tap
-
-# The first columns of a record of losses; a column for each layer's term follows.
-SUMS = ("total", "content", "style", "tv")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one row of a batch is painted after.
-
-    Attributes:
-        content, style: images `[3, H, W]` in [0, 1]; the canvas has the shape of the content image, the style
-            image one of its own.
-        content_layers, style_layers: the weight of each selected layer in its sum; may be empty.
-        activation: `conv` or `relu`: features before or after the ReLU behind each layer.
-        content_weight, style_weight, tv_weight: of the three sums (the seed's alpha, beta, gamma).
-        content_loss, style_loss: what is summed over the layers.
-    """
-
-    content: Tensor
-    style: Tensor
-    content_layers: Mapping[str, float]
-    style_layers: Mapping[str, float]
-    activation: str
-    content_weight: float
-    style_weight: float
-    tv_weight: float
-    content_loss: ContentLoss = field(default_factory=MSE)
-    style_loss: StyleLoss = field(default_factory=Gram)
-
-    def taps(self) -> set[Tap]:
-        """Where this cell reads the network."""
-        return {Tap(layer, self.activation) for layer in (*self.content_layers, *self.style_layers)}
-
-    def columns(self) -> tuple[str, ...]:
-        """The names of this cell's losses: the sums, then its layers' terms."""
-        return (
-            *SUMS,
-            *(f"content/{layer}" for layer in self.content_layers),
-            *(f"style/{layer}" for layer in self.style_layers),
-        )
-
-    def layers(self, kind: str) -> Mapping[str, float]:
-        """The layers of one kind of term, `content` or `style`."""
-        return self.content_layers if kind == "content" else self.style_layers
-
-    def image(self, kind: str) -> Tensor:
-        """The image of one kind of term."""
-        return self.content if kind == "content" else self.style
-
-    def loss(self, kind: str) -> FeatureLoss:
-        """The loss of one kind of term."""
-        return self.content_loss if kind == "content" else self.style_loss
 
 
 class Objective:
@@ -80,13 +31,16 @@ class Objective:
             well. A row holds 0 for terms that its cell does not have.
     """
 
-    def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
-        self.network, self.cells = network, tuple(cells)
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
+        self.network, self.cells = network, tuple(_as_seen(cells))
         self._parts = parts(len(cells), network.device)
+        ones = [cell.color.one_channel for cell in cells]
+        rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
+        self._one_channel = rows if any(ones) else None
         terms = [
             (kind, layer)
             for kind in ("content", "style")
-            for layer in LAYERS[network.name]
+            for layer in network.layers
             if any(layer in cell.layers(kind) for cell in cells)
         ]
         self.columns = (*SUMS, *(f"{kind}/{layer}" for kind, layer in terms))
@@ -112,13 +66,14 @@ class Objective:
         Returns:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
-        run = self.network.forward(canvas)
+        seen = as_seen(canvas, self._one_channel)
+        run = self.network.forward(seen)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
         for tap, terms in self._terms.items():
             for term in terms:
                 term.evaluate(run.features[tap], values)
         layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
-        rough = torch.cat([losses.total_variation(canvas[rows]) for rows in self._parts])
+        rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
         sums = torch.cat([layered, rough.unsqueeze(1)], 1)
         total = ordered_sum(sums * self._sum_weights)
 
@@ -126,9 +81,10 @@ class Objective:
             for term in self._terms[tap]:
                 term.add_gradient(run.features[tap], gradient)
 
-        gradient = losses.total_variation_gradient(canvas, self._sum_weights[:, 2])
+        gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
         if self._terms:
             gradient += self.network.backward(run, add_gradient)
+        gradient = of_canvas(gradient, self._one_channel)
         return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
 
     def _on_device(self, values: list[Any]) -> Tensor:
@@ -136,38 +92,45 @@ class Objective:
 
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> dict[Tap, list[Term]]:
         """Group the rows that share a term at a tap, and compute their targets."""
-        images = _ImageFeatures(self.network)
+        goals = Goals(self.network, self.cells)
         prepared: dict[Tap, list[Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
             for activation, some in product(("conv", "relu"), self._parts):
                 tap = Tap(layer, activation)
-                sharing: dict[str, list[int]] = {}  # a loss with its settings, and the rows that have it
+                sharing: dict[tuple[Any, ...], list[tuple[int, Goal]]] = {}
                 for row in range(some.start, some.stop):
                     cell = self.cells[row]
                     if layer in cell.layers(kind) and cell.activation == activation:
-                        sharing.setdefault(repr(cell.loss(kind)), []).append(row)
+                        for number, goal in enumerate(goals(cell, kind, tap)):
+                            sharing.setdefault((number, *goal.key), []).append((row, goal))
                 side = int(kind == "style")
-                for rows in sharing.values():
-                    weight = self._sum_weights[rows, side] * self._layer_weights[rows, side, column]
-                    features = [images(self.cells[row].image(kind), tap) for row in rows]
-                    loss = self.cells[rows[0]].loss(kind)
-                    term = loss.term(Rows(rows, self.network.device), column, weight, features)
+                for each in sharing.values():
+                    rows, first = [row for row, _ in each], each[0][1]
+                    share = torch.cat([goal.share for _, goal in each])
+                    weight = self._sum_weights[rows, side] * self._layer_weights[rows, side, column] * share
+                    place = Place(Rows(rows, self.network.device), column, share, weight, first.positions)
+                    term = first.loss.term(place, _stack([goal.target for _, goal in each]))
                     prepared[tap].append(term)
         return prepared
 
 
-class _ImageFeatures:
-    """The features of the cells' images, each image passed through the network once and alone.
+def _as_seen(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The cells with their images as the network is given them; those that share one go on sharing it."""
+    known: dict[tuple[str, int, int], Tensor] = {}
+    for cell in cells:
+        name, color, content = repr(cell.color), cell.color, cell.content
+        yield replace(
+            cell,
+            content=known.setdefault((name, id(content), 0), color.content(content)),
+            styles=tuple(
+                known.setdefault((name, id(content), id(style)), color.style(style, content))
+                for style in cell.styles
+            ),
+        )
 
-    Alone, so that a cell's targets are the same bits whichever batch the cell is in.
-    """
 
-    def __init__(self, network: VGG) -> None:
-        self.network = network
-        self.known: dict[int, dict[Tap, Tensor]] = {}
-
-    def __call__(self, image: Tensor, tap: Tap) -> Tensor:
-        if id(image) not in self.known:
-            rows = image.unsqueeze(0).to(self.network.device, self.network.wide)
-            self.known[id(image)] = self.network.forward(rows).features
-        return self.known[id(image)][tap]
+def _stack(targets: Sequence[Tensor]) -> Tensor:
+    """Targets `[1, ...]` of each row as `[b, ...]`, or `[1, ...]` where all rows share one."""
+    if all(target is targets[0] for target in targets):
+        return targets[0]
+    return torch.cat(list(targets))

@@ -9,16 +9,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 
 from nst.config.paths import ROOT
-from nst.core.engine import DTYPES, Engine, arithmetic
-from nst.core.objective import Objective
-from nst.core.vgg import VGG, Tap
+from nst.core import networks
+from nst.core.cell import Cell
+from nst.core.engine import DTYPES, arithmetic
+from nst.core.init_images import Picture
+from nst.core.network import Tap
+from nst.core.painter import Painter
 from nst.errors import NstError
-from nst.execution.device import device_name, device_of, gflop
+from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, resolve
 from nst.io.files import unshare
@@ -159,12 +163,11 @@ def prepare(row: Row) -> None:
     config = row.job.config
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
-        if row.resolved.digests[key] != digest:
-            paths = {"images.content": config.images.content, "images.style": config.images.style}
-            path = paths.get(key) or getattr(config.init_image, "path", None)
+        if row.resolved.digests.get(key) != digest:
+            name = key.partition("[")[0]
             raise NstError(
-                f"{key}={path}: is another picture than when this was planned; run the same command again, "
-                "which paints the new one"
+                f"{name}={attrgetter(name)(config)}: is another picture than when this was planned; run "
+                "the same command again, which paints the new one"
             )
     weights = row.resolved.weights
     model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
@@ -191,48 +194,52 @@ def _paint_at(
     configs = [row.job.config for row in rows]
     config, network = configs[0], rows[0].resolved.weights.name
     device, writers = device_of(config), [row.writer for row in rows]
-    engine = _engine(rows, device)
-    saved = checkpoints.load(engine, config.iterations) if config.resume else None
+    painter = _painter(rows, device)
+    saved = checkpoints.load(painter) if config.resume else None
     if saved is None:
         checkpoints.clear()
     else:
-        engine.restore(saved.tensors, saved.done)
+        painter.restore(saved.tensors, saved.done)
         log.info("going on from iteration %d", saved.done)
     for number, row in enumerate(rows):
         segments = saved.segments[number] if saved else ()
-        shape = (engine.canvas.shape[2], engine.canvas.shape[3])
-        video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, shape, segments)
+        video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, painter.shape, segments)
         with record_failure(row.writer):
-            row.writer.start(row.resolved.cell, engine.objective.columns, video, row.resolved.picture)
+            init = row.resolved.init
+            if isinstance(init, Picture):
+                row.writer.keep("init.png", init.image)
+            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)
     manager = CheckpointManager(
-        checkpoints, engine, snapshot_writer, writers, config.hardware.checkpoint, saved
+        checkpoints, painter, snapshot_writer, writers, config.hardware.checkpoint, saved
     )
+    scales = costs(network, configs)
     with snapshot_writer.writing():
-        for snapshot in engine.paint(config.iterations, config.save_every):
+        for snapshot in painter.paint(config.save_every):
             latest = snapshot.losses[-1, :, 0].tolist()
-            watch(BatchProgress.of(snapshot.iteration + 1, config.iterations, latest))
+            watch(BatchProgress.of(snapshot.iteration + 1, scales, latest))
             if not snapshot_writer.submit(snapshot):
                 break
             # After the last there is nothing to resume.
-            if snapshot.iteration + 1 < config.iterations and manager.maybe_save(
+            if snapshot.iteration + 1 < painter.iterations and manager.maybe_save(
                 snapshot, now=stop_requested()
             ):
                 raise_pending()
         painted, painting = time.perf_counter(), manager.seconds
     timings = {
         "setup_seconds": ready - started,
-        "capture_seconds": engine.capture_seconds,
+        "capture_seconds": painter.capture_seconds,
         "painting_seconds": painting,
-        "iterations_per_second": config.iterations / painting,
-        "gflops": gflop(network, configs) * config.iterations / painting,
+        "iterations_per_second": painter.iterations / painting,
+        "gflops": gflop(network, configs) / painting,
         "batch_cells": len(rows),
         "batch_seconds": ready - started + painting,
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
     finished = _well(rows)
+    del painter, manager, saved  # beside the history of a large canvas there may be no room to score it
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
     scores = _scores(finished, device)
@@ -253,7 +260,7 @@ def _scores(rows: Sequence[Row], device: torch.device) -> list[dict[str, float]]
         found = load_scorer(device).score(
             [row.writer.canvas for row in rows],
             [cell.content for cell in cells],
-            [cell.style for cell in cells],
+            [list(zip(cell.styles, cell.blend, strict=True)) for cell in cells],
         )
     except NstError as error:
         _warn_once(f"canvases are not scored: {error}")
@@ -261,31 +268,43 @@ def _scores(rows: Sequence[Row], device: torch.device) -> list[dict[str, float]]
     return [asdict(score) for score in found]
 
 
-def _engine(rows: Sequence[Row], device: torch.device) -> Engine:
-    """Network, objective, optimizer and canvases of a batch."""
-    jobs, cells = [row.job for row in rows], [row.resolved.cell for row in rows]
-    config, weights = jobs[0].config, rows[0].resolved.weights
-    network = VGG(
+def _painter(rows: Sequence[Row], device: torch.device) -> Painter:
+    """Network, optimizer and canvases of a batch, from scale to scale."""
+    configs, cells = [row.job.config for row in rows], [row.resolved.cell for row in rows]
+    config, weights = configs[0], rows[0].resolved.weights
+    network = networks.build(
         weights.name,
         weights.tensors,
         set[Tap]().union(*(cell.taps() for cell in cells)),
         normalize=config.model.normalize,
+        pooling=config.model.pooling.name,
+        padding=config.model.padding.name,
+        recompute=recomputes(configs),
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )
-    starts = [row.resolved.canvas(row.job.config) for row in rows]
-    rates = [job.config.optimizer.lr for job in jobs]
-    optimizer = config.optimizer.build(torch.tensor(rates, dtype=network.wide, device=network.device))
-    return Engine(Objective(network, cells), optimizer, torch.stack(starts), capture=config.hardware.capture)
+
+    def start(cells: Sequence[Cell]) -> torch.Tensor:
+        return torch.stack(
+            [
+                cell.color.encode(row.resolved.init.canvas(cell.content, cell.styles[0], row.job.config.seed))
+                for row, cell in zip(rows, cells, strict=True)
+            ]
+        )
+
+    options = [config.optimizer for config in configs]
+    return Painter(network, cells, options, config.schedule, start, capture=config.hardware.capture)
 
 
 def new_record(job: Job) -> RunRecord:
     """The record of a run that begins."""
+    scales = job.config.schedule
     return RunRecord(
         name=job.name,
         precision=job.config.hardware.precision.name,
         lr=job.config.optimizer.lr,
         fps=job.config.fps,
+        scales={str(scale.size): scale.iterations for scale in scales} if len(scales) > 1 else {},
         versions=_versions(),
         machine=Machine(
             instructions=torch.backends.cpu.get_cpu_capability(), threads=torch.get_num_threads()

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from nst.config.film import all_iterations, frame_count
 from nst.config.schema import Config
+from nst.execution.device import memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
-from nst.runs.job import Result
+from nst.runs.job import Job, Result
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -85,8 +86,8 @@ def show_plan(planned: Plan) -> None:
         config = batch[0].config
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
-            f"{config.optimizer.name}, {config.size} px, {_iterations(config)}, "
-            f"{config.hardware.precision.name}"
+            f"{config.optimizer.name}, {_sizes(config)} px, {_iterations(config)}, "
+            f"{config.hardware.precision.name}, {_memory(batch)}"
         )
     left = sum(map(len, planned.batches))
     iterations = sum(len(batch) * all_iterations(batch[0].config) for batch in planned.batches)
@@ -99,9 +100,21 @@ def show_plan(planned: Plan) -> None:
     out.print(_estimate(planned))
 
 
+def _sizes(config: Config) -> str:
+    """The size of a canvas, or the sizes that it has one after the other."""
+    return ", ".join(str(scale.size) for scale in config.schedule)
+
+
 def _iterations(config: Config) -> str:
     frames = frame_count(config)
     return f"{all_iterations(config)} iterations" + (f" of {frames} frames" if frames > 1 else "")
+
+
+def _memory(batch: Sequence[Job]) -> str:
+    """What a batch takes, and whether it fits that only because it recomputes."""
+    configs = [job.config for job in batch]
+    said = f"about {memory(configs):.1f} GiB"
+    return f"{said}, recomputing activations" if recomputes(configs) else said
 
 
 def _estimate(planned: Plan) -> str:

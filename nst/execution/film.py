@@ -8,6 +8,7 @@ import csv
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -24,7 +25,7 @@ from nst.execution.device import most_rows
 from nst.execution.output_dir import FRAMES, conflict_in
 from nst.execution.plan import plan
 from nst.execution.progress import BatchProgress, ProgressCallback
-from nst.execution.resolve import read_image
+from nst.execution.resolve import read_content
 from nst.io.files import atomic_copy, atomic_write, open_text
 from nst.io.film import write_gif
 from nst.io.images import Fit, image_shape, read, write_png
@@ -106,7 +107,7 @@ class _Film:
 
         So what moves has left its place, and what rests stays as it was painted.
         """
-        content = read_image(frame_config(self.config, picture, None), "content")
+        content = read_content(frame_config(self.config, picture, None))
         begin = content.clone()
         for name, sign in (("canvas", 1), ("content", -1)):
             path = self.folders[-1] / f"{name}.png"
@@ -126,7 +127,7 @@ class _Film:
         if told.is_file():
             composed = OmegaConf.load(told)
             composed.images.content = str(folder / "content.png")
-            composed.iterations = config.iterations
+            composed.iterations, composed.scales = config.iterations, asdict(config.scales)
             if begin is not None:
                 composed.init_image = {"name": "file", "path": str(folder / "init.png")}
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ class _Film:
 
     def _watch(self, rows: int, progress: BatchProgress) -> None:
         done = min(self.done + rows * progress.iteration, self.total)
-        self.watch(BatchProgress(done, self.total, progress.losses))
+        self.watch(BatchProgress(done, self.total, progress.losses, done / self.total, rows / self.total))
 
     def _complete(self) -> float:
         """Write the run directory of the film: one frame of its video is the canvas of one frame."""

@@ -26,7 +26,7 @@ from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
 
 log = logging.getLogger(__name__)
 
-RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json"})
+RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json", "index.html"})
 HYDRA = frozenset({"config.yaml", "hydra.yaml", "overrides.yaml"})
 SWEEP = frozenset(
     {"sweep.json", "multirun.yaml", "sheet.png", "sheet.mp4", "sheet.webp", "index.html", "mlflow.json"}
@@ -230,7 +230,9 @@ def _read_config(path: Path, changed: int) -> Config:
 
 def _what(config: Config) -> Config:
     """A config without what does not decide which cell it is."""
-    hardware = replace(config.hardware, device="", capture=True, max_batch=1, checkpoint=0.0)
+    hardware = replace(
+        config.hardware, device="", capture=True, recompute="auto", max_batch=1, checkpoint=0.0
+    )
     tracking = TrackingConfig(name=TrackingName.none)
     return replace(config, tracking=tracking, hardware=hardware, outputs="", resume=True, plan=False)
 

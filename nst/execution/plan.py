@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nst.config.film import all_iterations
+from nst.config.film import frames_cost
 from nst.config.schema import Config
 from nst.errors import NstError
 from nst.execution.device import device_name, device_of, estimated_gflop, gflop, most_rows
@@ -39,7 +39,7 @@ class Plan:
             device = device_name(device_of(config))
             speed, runs = self.index.speed(device, config.hardware.precision.name)
             model = network_of(config) or config.model.name
-            total += gflop(model, [job.config for job in batch]) * all_iterations(config) / speed
+            total += gflop(model, [job.config for job in batch]) * frames_cost(config) / speed
             fewest = min(fewest or runs, runs)
         return total, fewest
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -25,17 +26,34 @@ class BatchProgress:
     Attributes:
         iteration, iterations: done, and in all.
         losses: the lowest and the highest finite total loss of its cells; None if there is none.
+        share: of its arithmetic that is done, up to 1.
+        each: what an iteration adds to it at present.
     """
 
     iteration: int
     iterations: int
     losses: tuple[float, float] | None
+    share: float
+    each: float
 
     @classmethod
-    def of(cls, iteration: int, iterations: int, totals: Sequence[float]) -> "BatchProgress":
-        """That of a batch whose cells have these total losses."""
+    def of(
+        cls, iteration: int, costs: Sequence[tuple[int, float]], totals: Sequence[float]
+    ) -> "BatchProgress":
+        """That of a batch whose cells have these total losses.
+
+        Args:
+            iteration: done.
+            costs: at each scale, its iterations and what one costs.
+            totals: the total losses.
+        """
         finite = [total for total in totals if math.isfinite(total)]
-        return cls(iteration, iterations, (min(finite), max(finite)) if finite else None)
+        ends = list(accumulate(count for count, _ in costs))
+        at = next(n for n, end in enumerate(ends) if iteration <= end)
+        each, left = costs[at][1], ends[at] - iteration
+        done, whole = (sum(count * cost for count, cost in some) for some in (costs[: at + 1], costs))
+        losses = (min(finite), max(finite)) if finite else None
+        return cls(iteration, ends[-1], losses, (done - left * each) / whole, each / whole)
 
     @property
     def loss(self) -> str:
@@ -90,17 +108,17 @@ class _Bars:
 
     def update(self, label: str, progress: BatchProgress) -> None:
         if label not in self._tasks:
-            self._tasks[label] = self._add(label, progress.iterations)
+            self._tasks[label] = self._add(label, 1)
         task = self._tasks[label]
         speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
         self._bars.update(
             task,
-            completed=progress.iteration,
+            completed=progress.share,
             count=f"{progress.iteration}/{progress.iterations}",
-            rate=f"{speed:.1f} it/s" if speed else "",
+            rate=f"{speed / progress.each:.1f} it/s" if speed else "",
             loss=progress.loss,
         )
-        self._share(label, progress.iteration / progress.iterations)
+        self._share(label, progress.share)
 
     def finish(self, label: str) -> None:
         if label in self._tasks and self._whole is not None:
@@ -124,13 +142,13 @@ class _Lines:
         self._batches = batches
         self._finished = 0
         self._painted: dict[str, BatchProgress] = {}
-        self._began: dict[str, tuple[float, int]] = {}  # when, and at which iteration
+        self._began: dict[str, tuple[float, float]] = {}  # when, and with what share done
         self._last = time.monotonic()
 
     def update(self, label: str, progress: BatchProgress) -> None:
         now = time.monotonic()
         self._painted[label] = progress
-        self._began.setdefault(label, (now, progress.iteration))
+        self._began.setdefault(label, (now, progress.share))
         if now - self._last < SECONDS_A_LINE:
             return
         self._last = now
@@ -138,7 +156,7 @@ class _Lines:
             for known in self._painted:
                 self._line(known)
         if self._batches > 1:
-            shares = [known.iteration / known.iterations for known in self._painted.values()]
+            shares = [known.share for known in self._painted.values()]
             share = (self._finished + sum(shares)) / self._batches
             log.info("%.0f%% of %d batches painted, %d in progress", 100 * share, self._batches, len(shares))
 
@@ -150,14 +168,14 @@ class _Lines:
 
     def _line(self, label: str) -> None:
         progress, (began, first) = self._painted[label], self._began[label]
-        rate = (progress.iteration - first) / max(time.monotonic() - began, 1e-9)
-        left = (progress.iterations - progress.iteration) / rate if rate else math.inf
+        rate = (progress.share - first) / max(time.monotonic() - began, 1e-9)
+        left = (1 - progress.share) / rate if rate else math.inf
         log.info(
             "%s: %d/%d iterations, %.1f it/s%s, %s",
             label,
             progress.iteration,
             progress.iterations,
-            rate,
+            rate / progress.each,
             f", {left:.0f} s left" if 0 < left < math.inf else "",
             progress.loss,
         )

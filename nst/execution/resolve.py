@@ -3,22 +3,23 @@
 import dataclasses
 import hashlib
 import json
-import os
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from nst.config.film import film_of, later_iterations
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
-from nst.core.init_images import File, cover
-from nst.core.objective import Cell
+from nst.core.cell import Cell
+from nst.core.color import Color, levels
+from nst.core.init_images import File, InitImage, Picture, cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
+from nst.execution.regions import regions
 from nst.io.files import sha256_of
-from nst.io.images import Fit, image_shape, read
+from nst.io.images import Fit, image_shape, located, read
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -33,14 +34,7 @@ class ResolvedCell:
     weights: Weights
     identity: str
     digests: dict[str, str]  # of its images, by the keys of the config that name them
-    picture: Tensor | None  # that `init_image=file` begins from, `[3, h, w]`
-
-    def canvas(self, config: Config) -> Tensor:
-        """The canvas before the first iteration, `[3, H, W]`."""
-        content, style = self.cell.content, self.cell.style
-        if self.picture is not None:
-            return cover(self.picture, (content.shape[1], content.shape[2]))
-        return config.init_image.canvas(content, style, config.seed)
+    init: InitImage
 
 
 def resolve(config: Config) -> ResolvedCell:
@@ -51,15 +45,19 @@ def resolve(config: Config) -> ResolvedCell:
             or a canvas of that size does not fit in memory.
     """
     most_rows([config])  # before the images: they are as large as the canvas
-    content, style = read_image(config, "content"), read_image(config, "style")
+    images, content = config.images, read_content(config)
+    keys = _style_keys(config)
+    styles = [_recolored(config.color, style, content) for style in read_styles(config)]
     weights = _weights(config)
     check_layers(config, weights.name)
-    check_shape(config, "images.content", content.shape[1:])
+    content_mask, style_mask = regions(config, *style_size(config))
+    check_shape(config, f"images.content={images.content}", content.shape[1:])
     if config.uses_style:
-        check_shape(config, "images.style", style.shape[1:])
+        for path, style in zip(images.styles, styles, strict=True):
+            check_shape(config, f"images.style={path}", style.shape[1:])
     cell = Cell(
         content,
-        style,
+        tuple(styles),
         dict.fromkeys(content_layers(config), 1.0),
         style_layers(config),
         config.activation.name,
@@ -68,27 +66,61 @@ def resolve(config: Config) -> ResolvedCell:
         config.weights.tv,
         config.content_loss,
         config.style_loss,
+        _blend(config, content_mask),
+        content_mask,
+        style_mask,
+        config.color,
     )
-    digests = {"images.content": _digest(content), "images.style": _digest(style)}
+    init = config.init_image
+    if isinstance(init, File):
+        init = Picture(image=_cover(*located(init.path), content.shape[1], content.shape[2]))
+    used = {"images.content": content, **dict(zip(keys, styles, strict=True))}
+    used |= {
+        f"images.{kind}_mask": mask
+        for kind, mask in (("content", content_mask), ("style", style_mask))
+        if mask is not None
+    }
+    if isinstance(init, Picture):
+        used["init_image.path"] = init.image
+    digests = {key: _digest(image) for key, image in used.items()}
     if film := film_of(config):
         digests["images.content"] = _sha256_once(film.path, film.path.stat().st_mtime_ns)
-    picture = _picture(config.init_image.path) if isinstance(config.init_image, File) else None
-    if picture is not None:
-        digests["init_image.path"] = _digest(picture)
-    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, picture)
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init)
 
 
-def read_image(config: Config, kind: Literal["content", "style"]) -> Tensor:
-    """The content or the style image of a cell, `[3, H, W]`; raises NstError where it cannot be read."""
-    return _image(getattr(config.images, kind), *image_size(config, kind), f"images.{kind}")
+def read_content(config: Config) -> Tensor:
+    """The content image `[3, H, W]`, of a film its first frame; raises NstError where it cannot be read."""
+    return _image(config.images.content, config.size, "images.content", config.images.fit)
 
 
-def image_size(config: Config, kind: Literal["content", "style"]) -> tuple[int, Fit]:
-    """The size at which that image is read, and how it is brought to it."""
-    if kind == "content":
-        return config.size, config.images.fit
+def read_styles(config: Config) -> list[Tensor]:
+    """The style images `[3, h, w]` in their own colours; raises NstError where one cannot be read."""
+    size, fit = style_size(config)
+    paths = zip(config.images.styles, _style_keys(config), strict=True)
+    return [_image(path, size, key, fit) for path, key in paths]
+
+
+def style_size(config: Config) -> tuple[int, Fit]:
+    """The size at which style images are read, and how they are brought to it."""
     size = max(1, round(config.images.style_scale * config.size))
     return size, Fit.square if config.images.fit is Fit.square else Fit.keep
+
+
+def _style_keys(config: Config) -> list[str]:
+    count = len(config.images.styles)
+    return [f"images.style[{number}]" if count > 1 else "images.style" for number in range(count)]
+
+
+def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
+    """The weights of the styles, their sum 1; of those of regions, their shares of the canvas."""
+    count = len(config.images.styles)
+    if count == 1:
+        return ()
+    if content_mask is not None:
+        weights = [float(n) for n in content_mask.flatten().bincount(minlength=count)]
+    else:
+        weights = config.images.style_weights or [1.0] * count
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def identity_of(config: Config) -> str | None:
@@ -132,12 +164,23 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.
+    for key, value, before in (
+        ("pooling", config.model.pooling.name, "max"),
+        ("padding", config.model.padding.name, "zeros"),
+    ):
+        if value != before:
+            parts[key] = value
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
+        ("color", True, "style"),
     ):
-        if used and (loss := getattr(config, key).identity()) != before:
-            parts[key] = loss
+        if used and (option := getattr(config, key).identity()) != before:
+            parts[key] = option
+    if cell.style_weights:
+        parts["style_weights"] = cell.style_weights
+    if len(config.schedule) > 1:
+        parts["scales"] = [dataclasses.astuple(scale) for scale in config.schedule]
     if film_of(config):
         parts["frames"] = [config.frames.warm, later_iterations(config), config.frames.most]
     for key in ("activation", "size", "iterations", "save_every"):
@@ -154,17 +197,29 @@ def _digest(image: Tensor) -> str:
     return hashlib.sha256(str(tuple(image.shape)).encode() + image.numpy().tobytes()).hexdigest()
 
 
-def _picture(path: str) -> Tensor:
-    """The image at `init_image.path`, as large as it is."""
-    found = Path(os.path.expanduser(path))
-    return _image(path, max(image_shape(found, "init_image.path")), Fit.keep, "init_image.path")
-
-
-def _image(path: str, size: int, fit: Fit, key: str) -> Tensor:
-    # os.path's: of these none raises where a user is unknown, or we may not look.
-    found = Path(os.path.expanduser(path))
-    changed = found.stat().st_mtime_ns if os.path.exists(found) else 0
+def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
+    found, changed = located(path)
     return _read_once(found, size, key, fit, changed)
+
+
+def _recolored(color: Color, style: Tensor, content: Tensor) -> Tensor:
+    """The style image in the colours that it is painted with: one tensor for cells that share both images."""
+    key = repr(color), id(style), id(content)
+    if key not in _made:
+        _made[key] = style, content, color.recolored(style, content)
+        if len(_made) > 64:
+            _made.pop(next(iter(_made)))
+    return _made[key][-1]
+
+
+_made: dict[tuple[str, int, int], tuple[Tensor, ...]] = {}  # with the images, so that these keep their ids
+
+
+@lru_cache(maxsize=64)
+def _cover(path: Path, changed: int, height: int, width: int) -> Tensor:
+    """The initial image in a file, `[3, height, width]`, in the levels of a file: a run keeps it."""
+    key = "init_image.path"
+    return levels(cover(read(path, max(image_shape(path, key)), key, Fit.keep), (height, width)))
 
 
 @lru_cache(maxsize=64)

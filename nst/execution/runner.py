@@ -21,7 +21,9 @@ from nst.execution.console import show_plan, summarize
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
-from nst.io.files import check_free_space
+from nst.io.files import check_free_space, format_error
+from nst.report.build import rebuild
+from nst.report.outputs_index import refresh_index
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import link_run
 from nst.runs.job import Job, Result
@@ -81,9 +83,20 @@ def paint_job(job: Job, sweeping: bool = False) -> float:
     if not sweeping:
         if result.error is not None:
             raise NstError(result.error)
-        where = [f"folder  {job.folder}", *([tracker.where(job.folder)] if tracker else [])]
+        where = [f"folder  {job.folder}", f"page    {job.folder / 'index.html'}"]
+        where += [tracker.where(job.folder)] if tracker else []
+        _show(job)
         summarize([result], time.monotonic() - began, where)
     return result.loss
+
+
+def _show(job: Job) -> None:
+    """Make the page of a single run; a failure is a warning, for the canvas is there."""
+    try:
+        rebuild(job.folder)
+    except (NstError, OSError) as error:
+        log.warning("%s", format_error(error, job.folder))
+    refresh_index(Path(job.config.outputs))
 
 
 def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> list[Result]:
@@ -184,8 +197,8 @@ def _left(planned: Plan) -> int:
 
 def _room(config: Config) -> int:
     """About as many bytes as a cell takes on disk: its three pictures, and its video, by experience."""
-    frames = len(save_points(config.iterations, config.save_every))
-    return 3 * math.prod(canvas_shape(config)) * (3 + frames // 30) + 200 * config.iterations
+    frames = len(save_points(config.all_iterations, config.save_every))
+    return 3 * math.prod(canvas_shape(config)) * (3 + frames // 30) + 200 * config.all_iterations
 
 
 def _take(source: Path, job: Job) -> Result:

@@ -20,7 +20,7 @@ FILES = (
     "images.style",
     "init_image.path",
     "model.weights",
-)  # which may be files
+)  # keys whose values may be files
 
 
 def parse_swept(params: Any, arguments: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:

@@ -1,7 +1,6 @@
 """Films as content: the frames of an animation, which Pillow reads, or of a video, which ffmpeg reads."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,16 +42,12 @@ class Film:
                 yield image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def film_at(path: Path) -> Film | None:
-    """The film at a path; None if there is none, but a picture, or a video that cannot be read."""
-    with suppress(OSError):
-        return _film_once(path, path.stat().st_mtime_ns)
-    return None
-
-
 @lru_cache(maxsize=1024)
-def _film_once(path: Path, changed: int) -> Film | None:
-    """The cells of a sweep share films; an edited file has another `changed`."""
+def film_at(path: Path, changed: int = 0) -> Film | None:
+    """The film at a path; None if there is none, but a picture, or a video that cannot be read.
+
+    The cells of a sweep share films; an edited file has another `changed`.
+    """
     if path.suffix.lower() in VIDEOS:
         rate, count = frame_rate(path), count_frames(path)
         return Film(path, count, rate) if rate and count else None

@@ -1,8 +1,9 @@
 """Images in and out: read and resize, write, initial canvases."""
 
+import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
@@ -33,6 +35,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+
+MOST_REGIONS = 16  # of a label image
 
 # How an image is brought to a size: squashed to a square, with its own shape and a long side of that size, or
 # its middle as a square.
@@ -57,13 +61,54 @@ def read(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor:
     """
     with _opened(path, key) as (image, named):
         rgb = _upright_rgb(image, named)
+    resized = _resized(rgb, size, fit, Image.Resampling.BILINEAR)
+    values = np.asarray(resized, dtype=np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def _resized(rgb: Image.Image, size: int, fit: Fit, by: Image.Resampling) -> Image.Image:
+    """`rgb` in the shape that `fitted` gives."""
     height, width = fitted((rgb.height, rgb.width), size, fit)
     side = min(rgb.size)
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
     middle = (left, top, left + side, top + side) if fit is Fit.crop else None
-    resized = rgb.resize((width, height), Image.Resampling.BILINEAR, middle)
-    values = np.asarray(resized, dtype=np.float32) / 255
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    return rgb.resize((width, height), by, middle)
+
+
+def read_mask(path: Path, size: int, key: str, fit: Fit, shape: tuple[int, int]) -> Tensor:
+    """Return the label image at `path` as colours `[H, W]`, 0xRRGGBB each, of the shape that `read` gives.
+
+    Pixels are taken, not mixed, and no profile is applied: each colour is a label.
+
+    Args:
+        shape: (height, width) of the image that it is about, as it is in its file.
+
+    Raises:
+        NstError: as `read`; the mask has another shape, or so many colours that it is no label image.
+    """
+    with _opened(path, key) as (image, named):
+        image.load()
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        rgb = image.convert("RGB") if turn is None else image.convert("RGB").transpose(turn)
+    if (rgb.height, rgb.width) != shape:
+        raise NstError(
+            f"{named}: is {rgb.width} x {rgb.height} pixels, and its image {shape[1]} x {shape[0]}; "
+            "give a mask of that size"
+        )
+    if rgb.getcolors(MOST_REGIONS) is None:
+        raise NstError(
+            f"{named}: has more than {MOST_REGIONS} colours, and each is a region; "
+            "give a label image, as PNG: JPEG mixes colours"
+        )
+    labels = np.asarray(_resized(rgb, size, fit, Image.Resampling.NEAREST), dtype=np.int64)
+    return torch.from_numpy(labels @ np.array([1 << 16, 1 << 8, 1]))
+
+
+def located(path: str) -> tuple[Path, int]:
+    """The file that a config's path names, and when it was changed; 0 where it cannot be seen."""
+    # os.path's: of these none raises where a user is unknown, or we may not look.
+    found = Path(os.path.expanduser(path))
+    return found, found.stat().st_mtime_ns if os.path.exists(found) else 0
 
 
 def image_shape(path: Path, key: str) -> tuple[int, int]:
@@ -122,6 +167,18 @@ def write_png(canvas: Tensor, path: Path) -> None:
     """
     with atomic_write(path) as temporary:
         Image.fromarray(to_uint8(canvas)).save(temporary, format="PNG", pnginfo=color.SRGB)
+
+
+def side_by_side(images: Sequence[Tensor]) -> Tensor:
+    """Pictures `[3, h, w]` as one, each as high as the first."""
+    height = images[0].shape[1]
+    scaled = [
+        F.interpolate(
+            image[None], (height, max(1, round(image.shape[2] * height / image.shape[1]))), mode="bilinear"
+        )[0]
+        for image in images[1:]
+    ]
+    return torch.cat([images[0], *scaled], 2)
 
 
 def _check_file(path: Path, named: str) -> None:

@@ -16,6 +16,7 @@ from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import Grid, grid
 from nst.report.loss_curves import losses_png
+from nst.report.outputs_index import is_above, write_index
 from nst.report.page import write_page
 from nst.runs.record import RunRecord
 from nst.runs.sweep import run_folders, sweeps_in
@@ -54,14 +55,19 @@ def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
 
 
 def rebuild(folder: Path) -> list[Path]:
-    """Make all there is to look at of a sweep, or of a sweep of sweeps; return what was made.
+    """Make all there is to look at of a sweep, a sweep of sweeps, a run or all outputs; return what was made.
 
     Each sweep gets its sheets and its page, and its finished runs the loss curves that they lack; a
-    sweep of sweeps also gets a page of all. One that was not begun yet is passed over.
+    sweep of sweeps also gets a page of all. One that was not begun yet is passed over. A run gets its page, a
+    folder above sweeps and runs the page that lists them.
 
     Raises:
         NstError: `folder` does not exist or has no runs.
     """
+    if is_above(folder) and (index := write_index(folder)):
+        return [index]
+    if (folder / RunRecord.NAME).is_file():
+        return [*([losses_png(folder)] if _lacks_curves(folder) else []), write_page(folder)]
     sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
     made: list[Path] = []
     for sweep in [sweep for sweep in sweeps if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]:
@@ -80,7 +86,7 @@ def _lacks_curves(run: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Make the sheets and the page of a sweep again; 2 if that cannot be."""
     parser = OneLineParser(prog="python -m nst.gallery", description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="of a sweep, or of a sweep of presets")
+    parser.add_argument("folder", type=Path, help="of a sweep, of presets, of a run, or outputs")
     try:
         print(*rebuild(parser.parse_args(arguments).folder), sep="\n")
     except (NstError, OSError) as error:

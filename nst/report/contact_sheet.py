@@ -1,6 +1,7 @@
 """A contact sheet: a grid of canvases as a page, with its labels and the images it is about."""
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -19,7 +20,8 @@ MARGIN, GAP, AIR = 40, 12, 8
 ROW_LABEL_WIDTH = 190
 NARROWEST = 620  # a sheet of one cell still has room for its title
 
-PAPER, PLACEHOLDER = "white", "#ececec"
+APART = 2 * GAP  # more between columns, or rows, that differ by more than their last axis
+PAPER, PLACEHOLDER, RULE = "white", "#ececec", "#c8c8c8"
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Sheet:
     texts: list[Text] = field(default_factory=list)
     images: list[tuple[int, int, Path]] = field(default_factory=list)
     cells: list[tuple[int, int, Run | None]] = field(default_factory=list)
+    rules: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     def draw(self) -> Image.Image:
         """The page with the final canvases."""
@@ -42,6 +45,8 @@ class Sheet:
         pen = ImageDraw.Draw(page)
         for text in self.texts:
             text.draw(pen)
+        for rule in self.rules:
+            pen.line(rule, RULE)
         for x, y, path in self.images:
             page.paste(_picture(path, self.box) or placeholder(Status.MISSING, "", self.box), (x, y))
         for x, y, run in self.cells:
@@ -55,9 +60,7 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     runs = grid.runs
     inputs = Inputs.of(runs)
     sheet = Sheet(_box(grid))
-    side, step = sheet.box[0], sheet.box[0] + GAP
-    down = sheet.box[1] + GAP
-    rows, columns = len(grid.row_labels), len(grid.column_labels)
+    side, high = sheet.box
 
     # Across: the images that go beside the canvases, the row labels, the canvases.
     row_axis = Block.fit(grid.row_axis, ROW_LABEL_WIDTH, 2)
@@ -65,38 +68,42 @@ def lay_out(grid: Grid, *, footer: bool = False) -> Sheet:
     above = inputs.kinds if inputs.vary == "columns" else []
     image_names = [Block.fit(kind, side, 1) for kind in above]
     labels = max(block.width for block in [row_axis, *names, *image_names])
-    beside = _columns_beside(inputs, rows)
-    labels_end = MARGIN + beside * step + (2 * GAP if beside else 0) + labels
+    beside = _columns_beside(inputs, len(runs))
+    labels_end = MARGIN + beside * (side + GAP) + (2 * GAP if beside else 0) + labels
     left = labels_end + (GAP + 4 if labels else 0)
-    right = left + columns * step - GAP
+    across, down = _steps(grid.columns, side + GAP), _steps(grid.rows, high + GAP)
+    right = left + across[-1] + side
     width = max(right + MARGIN, NARROWEST)
 
     # Down: the title, what all cells share, the column labels, the canvases.
     y = _write_title(sheet, grid, width - 2 * MARGIN)
     column_axis = Block.fit(grid.column_axis, right - left, 1)
     sheet.texts += column_axis.place((left + right) // 2, y, "ma")
-    heads = [_label(label, side, 2) for label in grid.column_labels]
-    top = y + column_axis.height + 6 + max(block.height for block in [row_axis, *heads]) + AIR
-    for column, head in enumerate(heads):
-        _write_above(sheet, head, left + column * step + side // 2, top, "ma")
+    y += column_axis.height + 6
+    for level in range(len(grid.columns[0]) - 1):
+        y = _write_over(
+            sheet, [column[: level + 1] for column in grid.columns], [left + x for x in across], y
+        )
+    heads = [_label(column[-1], side, 2) for column in grid.columns]
+    top = y + max(block.height for block in [row_axis, *heads]) + AIR
+    for x, head in zip(across, heads, strict=True):
+        _write_above(sheet, head, left + x + side // 2, top, "ma")
     _write_above(sheet, row_axis, labels_end, top, "ra")
 
     y = top
     for kind, name in zip(above, image_names, strict=True):
         _write_beside(sheet, name, labels_end, y)
-        for column in range(columns):
+        for column, x in enumerate(across):
             path = inputs.file(kind, [row[column] for row in runs])
-            sheet.images.append((left + column * step, y, path))
-        y += down
+            sheet.images.append((left + x, y, path))
+        y += high + GAP
     y += GAP if above else 0
-    bottom = _place_beside(sheet, inputs, runs, top) if beside else 0
-    for row, name in enumerate(names):
-        _write_beside(sheet, name, labels_end, y)
-        for column, run in enumerate(runs[row]):
-            sheet.cells.append((left + column * step, y, run))
-        y += down
+    bottom = _place_beside(sheet, inputs, runs, top, down) if beside else 0
+    for name, row, offset in zip(names, runs, down, strict=True):
+        _write_beside(sheet, name, labels_end, y + offset)
+        sheet.cells += [(left + x, y + offset, run) for x, run in zip(across, row, strict=True)]
 
-    height = max(y - GAP, bottom) + MARGIN + (line_height(NOTE) + GAP if footer else 0)
+    height = max(y + down[-1] + high, bottom) + MARGIN + (line_height(NOTE) + GAP if footer else 0)
     sheet.size = (width + width % 2, height + height % 2)  # H.264's 4:2:0 wants even sides
     return sheet
 
@@ -159,7 +166,7 @@ def _columns_beside(inputs: Inputs, rows: int) -> int:
 def _box(grid: Grid) -> tuple[int, int]:
     """(width, height) that every canvas has room in, the longer side as `SMALLEST` and the others say."""
     sizes = [size for row in grid.runs for run in row if run and (size := canvas_size(run.folder))]
-    fits = WIDEST // max(len(grid.row_labels), len(grid.column_labels)) - GAP
+    fits = min((WIDEST - _steps(labels, 0)[-1]) // len(labels) for labels in (grid.rows, grid.columns)) - GAP
     side = min(max([SMALLEST, *map(max, sizes)]), LARGEST, fits)
     if not sizes:
         return side, side
@@ -176,8 +183,8 @@ def _cut(grid: Grid) -> Grid:
     return replace(
         grid,
         subtitle=f"{note}, all are in index.html · {grid.subtitle}",
-        row_labels=grid.row_labels[:most],
-        column_labels=grid.column_labels[:most],
+        rows=grid.rows[:most],
+        columns=grid.columns[:most],
         runs=[row[:most] for row in grid.runs[:most]],
     )
 
@@ -189,8 +196,12 @@ def _label(label: str, width: int, most: int) -> Block:
 
 def _write_title(sheet: Sheet, grid: Grid, width: int) -> int:
     """Put title and subtitle at the head of the sheet; return where what follows begins."""
-    facts = [fact.replace(" ", NO_BREAK_SPACE) for fact in grid.subtitle.split(" · ")]
-    title = Block.fit(grid.title, width, 2, TITLE, INK)
+    said, known = grid.said, grid.subtitle.split(" · ")
+    known = [grid.title, *known] if said.name else known
+    known += [f"tags {', '.join(said.tags)}"] if said.tags else []
+    facts = [fact.replace(" ", NO_BREAK_SPACE) for fact in known]
+    title = Block.fit(said.name or grid.title, width, 2, TITLE, INK)
+    title += Block.fit(said.notes, width, 4, NOTE, INK)
     subtitle = Block.fit(f"{NO_BREAK_SPACE}· ".join(facts), width, 6)
     y = MARGIN - AIR
     sheet.texts += title.place(MARGIN, y)
@@ -209,8 +220,32 @@ def _write_beside(sheet: Sheet, block: Block, x: int, y: int) -> None:
     sheet.texts += block.place(x, y + (sheet.box[1] - block.height) // 2, "ra")
 
 
-def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], top: int) -> int:
-    """Put the images left of the canvases, named; return where they end.
+def _steps(labels: list[tuple[str, ...]], step: int) -> list[int]:
+    """Where each row or column begins; those that differ by more than their last axis are apart."""
+    starts = [0]
+    for one, other in pairwise(labels):
+        starts.append(starts[-1] + step + (APART if one[:-1] != other[:-1] else 0))
+    return starts
+
+
+def _write_over(sheet: Sheet, labels: list[tuple[str, ...]], starts: list[int], y: int) -> int:
+    """Label columns that have their first axes in common, over a rule; return where what follows begins."""
+    spans = []
+    for _, group in groupby(zip(labels, starts, strict=True), key=lambda column: column[0]):
+        same = list(group)
+        left, right = same[0][1], same[-1][1] + sheet.box[0]
+        spans.append((left, right, _label(same[0][0][-1], right - left, 1)))
+    height = max(block.height for _, _, block in spans)
+    for left, right, block in spans:
+        _write_above(sheet, block, (left + right) // 2, y + height + AIR, "ma")
+        sheet.rules.append((left, y + height + 2, right - 1, y + height + 2))
+    return y + height + AIR
+
+
+def _place_beside(
+    sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], top: int, down: list[int]
+) -> int:
+    """Put the images left of the canvases, named; return where they end. Rows begin at `down` from `top`.
 
     A pair that differs by row stands in each row, a pair for all beside the only row, or, where
     there is more than one row to stand beside, one above the other.
@@ -222,7 +257,7 @@ def _place_beside(sheet: Sheet, inputs: Inputs, runs: list[list[Run | None]], to
             _write_above(sheet, Block.fit(kind, width, 1), x + width // 2, top, "ma")
             for row in range(len(runs) if inputs.vary == "rows" else 1):
                 path = inputs.file(kind, runs[row])
-                sheet.images.append((x, top + row * (height + GAP), path))
+                sheet.images.append((x, top + down[row], path))
         return top + height
     for kind in inputs.kinds:
         name = Block.fit(kind, width, 1)

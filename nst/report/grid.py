@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nst.errors import NstError
-from nst.runs.reader import Run, read_run
+from nst.runs.description import Description
+from nst.runs.reader import SAID, Run, read_run
 from nst.runs.record import SweepRecord
 from nst.runs.sweep import run_folders
 
 T = TypeVar("T")
+
+DEFAULT = "default"  # the value of an override that a run does not have
 
 SEED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 """The layers that the experiments number 0 to 4."""
@@ -38,31 +41,81 @@ AXIS_NAMES = {
     "weights.by": "style layers weighted by",
     "images.content": "content image",
     "images.style": "style image",
+    "images.style_weights": "style image weights",
     "hardware.precision": "precision",
 }
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a sweep varied: the `key` of an override, and its values in the order they are shown.
+
+    Numbers ascend; other values are in the order they were given. A label is one line, or a line and
+    the small print under it, separated by a newline.
+    """
+
+    key: str
+    name: str
+    values: list[str]
+    labels: list[str]
+    numeric: bool
+
+    @classmethod
+    def of(cls, key: str, values: Iterable[str]) -> "Axis":
+        """The axis of a key that had these values."""
+        found = _unique(values)
+        numbers = [as_number(value) for value in found]
+        numeric = None not in numbers
+        if numeric:
+            found.sort(key=float)
+        return cls(key, _axis_name(key, found), found, [_label(key, value) for value in found], numeric)
 
 
 @dataclass(frozen=True)
 class Grid:
     """The runs of a sweep by what they varied.
 
-    A label is one line, or a line and the small print under it, separated by a newline. Where the
-    sweep has one row the row axis and its label are empty. A run is there whatever became of it;
-    it is None for a combination that the sweep does not have.
+    Several keys may vary down the rows, and several across the columns: `rows` and `columns` have a label
+    for each of them. Where the sweep has one row it has no row axes, and the label is empty. A run is
+    there whatever became of it; it is None for a combination that the sweep does not have. Runs that are
+    no grid are `in_order`, one after the other.
     """
 
     title: str
     subtitle: str
-    row_axis: str
-    row_labels: list[str]
-    column_axis: str
-    column_labels: list[str]
+    row_axes: list[str]
+    rows: list[tuple[str, ...]]
+    column_axes: list[str]
+    columns: list[tuple[str, ...]]
     runs: list[list[Run | None]]
+    axes: list[Axis]
+    said: Description
+    in_order: bool = False
 
     @property
     def count(self) -> int:
         """How many runs there are."""
         return sum(run is not None for row in self.runs for run in row)
+
+    @property
+    def row_axis(self) -> str:
+        """The names of the row axes as one line."""
+        return ", ".join(self.row_axes)
+
+    @property
+    def column_axis(self) -> str:
+        """The names of the column axes as one line."""
+        return ", ".join(self.column_axes)
+
+    @property
+    def row_labels(self) -> list[str]:
+        """A label for each row."""
+        return [_join_labels(row) for row in self.rows]
+
+    @property
+    def column_labels(self) -> list[str]:
+        """A label for each column."""
+        return [_join_labels(column) for column in self.columns]
 
 
 @dataclass(frozen=True)
@@ -99,9 +152,10 @@ class Inputs:
 def grid(sweep_dir: Path) -> Grid:
     """Lay the runs of a sweep directory out as a grid.
 
-    The axes are the overrides that vary across the runs, in the order they were given: the last is
-    the columns, those before it are the rows, in every combination that occurs. Of runs with the
-    same overrides the first finished one is shown. If nothing varies the one column is labelled
+    The axes are the overrides that vary across the runs, in the order they were given: the last is the
+    columns, the one before it the rows, in every combination that occurs. Of more than two the first go
+    to the rows and the others to the columns, so that the grid is neither very high nor very wide. Of runs
+    with the same overrides the first finished one is shown. If nothing varies the one column is labelled
     with the layers that its mode uses.
 
     Raises:
@@ -114,56 +168,79 @@ def grid(sweep_dir: Path) -> Grid:
     if not runs:
         raise NstError(f"{sweep_dir}: no runs in it; give the folder of a sweep, which holds run directories")
     keys = _unique(key for run in runs for key in run.overrides)
-    varying = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+    values = {key: [run.overrides.get(key, DEFAULT) for run in runs] for key in keys}
+    axes = [Axis.of(key, found) for key, found in values.items() if len(set(found)) > 1 and key not in SAID]
     sweep = SweepRecord.read(sweep_dir, lenient=True)
     title = sweep.name or sweep_dir.resolve().name
-    if sweep.per_row:
-        return _in_order(title, runs, varying, sweep.per_row)
-    *row_keys, column_key = varying or [""]
+    return _in_order(title, runs, axes, sweep.per_row) if sweep.per_row else _laid_out(title, runs, axes)
 
-    def place(run: Run) -> tuple[tuple[str, ...], str]:
-        values = [run.overrides.get(key, "default") for key in (*row_keys, column_key)]
-        return tuple(values[:-1]), values[-1]
 
-    found: dict[tuple[tuple[str, ...], str], Run] = {}
+def grid_of_run(run_dir: Path) -> Grid:
+    """The grid of one cell that a run directory is."""
+    run = read_run(run_dir)
+    return _laid_out(run.title, [run], [])
+
+
+def _laid_out(title: str, runs: list[Run], axes: list[Axis]) -> Grid:
+    """Runs by their place on the axes."""
+    found: dict[tuple[int, ...], Run] = {}
     for run in runs:
-        earlier = found.get(place(run))
+        place = tuple(axis.values.index(run.overrides.get(axis.key, DEFAULT)) for axis in axes)
+        earlier = found.get(place)
         if earlier is None or (run.record.finished and not earlier.record.finished):
-            found[place(run)] = run
-    rows = _unique(row for row, _ in map(place, runs))
-    columns = _unique(column for _, column in map(place, runs))
-    shown = [[found.get((row, column)) for column in columns] for row in rows]
+            found[place] = run
+    down = _split(list(found), len(axes))
+    rows = sorted({place[:down] for place in found})
+    columns = sorted({place[down:] for place in found})
 
-    if varying:
-        column_axis = _axis_name(column_key, columns)
-        column_labels = [_label(column_key, column) for column in columns]
-    else:
-        column_axis, column_labels = _layers_of(runs[0])
-    by_key = zip(row_keys, zip(*rows, strict=True), strict=True)
+    def labels(place: tuple[int, ...], axes: list[Axis]) -> tuple[str, ...]:
+        return tuple(axis.labels[index] for index, axis in zip(place, axes, strict=True)) or ("",)
+
+    column_axes = [axis.name for axis in axes[down:]]
+    column_labels = [labels(column, axes[down:]) for column in columns]
+    if not axes:
+        axis, label = _layers_of(runs[0])
+        column_axes, column_labels = [axis], [(label,)]
     return Grid(
         title=title,
-        subtitle=_shared_parameters(runs, varying),
-        row_axis=", ".join(_axis_name(key, values) for key, values in by_key),
-        row_labels=[_join_labels(map(_label, row_keys, row)) for row in rows],
-        column_axis=column_axis,
-        column_labels=column_labels,
-        runs=shown,
+        subtitle=_shared_parameters(runs, [axis.key for axis in axes]),
+        row_axes=[axis.name for axis in axes[:down]],
+        rows=[labels(row, axes[:down]) for row in rows],
+        column_axes=column_axes,
+        columns=column_labels,
+        runs=[[found.get(row + column) for column in columns] for row in rows],
+        axes=axes,
+        said=Description.of(runs),
     )
 
 
-def _in_order(title: str, runs: list[Run], varying: list[str], per_row: int) -> Grid:
+def _split(places: list[tuple[int, ...]], axes: int) -> int:
+    """How many of the axes are for the rows: such that few places are empty, and the grid is rather wide."""
+
+    def size(down: int) -> tuple[int, float]:
+        rows = len({place[:down] for place in places})
+        columns = len({place[down:] for place in places})
+        return rows * columns, abs(math.log(columns / rows / 1.5))
+
+    return min(range(1, axes), key=size) if axes > 2 else max(axes - 1, 0)
+
+
+def _in_order(title: str, runs: list[Run], axes: list[Axis], per_row: int) -> Grid:
     """Runs that are no grid, because all that varies does so from each to the next: one after the other."""
     padded = [*runs, *[None] * (-len(runs) % per_row)]
     rows = [padded[start : start + per_row] for start in range(0, len(runs), per_row)]
     firsts = [row[0].folder.name for row in rows if row[0]]
     return Grid(
         title=title,
-        subtitle=_shared_parameters(runs, varying),
-        row_axis="from trial",
-        row_labels=firsts,
-        column_axis="",
-        column_labels=[f"+ {place}" for place in range(per_row)],
+        subtitle=_shared_parameters(runs, [axis.key for axis in axes]),
+        row_axes=["from trial"],
+        rows=[(first,) for first in firsts],
+        column_axes=[],
+        columns=[(f"+ {place}",) for place in range(per_row)],
         runs=rows,
+        axes=axes,
+        said=Description.of(runs),
+        in_order=True,
     )
 
 
@@ -191,19 +268,31 @@ def _layer_names(value: str) -> list[str]:
 def _label(key: str, value: str) -> str:
     if key.endswith("_layers"):
         return layers_label(_layer_names(value))
-    return _number_label(value) or " ".join(value.split())
+    return as_written(value)
 
 
-def _number_label(value: str) -> str | None:
-    """A large or small number as people write it: 1e6 for Hydra's 1000000.0; None for anything else."""
+def as_written(value: str) -> str:
+    """A value as people write it: 1e6 for Hydra's 1000000.0, 7000 for 7000.0; text as it is, on one line."""
+    text, number = " ".join(value.split()), as_number(value)
+    if number is None:
+        return text
+    digits = f"{number:.15g}"
+    if "e" in digits:
+        digits = f"{number:f}"
+    forms = [digits, text]
+    if number and not 1e-3 <= abs(number) < 1e5:
+        mantissa, _, exponent = f"{number:.14e}".partition("e")
+        forms.insert(0, f"{float(mantissa):.15g}e{int(exponent)}")
+    return min(forms, key=len)
+
+
+def as_number(value: str) -> float | None:
+    """A value as a number; None if it is none, or not finite."""
     try:
         number = float(value)
     except ValueError:
         return None
-    if number == 0 or 1e-3 <= abs(number) < 1e5 or not math.isfinite(number):
-        return None
-    mantissa, _, exponent = f"{number:e}".partition("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    return number if math.isfinite(number) else None
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:
@@ -221,14 +310,13 @@ def _join_labels(labels: Iterable[str]) -> str:
     return f"{head}\n{small}" if small else head
 
 
-def _layers_of(run: Run) -> tuple[str, list[str]]:
+def _layers_of(run: Run) -> tuple[str, str]:
     """The column axis of a sweep in which nothing varies, and its label."""
     mode = str(run.value("mode"))
     kinds = ("content",) if mode == "reconstruct" else LAYERS_OF.get(mode, ("content",))
     labels = _unique(layers_label(run.layers(kind)) for kind in kinds)
     many = any(len(run.layers(kind)) != 1 for kind in kinds)
-    axis = " and ".join(kinds) + (" layers" if many else " layer")
-    return axis, [_join_labels(labels)]
+    return " and ".join(kinds) + (" layers" if many else " layer"), _join_labels(labels)
 
 
 def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
@@ -259,6 +347,8 @@ def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
         value = shared(key)
         if value is not None:
             facts.append(f"{before}{value}{after}")
+    if shared("model.normalize") is True:
+        facts.append("ImageNet's normalisation")
     models = _unique((model.name, model.asked) for run in runs if (model := run.record.model).name)
     if len(models) == 1:
         used, asked = models[0]

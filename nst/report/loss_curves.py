@@ -2,6 +2,8 @@
 
 import textwrap
 import warnings
+from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +36,9 @@ def losses_png(run_dir: Path) -> Path:
     """Write `losses.png`, a run's total loss and its weighted terms by iteration; return its path.
 
     A term is left out if the mode has none, or if its weight is 0. The loss axis is logarithmic, so
-    a value of 0 is a gap in its curve. It needs losses.csv and .hydra/config.yaml and no more, and
-    draws without pyplot: on any thread, while run.json still says that the run is running.
+    a value of 0 is a gap in its curve; each scale is marked where it begins. It needs losses.csv and
+    .hydra/config.yaml and no more, and draws without pyplot: on any thread, while run.json still says that
+    the run is running.
 
     Raises:
         NstError: losses.csv is missing, or is no table of losses.
@@ -50,7 +53,9 @@ def losses_png(run_dir: Path) -> Path:
     figure.text(
         LEFT, 0.955, "\n".join(lines), fontsize=TITLE, color=INKS["total"], va="top", parse_math=False
     )
-    _draw(figure.add_axes((LEFT, BOTTOM, ACROSS, UP)), iterations, curves)
+    axes = figure.add_axes((LEFT, BOTTOM, ACROSS, UP))
+    _draw(axes, iterations, curves)
+    _mark_scales(axes, run.record.scales)
     path = run_dir / "losses.png"
     with atomic_write(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
@@ -108,6 +113,16 @@ def _draw(axes: Axes, iterations: np.ndarray, curves: Curves) -> None:
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     _label(axes, {name: values[np.isfinite(values)][-1] for name, values in visible.items()})
+
+
+def _mark_scales(axes: Axes, scales: Mapping[str, int]) -> None:
+    """Rule off each scale, where losses jump, and write its size at the top."""
+    begins = [0, *accumulate(scales.values())]
+    for begin, size in zip(begins, scales, strict=False):
+        axes.axvline(begin, color=GREY, linewidth=1, linestyle=":")
+        axes.text(
+            begin, 0.99, f" {size} px", transform=axes.get_xaxis_transform(), fontsize=9, color=GREY, va="top"
+        )
 
 
 def _label(axes: Axes, ends: dict[str, float]) -> None:

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nst.core.engine import Engine, Snapshot
+from nst.core.painter import Painter
 from nst.io.files import atomic_copy, atomic_write, is_regular, load_json, open_regular, read_json, write_json
 from nst.io.segmented_video import segment_fault, segment_path
 from nst.io.text import escape_unprintable
@@ -47,15 +48,21 @@ class BatchCheckpoint:
     diverged: dict[int, Tensor]  # the last finite canvas of each row that has diverged
     columns: list[str]  # of the losses
 
-    def select(self, rows: Sequence[int], columns: Sequence[str]) -> "BatchCheckpoint":
-        """The same of some rows alone, with some columns."""
+    def select(
+        self, rows: Sequence[int], columns: Sequence[str], names: Collection[str]
+    ) -> "BatchCheckpoint":
+        """The same of some rows alone, with some columns and the tensors of those `names`."""
         kept = [self.columns.index(name) for name in columns]
         return replace(
             self,
             segments=[self.segments[row] for row in rows],
             frames=[self.frames[row] for row in rows],
             # A tensor without dimensions is one for all rows.
-            tensors={name: part[rows] if part.ndim else part for name, part in self.tensors.items()},
+            tensors={
+                name: part[rows] if part.ndim else part
+                for name, part in self.tensors.items()
+                if name in names  # what only others needed, such as averages, is left behind
+            },
             losses=self.losses[:, rows][:, :, kept],
             diverged={new: self.diverged[row] for new, row in enumerate(rows) if row in self.diverged},
             columns=list(columns),
@@ -105,28 +112,30 @@ class CheckpointDirectory:
         self.folder.mkdir()
         write_json(self.folder / CELLS, {"identities": self.identities})
 
-    def load(self, engine: Engine, iterations: int) -> BatchCheckpoint | None:
+    def load(self, painter: Painter) -> BatchCheckpoint | None:
         """The checkpoint; None if there is none, and, with a warning, if it cannot be resumed.
 
         Args:
-            engine: what is to go on, as it is at the start.
-            iterations: how many there are in all.
+            painter: what is to go on, as it is at the start; it is left at the scale of the checkpoint.
         """
         path = self.folder / STATE
         if not os.path.lexists(path):
-            self._import_rows(engine.objective.columns)
+            self._import_rows(painter.engine)
         if not os.path.lexists(path):
             return None
         try:
             saved = _read(path)
-            self._check(saved, engine, iterations)
+            _require(_is_count(saved.done) and 0 < saved.done < painter.iterations, "done")
+            painter.seek(saved.done)
+            self._check(saved, painter)
         except Exception as error:  # a damaged file raises whatever its bytes lead to
             said = escape_unprintable(" ".join(str(error).split())) or type(error).__name__
             log.warning("%s: not a checkpoint of this batch (%s); painting it from the start", path, said)
+            painter.seek(0)
             return None
         return saved
 
-    def _import_rows(self, columns: Sequence[str]) -> None:
+    def _import_rows(self, engine: Engine) -> None:
         """Take these cells over from a batch that was kept with others, of which some are finished since."""
         kept = {
             folder: _identities(folder) for folder in _folders(self.folder.parent) if folder != self.folder
@@ -137,16 +146,16 @@ class CheckpointDirectory:
             with _locked(folder) as mine:
                 try:
                     if mine:
-                        self._copy_rows(folder, [identities.index(cell) for cell in self.identities], columns)
+                        self._copy_rows(folder, [identities.index(cell) for cell in self.identities], engine)
                         return
                 except Exception as error:  # as above
                     said = escape_unprintable(" ".join(str(error).split())) or type(error).__name__
                     log.warning("%s: cannot be resumed (%s)", folder / STATE, said)
 
-    def _copy_rows(self, folder: Path, rows: Sequence[int], columns: Sequence[str]) -> None:
+    def _copy_rows(self, folder: Path, rows: Sequence[int], engine: Engine) -> None:
         """Keep some rows of the batch in `folder` as a batch of their own."""
         self.clear()
-        saved = _read(folder / STATE).select(rows, columns)
+        saved = _read(folder / STATE).select(rows, engine.objective.columns, engine.tensors().keys())
         for new, (row, segments) in enumerate(zip(rows, saved.segments, strict=True)):
             for number in range(len(segments)):
                 # A segment that is whole is never written again.
@@ -160,11 +169,11 @@ class CheckpointDirectory:
         except (OSError, ValueError):
             return None
 
-    def _check(self, saved: BatchCheckpoint, engine: Engine, iterations: int) -> None:
+    def _check(self, saved: BatchCheckpoint, painter: Painter) -> None:
         """Raise ValueError where going on from `saved` would fail, or paint something else."""
+        engine = painter.engine
         wanted, rows = engine.tensors(), len(engine.canvas)
         _require(self._cells() == self.identities, CELLS)
-        _require(_is_count(saved.done) and 0 < saved.done < iterations, "done")
         _require(isinstance(saved.seconds, int | float) and 0 <= saved.seconds < math.inf, "seconds")
         _require(len(saved.segments) == len(saved.frames) == rows, "segments")
         for row, (segments, frames) in enumerate(zip(saved.segments, saved.frames, strict=True)):
@@ -182,7 +191,7 @@ class CheckpointDirectory:
         losses = (saved.done, rows, len(saved.columns))
         _require(saved.losses.shape == losses and saved.losses.dtype == engine.canvas.dtype, "losses")
         for row, canvas in saved.diverged.items():
-            _require(0 <= row < rows and canvas.shape == engine.canvas.shape[1:], f"{LAST}{row}")
+            _require(0 <= row < rows and canvas.shape == (3, *painter.shape), f"{LAST}{row}")
             _require(bool(canvas.isfinite().all()), f"{LAST}{row}")
         well = [row for row in range(rows) if row not in saved.diverged and saved.frames[row]]
         for name, tensor in [*saved.tensors.items(), ("losses", saved.losses[:, :, 0].T)]:
@@ -298,7 +307,7 @@ class CheckpointManager:
 
     Args:
         checkpoints: where to.
-        engine, snapshot_writer, writers: of the batch.
+        painter, snapshot_writer, writers: of the batch.
         seconds: between two checkpoints, at least.
         saved: what the batch went on from.
     """
@@ -306,13 +315,13 @@ class CheckpointManager:
     def __init__(
         self,
         checkpoints: CheckpointDirectory,
-        engine: Engine,
+        painter: Painter,
         snapshot_writer: SnapshotWriter,
         writers: Sequence[RunWriter],
         seconds: float,
         saved: BatchCheckpoint | None,
     ) -> None:
-        self._checkpoints, self._engine, self._snapshot_writer = checkpoints, engine, snapshot_writer
+        self._checkpoints, self._painter, self._snapshot_writer = checkpoints, painter, snapshot_writer
         self._writers, self._least = writers, seconds
         self._losses = [saved.losses] if saved else []
         self._before = saved.seconds if saved else 0.0
@@ -332,8 +341,8 @@ class CheckpointManager:
         """
         self._losses.append(snapshot.losses)
         due = now or time.monotonic() >= self._next
-        self._engine.settles = due
-        if not due or self._engine.done != snapshot.iteration + 1:
+        self._painter.engine.settles = due
+        if not due or self._painter.engine.done != snapshot.iteration + 1:
             return False
         self._keep()
         return True
@@ -348,10 +357,10 @@ class CheckpointManager:
             return  # of such a cell frames are missing; an earlier checkpoint may have them
         try:
             segments = [writer.segments for writer in self._writers]
-            tensors = {name: tensor.cpu() for name, tensor in self._engine.tensors().items()}
+            tensors = {name: tensor.cpu() for name, tensor in self._painter.engine.tensors().items()}
             self._losses = [torch.cat(self._losses)]
             saved = BatchCheckpoint(
-                self._engine.done,
+                self._painter.engine.done,
                 self.seconds,
                 segments,
                 [writer.frames for writer in self._writers],
@@ -362,11 +371,11 @@ class CheckpointManager:
                     for row, writer in enumerate(self._writers)
                     if writer.status is Status.DIVERGED and writer.frames  # without, no canvas was finite
                 },
-                list(self._engine.objective.columns),
+                list(self._painter.engine.objective.columns),
             )
             self._checkpoints.save(saved)
         except (OSError, SafetensorError) as error:
             log.warning("%s: no checkpoint (%s); painting goes on", self._checkpoints.folder, error)
         now = time.monotonic()
         self._next = now + max(self._least, (now - started) / SHARE)
-        self._engine.settles = False
+        self._painter.engine.settles = False

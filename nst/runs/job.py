@@ -40,9 +40,10 @@ class Job:
 
     def inputs(self) -> list[Path]:
         """The files that it reads: its images, its weights."""
-        files = [self.config.images.content, self.config.images.style]
-        if path := getattr(self.config.init_image, "path", None):
-            files.append(path)
+        images = self.config.images
+        files = [images.content, *images.styles]
+        files += [mask for mask in (images.content_mask, images.style_mask) if mask is not None]
+        files += [path for path in [getattr(self.config.init_image, "path", None)] if path]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.
@@ -64,9 +65,9 @@ class Result:
 def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
     """Group the jobs that can share a step, in order of first appearance.
 
-    They share a step when the network, the shape of the canvas, the arithmetic, the optimizer but for its
-    learning rate, and the iterations are the same; everything else may differ from row to row.
-    A film is alone.
+    They share a step when the network, the shapes of the canvas, the arithmetic, the optimizer but for what
+    its rows may have of their own, and the iterations are the same; everything else may differ from row to
+    row. A film is alone.
 
     Args:
         jobs: in any order.
@@ -79,7 +80,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     for job in jobs:
         config = job.config
         key = [config.model, config.hardware, config.optimizer.shared()]
-        key += [canvas_shape(config), config.iterations, config.save_every]
+        key += [canvas_shape(config), config.schedule, config.save_every]
         key += [str(job.folder)] if film_of(config) else []
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []

@@ -13,15 +13,28 @@ from PIL import Image
 from nst.io.files import open_regular, open_text
 from nst.runs.record import RunRecord
 
+SAID = ("name", "tags", "notes")  # keys of what a person says of a run
+BESIDE = (*SAID, "outputs", "resume", "plan", "tracking", "hydra.")  # how such keys begin that paint nothing
+
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail."""
+    """A run directory, read. What cannot be read is empty: a broken run is no reason to fail.
+
+    `overrides` are values by their keys, `typed` the same as on the command line.
+    """
 
     folder: Path
     overrides: dict[str, str]
     config: DictConfig
     record: RunRecord
+    typed: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What it paints, as it was typed: without where to, and what is said of it."""
+        typed = [f"{key}={value}" for key, value in self.overrides.items() if not key.startswith(BESIDE)]
+        return " ".join(typed) or "the defaults"
 
     def value(self, key: str) -> Any:
         """The config's value at a dotted key; None if it has none."""
@@ -38,10 +51,10 @@ class Run:
     def parameters(self) -> dict[str, str]:
         """Its config, flat: `weights.tv` -> "1.2", `content_layers` -> "conv1_1 conv2_1".
 
-        Where a run is tracked decides nothing about its canvas, and is left out.
+        Where a run is tracked and what is said of it decide nothing about its canvas, and are left out.
         """
         flat = flatten(OmegaConf.to_container(self.config))  # unresolved, as above
-        return {key: value for key, value in flat if not key.startswith("tracking.")}
+        return {key: value for key, value in flat if not key.startswith("tracking.") and key not in SAID}
 
 
 def read_run(folder: Path) -> Run:
@@ -55,7 +68,7 @@ def read_run(folder: Path) -> Run:
         key, equals, value = str(item).lstrip("+~").partition("=")
         overrides[key] = value if equals else "removed"
     config = config if isinstance(config, DictConfig) else OmegaConf.create({})
-    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True))
+    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True), tuple(map(str, typed)))
 
 
 def canvas_size(folder: Path) -> tuple[int, int] | None:

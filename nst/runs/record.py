@@ -30,8 +30,7 @@ from nst.runs.json_record import (
     require,
 )
 
-# What a run paints. It can be shown without losses.png; init.png is there where it began as a picture,
-# film.* where its content is a film.
+# What a run paints: always, and what only some runs have, or can do without.
 REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
 OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png", "film.mp4", "film.gif")
 MOST_CELLS = 1_000_000
@@ -75,6 +74,10 @@ def _frames(value: Any) -> list[int]:
     frames = [as_count(frame) for frame in as_list(value)]
     require(frames == sorted(set(frames)))
     return frames
+
+
+def _scales(value: Any) -> dict[str, int]:
+    return {size: as_count(count) for size, count in as_table(value).items() if as_count(int(size))}
 
 
 def _files(value: Any) -> dict[str, FileInfo]:
@@ -126,6 +129,7 @@ class RunRecord(RecordFile):
         started, ended: ISO 8601 with a time zone.
         identity: a hash of all that decides its canvas.
         frames: the iteration that each frame of its video shows.
+        scales: the sizes of its canvas, in pixels, with the iterations at each; none if it had one size.
         final: its last losses, the weighted total and the unweighted terms.
         files: what it has painted.
         timings: in seconds, but for a few whose names say otherwise.
@@ -151,6 +155,7 @@ class RunRecord(RecordFile):
     identity: str = json_key(as_text, "")
     model: Model = json_key(as_record(Model), Model)
     frames: list[int] = json_key(_frames, list)
+    scales: Mapping[str, int] = json_key(_scales, dict)
     final: Mapping[str, float] = json_key(as_numbers, dict)
     files: Mapping[str, FileInfo] = json_key(_files, dict)
     timings: Mapping[str, float] = json_key(as_numbers, dict)

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.cell import Cell
 from nst.core.engine import Snapshot
-from nst.core.objective import Cell
+from nst.core.resizing import enlarge
 from nst.errors import NstError
 from nst.io import timeouts
 from nst.io.files import atomic_write, discard_temporaries, format_error
-from nst.io.images import to_uint8, write_png
+from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
@@ -47,6 +48,7 @@ class RunWriter:
 
     Attributes:
         error: why it ended before it was finished; None while all is well.
+        canvas: the latest, `[3, H, W]`, in the colours that it is shown in.
     """
 
     def __init__(self, folder: Path, record: RunRecord) -> None:
@@ -70,21 +72,21 @@ class RunWriter:
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def start(
-        self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, picture: Tensor | None = None
-    ) -> None:
+    def keep(self, name: str, image: Tensor) -> None:
+        """Write one of the images that were used, `[3, H, W]`."""
+        write_png(image, self.folder / name)
+
+    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
         """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
-            picture: `[3, h, w]`, that it begins from, if it is none of these.
         """
         write_png(cell.content, self.folder / "content.png")
-        write_png(cell.style, self.folder / "style.png")
-        if picture is not None:
-            write_png(picture, self.folder / "init.png")
+        write_png(side_by_side(cell.styles), self.folder / "style.png")
+        self._cell = cell
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
         self._video = video
@@ -99,7 +101,7 @@ class RunWriter:
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
             frames: the iterations of the frames on the video.
-            canvas: `[3, H, W]`, its last finite one, if it diverged.
+            canvas: `[3, H, W]`, its last finite one as it is shown, if it diverged.
 
         Raises:
             Diverged: that is so.
@@ -110,7 +112,9 @@ class RunWriter:
         self._write_losses(0, losses)
 
     def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
-        """Take in one snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]`.
+        """Take in a snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]` as painted.
+
+        The canvas of a smaller scale is enlarged: a video has one size.
 
         Raises:
             Diverged: the loss or the canvas is not finite any more.
@@ -121,9 +125,13 @@ class RunWriter:
             return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
-        self._video.append(to_uint8(canvas))
+        content = self._cell.content
+        if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
+            canvas = enlarge(canvas[None], content.shape[1:])[0]
+        shown = self._cell.color.decode(canvas, content)
+        self._video.append(to_uint8(shown))
         self.frames.append(iteration)
-        self.canvas = canvas
+        self.canvas = shown
 
     def end_segment(self) -> None:
         """See to it that the frames so far are on disk."""

@@ -22,13 +22,13 @@ from nst.io.color import SRGB
 from nst.io.files import open_regular, open_text
 from nst.io.text import escape_unprintable
 from nst.io.video import decode
-from nst.runs.reader import flatten
+from nst.runs.reader import SAID, flatten
 from nst.runs.record import RunRecord
 
 LOSSES = ("total", "content", "style", "tv")
 CURVE_POINTS = 250  # of each loss curve, at most: what the default preset has frames
 THUMBNAIL = (256, 256)
-HOW = ("outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
+HOW = (*SAID, "outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 
 
 @dataclass(frozen=True)

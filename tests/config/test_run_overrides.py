@@ -27,7 +27,7 @@ def changed(run: DictConfig, *given: str) -> Config:
 def test_what_is_not_overridden_stays(run: DictConfig) -> None:
     before, now = from_composed(run), changed(run, "size=96", "content_layers=[conv2_1,conv3_1]")
     assert (now.size, now.optimizer, now.weights) == (96, before.optimizer, before.weights)
-    assert [layer.name for layer, on in now.content_layers.items() if on] == ["conv2_1", "conv3_1"]
+    assert [layer for layer, on in now.content_layers.items() if on] == ["conv2_1", "conv3_1"]
     assert from_composed(run) == before
 
 

@@ -6,15 +6,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cells import engine, image, painted, plain, readme_cell
 
+from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic, save_points
-from nst.core.objective import Cell
+from nst.core.losses import MSE, Gram, Moments, Nearest, SelfSimilarity, Sliced, Wasserstein
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])
 @pytest.mark.parametrize("start", ["content", "style"])
 def test_adam_follows_the_plain_implementation(start, activation):
     cell = readme_cell(activation=activation, size=16)
-    canvas = getattr(cell, start)
+    canvas = cell.content if start == "content" else cell.styles[0]
     expected = plain(cell).paint(canvas, "adam", 8)
     canvases, losses = painted(engine([cell], [canvas], "adam"), 8)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
@@ -27,8 +28,8 @@ def test_adam_follows_the_plain_implementation(start, activation):
 @pytest.mark.parametrize(("start", "iterations"), [("content", 8), ("style", 8), ("noise", 24)])
 def test_lbfgs_follows_torch(start, iterations):
     cell = readme_cell("conv1_1", size=16)
-    canvas = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    canvas = canvas if start == "noise" else getattr(cell, start)
+    noise = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    canvas = {"content": cell.content, "style": cell.styles[0], "noise": noise}[start]
     expected = plain(cell).paint(canvas, "lbfgs", iterations)
     canvases, losses = painted(engine([cell], [canvas], "lbfgs"), iterations)
     for (total, _), mine in zip(expected, losses[:, 0, 0].tolist(), strict=True):
@@ -38,23 +39,35 @@ def test_lbfgs_follows_torch(start, iterations):
 
 @st.composite
 def batches(draw) -> list[tuple[Cell, torch.Tensor, float]]:
-    """Two to four cells of one size, each with its initial canvas and a factor for the learning rate."""
+    """Two to four cells of one shape, each with its initial canvas and a factor for the learning rate.
+
+    They have losses, styles and regions of their own.
+    """
     size = draw(st.sampled_from([16, 17, 20, 24, 31, 32, 48]))
     images = [image(seed, size) for seed in range(3)]
+    styles = [*images, image(3, 20, 33)]
+    regions = torch.arange(size).view(-1, 1).expand(size, size) * 2 // size  # an upper and a lower half
     layers = st.sets(
         st.sampled_from(["conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_2", "conv5_1"]), max_size=3
     )
     weights = st.floats(0.01, 10)
+    losses = [Gram(), Gram(), Moments(), Wasserstein(), Sliced(), Sliced(seed=1), Nearest()]
 
     def cell() -> tuple[Cell, torch.Tensor, float]:
         content = dict.fromkeys(sorted(draw(layers)), 1.0)
         style = {layer: draw(weights) for layer in sorted(draw(layers))}
-        pair = draw(st.sampled_from(images)), draw(st.sampled_from(images))
+        chosen = tuple(draw(st.lists(st.sampled_from(styles), min_size=1, max_size=2)))
         activation = draw(st.sampled_from(["conv", "relu"]))
-        mine = Cell(*pair, content, style, activation, draw(weights), 1000 * draw(weights), draw(weights))
+        mine = Cell(
+            *(draw(st.sampled_from(images)), chosen, content, style, activation),
+            *(draw(weights), 1000 * draw(weights), draw(weights)),
+            draw(st.sampled_from([MSE(), SelfSimilarity(positions=100)])),
+            draw(st.sampled_from(losses)),
+            content_mask=draw(st.sampled_from([None, regions])) if len(chosen) == 2 else None,
+        )
         noise = torch.randn(3, size, size, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
-        start = draw(st.sampled_from(["content", "style", "noise"]))
-        return mine, noise if start == "noise" else getattr(mine, start), draw(st.floats(0.5, 1.5))
+        start = draw(st.sampled_from([*images, noise]))
+        return mine, start, draw(st.floats(0.5, 1.5))
 
     return [cell() for _ in range(draw(st.integers(2, 4)))]
 

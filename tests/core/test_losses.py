@@ -4,15 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.core.losses import (
-    add_content_gradient,
-    content_loss,
-    gram_matrix,
-    style_gradient_factor,
-    style_loss,
-    total_variation,
-    total_variation_gradient,
-)
+from nst.core.losses.gram_matrix import gram_matrix, style_gradient_factor, style_loss
+from nst.core.losses.mse import add_content_gradient, content_loss
+from nst.core.losses.total_variation import total_variation, total_variation_gradient
 
 ROWS, CHANNELS, HEIGHT, WIDTH = 3, 4, 5, 7
 WEIGHTS = torch.tensor([1.0, 0.0, 7000.0], dtype=torch.float64)

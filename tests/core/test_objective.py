@@ -4,8 +4,10 @@ import pytest
 import torch
 from support.cells import SEED, image, network, plain
 
-from nst.core.objective import Cell, Objective
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.cell import Cell
+from nst.core.network import Tap
+from nst.core.objective import Objective
+from nst.core.vgg import LAYERS, VGG
 from nst.io.weights import load_weights
 
 
@@ -16,12 +18,12 @@ def mixed() -> list[Cell]:
     """
     weights = dict(zip(SEED, (3.9, 0.97, 0.061, 0.015, 0.0038), strict=True))
     return [
-        Cell(image(0, 24, 32), image(1), {"conv2_1": 1.0}, weights, "conv", 5.0, 7000.0, 1.2),
-        Cell(image(0, 24, 32), image(1), {}, {"conv4_1": 3.0, "conv1_1": 0.2}, "relu", 5.0, 70.0, 1.2),
-        Cell(image(2, 24, 32), image(3), {"conv5_1": 1.0, "conv1_1": 1.0}, {}, "conv", 2.0, 0.0, 0.2),
+        Cell(image(0, 24, 32), (image(1),), {"conv2_1": 1.0}, weights, "conv", 5.0, 7000.0, 1.2),
+        Cell(image(0, 24, 32), (image(1),), {}, {"conv4_1": 3.0, "conv1_1": 0.2}, "relu", 5.0, 70.0, 1.2),
+        Cell(image(2, 24, 32), (image(3),), {"conv5_1": 1.0, "conv1_1": 1.0}, {}, "conv", 2.0, 0.0, 0.2),
         Cell(
             image(2, 24, 32),
-            image(1),
+            (image(1),),
             {"conv3_1": 1.0},
             {"conv3_1": 1.0, "conv1_1": 2.0},
             "relu",
@@ -29,7 +31,7 @@ def mixed() -> list[Cell]:
             7e3,
             0,
         ),
-        Cell(image(0, 24, 32), image(3), {"conv2_1": 1.0}, {"conv4_2": 1.0}, "conv", 0.5, 7e3, 3.0),
+        Cell(image(0, 24, 32), (image(3),), {"conv2_1": 1.0}, {"conv4_2": 1.0}, "conv", 0.5, 7e3, 3.0),
     ]
 
 
@@ -98,7 +100,7 @@ def test_terms_that_no_cell_has_are_not_computed():
 
 def test_conv_and_relu_really_differ():
     before, after = (
-        Cell(image(0), image(1), {"conv2_1": 1.0}, dict.fromkeys(SEED, 1.0), activation, 5, 7e3, 1.2)
+        Cell(image(0), (image(1),), {"conv2_1": 1.0}, dict.fromkeys(SEED, 1.0), activation, 5, 7e3, 1.2)
         for activation in ("conv", "relu")
     )
     objective = Objective(network("vgg16", [before, after]), [before, after])
@@ -109,7 +111,7 @@ def test_conv_and_relu_really_differ():
 
 
 def test_total_variation_alone_needs_no_network():
-    cell = Cell(image(0), image(1), {}, {}, "conv", 0, 0, 1.5)
+    cell = Cell(image(0), (image(1),), {}, {}, "conv", 0, 0, 1.5)
     objective = Objective(network("vgg16", [cell]), [cell])
     losses, _ = objective(image(3).double().unsqueeze(0))
     torch.testing.assert_close(losses[0, 0], 1.5 * losses[0, 3])

@@ -11,8 +11,9 @@ from support.composing import config, refusal
 from support.results import record
 
 from nst.config.paths import ROOT
-from nst.core.feature_losses import MSE, FeatureLoss, Gram
-from nst.core.objective import Cell, Objective
+from nst.core.cell import Cell
+from nst.core.losses import MSE, FeatureLoss, Gram
+from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig
 from nst.core.options import Option
 from nst.errors import NstError
@@ -27,7 +28,7 @@ SMALL = [
     "save_every=2",
     "hardware.device=cpu",
 ]
-ALL = ["optimizer=momentum", "style_loss=moments", "content_loss=huber", "init_image=grey"]
+ALL = ["optimizer=momentum", "style_loss=variances", "content_loss=huber", "init_image=flat"]
 # Of cells before there was a choice of losses: what is finished stays so.
 IDENTITIES = {
     (): "727159a10ec83001ab150337a09393ee622f7cd2426f9ae7f0ba5d5f1baa7f31",
@@ -68,8 +69,8 @@ def painted(extras: Path, folder: Path, *arguments: str) -> Ended:
 
 
 def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> None:
-    grid = ["-m", *SMALL, "optimizer=momentum,adam", "style_loss=gram,moments", "content_loss=huber"]
-    grid += ["init_image=grey", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
+    grid = ["-m", *SMALL, "optimizer=momentum,adam", "style_loss=gram,variances", "content_loss=huber"]
+    grid += ["init_image=flat", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
     done = painted(extras, tmp_path, *grid)
     assert done.code == 0, done.err
     runs = [tmp_path / "outputs/sweep" / str(number) for number in range(4)]
@@ -78,7 +79,7 @@ def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> 
     assert len({found["identity"] for found in records}) == 4
     assert [found["name"] for found in records][:2] == [
         "optimizer=momentum style_loss=gram",
-        "optimizer=momentum style_loss=moments",
+        "optimizer=momentum style_loss=variances",
     ]
     # An optimizer a batch; losses differ from row to row.
     assert [found["timings"]["batch_cells"] for found in records] == [2] * 4
@@ -94,7 +95,7 @@ def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> 
 def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
     told = painted(extras, tmp_path, "--help").out
     assert re.search(r"optimizer: adam, lbfgs, momentum\b", told)
-    assert re.search(r"style_loss: gram, moments\b", told)
+    assert re.search(r"style_loss: gram, .*variances\b", told)
     for arguments, says in (
         (["optimizer.momentum=1"], "error: optimizer.momentum=1.0: allowed are 0 to 1, without 1"),
         (["optimizer.momentum=much"], "error: optimizer.momentum=much: "),
@@ -103,7 +104,7 @@ def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
             ["+optimizer.speed=1"],
             "error: optimizer.speed=1: no such key; allowed are optimizer.name, optimizer.lr",
         ),
-        (["optimizer._target_=extras.Moments"], "error: optimizer._target_=extras.Moments: is no "),
+        (["optimizer._target_=extras.Variances"], "error: optimizer._target_=extras.Variances: is no "),
         (
             ["optimizer._target_=nowhere.Momentum"],
             "error: optimizer._target_=nowhere.Momentum: cannot be imported",
@@ -140,7 +141,7 @@ def test_autograd_gives_what_is_written_by_hand(dtype: torch.dtype) -> None:
         term = FeatureLoss.term
 
     def cells(*losses: Option) -> list[Cell]:
-        images, layers = (image(0, 16), image(1, 16)), {"conv2_1": 1.0, "conv3_1": 0.5}
+        images, layers = (image(0, 16), (image(1, 16),)), {"conv2_1": 1.0, "conv3_1": 0.5}
         return [
             Cell(*images, layers, layers, activation, 5.0, 7000.0, 1.2, *losses)
             for activation in ("conv", "relu", "conv")

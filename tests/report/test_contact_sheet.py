@@ -353,9 +353,7 @@ def test_very_many_canvases_are_shown_smaller_and_then_cut(tmp_path):
         (2, 1000, TINIEST, (2, WIDEST // (TINIEST + GAP))),
     ):
         cells = [[found.runs[0][0]] * columns for _ in range(rows)]
-        large = replace(
-            found, runs=cells, row_labels=["r"] * rows, column_labels=[f"c{n}" for n in range(columns)]
-        )
+        large = replace(found, runs=cells, rows=[("r",)] * rows, columns=[(f"c{n}",) for n in range(columns)])
         sheet = lay_out(large, footer=True)
         assert sheet.box[0] >= side
         assert len(sheet.cells) == shown[0] * shown[1]
@@ -444,7 +442,14 @@ def test_command_rebuilds_a_sweep_and_says_in_one_line_what_is_wrong(tmp_path):
     assert all(Path(line).stat().st_mode & 0o444 == 0o444 for line in done.out.split())
     (sweep / "0/losses.png").unlink()
     (sweep / "0/losses.csv").write_text("nothing")
-    broken = (str(tmp_path / "nowhere"),), (str(tmp_path),), (), (str(sweep),), (str(sweep / "sheet.png"),)
+    (tmp_path / "empty").mkdir()
+    broken = (
+        (str(tmp_path / "nowhere"),),
+        (str(tmp_path / "empty"),),
+        (),
+        (str(sweep),),
+        (str(sweep / "sheet.png"),),
+    )
     for arguments in broken:
         failed = gallery(*arguments)
         assert failed.code == 2

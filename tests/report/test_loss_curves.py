@@ -68,6 +68,21 @@ def test_a_term_is_as_high_as_its_weight_makes_it(tmp_path: Path) -> None:
     assert heights["heavy"]["tv"] < heights["heavy"]["content"]
 
 
+def test_each_scale_is_ruled_off_where_it_begins(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", overrides=[], iterations=41)
+    pictures = []
+    for scales in ({}, {"16": 20, "23": 11, "32": 10}):
+        record = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**record, "scales": scales}))
+        pictures.append(np.asarray(Image.open(losses_png(run)).convert("RGB"), dtype=int))
+    lower = slice(HEIGHT // 2, int(0.85 * HEIGHT))  # below the sizes
+    changed = (pictures[0] != pictures[1])[lower].any(axis=(0, 2)).nonzero()[0] / WIDTH
+    # The plot, which shows iterations 0 to 40, begins at 0.11 of the width and takes 0.68 of it.
+    places = 0.11 + 0.68 * np.array([0, 20, 31]) / 40
+    assert all(np.abs(places - at).min() < 0.004 for at in changed)
+    assert all(np.abs(changed - place).min() < 0.004 for place in places)
+
+
 def test_losses_of_zero_are_gaps(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     run = make_run(tmp_path / "run", overrides=["optimizer=adam"])
     rewrite_losses(run, [[9.0, 0.0, 0.001, 1.0], [5.0, 0.0, 0.0, 1.0], [4.0, 0.0, 0.002, 1.0]])

@@ -19,13 +19,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from support.cells import engine, painted, readme_cell
+from support.cells import engine, painted, painter, readme_cell
 from support.command import command
 from support.forked import start
 from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
 from nst.core.engine import Engine
+from nst.core.painter import Painter
+from nst.core.scales import Scale
 from nst.runs.checkpoint import (
     CELLS,
     STATE,
@@ -84,9 +86,10 @@ def test_an_engine_goes_on_bit_for_bit(
         directory.save(kept_at(before, segments, frames, losses))
         raise KeyboardInterrupt
     assert checkpointed_batches(tmp_path) == [["a", "b"]]
-    after = engine(cells, starts, kind, dtype=dtype)
+    fresh = painter(cells, starts, kind, dtype=dtype, scales=[Scale(16, iterations)])
+    after = fresh.engine
     with directory.held():
-        saved = directory.load(after, iterations)
+        saved = directory.load(fresh)
         assert saved is not None
         assert (saved.done, saved.seconds, saved.segments, saved.frames) == (at + 1, 1.5, segments, frames)
         assert saved.losses.shape[0] == at + 1
@@ -117,10 +120,11 @@ def test_some_rows_of_a_kept_batch_go_on_without_the_others(
         directory.save(kept_at(before, hashes, [[0, 5, 10]] * 3, losses))
         raise KeyboardInterrupt
     some = CheckpointDirectory(tmp_path, ["abc"[row] for row in rows])
-    after = engine([cells[row] for row in rows], [starts[row] for row in rows], kind)
+    fresh = painter([cells[row] for row in rows], [starts[row] for row in rows], kind, scales=[Scale(16, 20)])
+    after = fresh.engine
     with some.held():
         assert some.folder != directory.folder
-        saved = some.load(after, 20)
+        saved = some.load(fresh)
         assert saved is not None
         segments = [(some.folder / f"{new}-0.mp4").read_text() for new in range(len(rows))]
         assert segments == [str(row) for row in rows]
@@ -153,10 +157,10 @@ def test_what_nobody_can_go_on_with_is_removed(tmp_path: Path) -> None:
 
 
 @cache
-def small_engine(kind: str = "lbfgs") -> Engine:
+def small_painter(kind: str = "lbfgs") -> Painter:
     cells = [shallow_cell("conv1_1"), shallow_cell("conv2_1")]
     starts = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    return engine(cells, starts, kind, dtype=torch.float32)
+    return painter(cells, starts, kind, dtype=torch.float32, scales=[Scale(16, 10)])
 
 
 class Command:
@@ -272,7 +276,7 @@ CONTENT: dict[str, tuple[Callable[[Known, Tensors], object], str]] = {
 def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs with a batch of ten iterations that was kept after seven."""
     outputs = tmp_path_factory.mktemp("kept")
-    directory, begun = CheckpointDirectory(outputs, ["a", "b"]), small_engine.__wrapped__()
+    directory, begun = CheckpointDirectory(outputs, ["a", "b"]), small_painter.__wrapped__().engine
     with pytest.raises(KeyboardInterrupt), directory.held():  # noqa: PT012
         directory.clear()
         losses = painted_to(6, begun, 10, 6)
@@ -294,14 +298,14 @@ def kept(kept_once: Path, tmp_path: Path) -> CheckpointDirectory:
 def test_a_checkpoint_that_will_not_do_is_left_with_one_warning(
     damage: str, kept: CheckpointDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert kept.load(small_engine(), 10) is not None
+    assert kept.load(small_painter()) is not None
     change, says = {**FILES, **CONTENT}[damage]
     if damage in FILES:
         change(kept.folder)
     else:
         rewritten(kept.folder, change)
     assert not caplog.messages
-    assert kept.load(small_engine(), 10) is None
+    assert kept.load(small_painter()) is None
     [said] = caplog.messages
     assert said.startswith(f"{kept.folder / STATE}: not a checkpoint of this batch (")
     assert said.endswith("); painting it from the start")
@@ -313,7 +317,7 @@ def test_a_checkpoint_that_will_not_do_is_left_with_one_warning(
 
 
 def test_a_checkpoint_of_another_engine_is_left(kept: CheckpointDirectory) -> None:
-    assert kept.load(small_engine("adam"), 10) is None
+    assert kept.load(small_painter("adam")) is None
 
 
 def test_a_diverged_row_may_hold_nan(kept: CheckpointDirectory) -> None:
@@ -324,7 +328,7 @@ def test_a_diverged_row_may_hold_nan(kept: CheckpointDirectory) -> None:
         tensors["last.1"] = torch.ones(3, 16, 16)
 
     rewritten(kept.folder, diverge)
-    saved = kept.load(small_engine(), 10)
+    saved = kept.load(small_painter())
     assert saved is not None
     assert [*saved.diverged] == [1]
 

@@ -5,10 +5,12 @@ from functools import cache
 
 import torch
 
+from nst.core.cell import Cell
 from nst.core.engine import Engine, save_points
-from nst.core.objective import Cell, Objective
-from nst.core.optimizers.adam import Adam
-from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.optimizers.adam import AdamConfig
+from nst.core.optimizers.lbfgs import LBFGSConfig
+from nst.core.painter import Painter
+from nst.core.scales import Scale
 from nst.core.vgg import VGG
 from nst.io.weights import load_weights
 
@@ -36,7 +38,7 @@ def double(name: str) -> dict[str, torch.Tensor]:
 def plain(cell: Cell, name: str = "vgg16", **options) -> PlainCell:
     return PlainCell(
         cell.content,
-        cell.style,
+        cell.styles[0],
         list(cell.content_layers),
         dict(cell.style_layers),
         cell.activation,
@@ -54,15 +56,28 @@ def readme_cell(
 ) -> Cell:
     """A cell of the README's; of the first of its style `layers` alone the network is not deep, and fast."""
     styles = dict(zip(layers, README, strict=False))
-    images = image(0, size), image(1, size)
+    images = image(0, size), (image(1, size),)
     return Cell(*images, {content_layer: 1.0}, styles, activation, 5.0, 7000.0, 1.2)
 
 
-def engine(cells, starts, kind, lr=None, *, dtype=torch.float64, device="cpu", capture=True) -> Engine:
-    net = network("vgg16", cells, dtype, device=device)
-    rates = torch.tensor(lr or [0.06 if kind == "adam" else 1.0] * len(cells), dtype=net.wide)
-    optimizer = (Adam if kind == "adam" else LBFGS)(rates.to(device))
-    return Engine(Objective(net, cells), optimizer, torch.stack(starts), capture=capture)
+def painter(
+    cells, starts, kind, lr=None, *, scales=None, dtype=torch.float64, device="cpu", **options
+) -> Painter:
+    """Of one scale, if not said otherwise, of so many iterations that no test comes to its end."""
+    config = AdamConfig if kind == "adam" else LBFGSConfig
+    rates = lr or [config().lr] * len(cells)
+    return Painter(
+        network("vgg16", cells, dtype, device=device),
+        cells,
+        [config(lr=rate) for rate in rates],
+        scales or [Scale(max(cells[0].content.shape[1:]), 10_000)],
+        lambda cells: torch.stack(starts),
+        **options,
+    )
+
+
+def engine(*cells_and_more, **options) -> Engine:
+    return painter(*cells_and_more, **options).engine
 
 
 def painted(engine: Engine, iterations: int, save_every: int = 5):

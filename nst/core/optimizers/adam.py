@@ -1,5 +1,6 @@
 """Adam for B rows at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nst.core.optimizers import OptimizerConfig
+from nst.core.resizing import enlarge
 
 
 @dataclass
@@ -70,3 +72,8 @@ class AdamConfig(OptimizerConfig):
 
     def build(self, lr: Tensor) -> Adam:
         return Adam(lr)
+
+    def carry(self, state: AdamState, shape: Sequence[int]) -> AdamState:
+        """Steps, and the moments enlarged: the second bilinearly, since it must not be negative."""
+        square = enlarge(state.square, shape, "bilinear").clamp(min=0)
+        return AdamState(state.steps, enlarge(state.mean, shape), square)

@@ -7,54 +7,70 @@ script shows. The security policy admits that script and style by their hashes, 
 
 import base64
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nst.errors import NstError
 from nst.io.files import atomic_write
-from nst.report.grid import Grid, grid
-from nst.report.page.cell import RESULTS, SCORES, TERMS, moment, number
+from nst.report.grid import Grid, grid, grid_of_run
+from nst.report.page.cell import CURVE_POINTS, MOST_POINTS, RESULTS, SCORES, TERMS, moment, number
 from nst.report.page.frame_strip import MOST_STRIPS, FrameStrips
 from nst.report.page.pictures import Pictures
 from nst.report.page.section import Section
-from nst.runs.record import SweepRecord
+from nst.runs.description import Description
+from nst.runs.record import RunRecord, SweepRecord
 from nst.tracking.tracked import tracked_run
 
-__all__ = ["write_page"]
+__all__ = ["policy_of", "read_part", "templates", "write_page"]
 
 PARTS = Path(__file__).parent
+SCRIPTS = (
+    "base.js",
+    "curves.js",
+    "keep.js",
+    "axes.js",
+    "page.js",
+    "scores.js",
+    "compare.js",
+    "start.js",
+)
 FEW = 3  # columns: so few canvases are shown larger
 
 
-def write_page(sweep_dir: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
-    """Write `index.html` of a sweep, or of a sweep of sweeps with all its grids; return its path.
+def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
+    """Write `index.html` of a sweep, of a sweep of sweeps with all its grids, or of a run; return its path.
 
     A grid that has not begun says so.
 
     Args:
-        sweep_dir: the sweep directory.
+        folder: the sweep or run directory.
         grids: those that have been read before.
 
     Raises:
-        NstError: `sweep_dir` does not exist, or has neither runs nor grids.
+        NstError: `folder` does not exist, or has neither runs nor grids.
     """
-    sweep, known = SweepRecord.read(sweep_dir, lenient=True), grids or {}
+    sweep, known = SweepRecord.read(folder, lenient=True), grids or {}
     found: dict[str, Grid | None]
-    if sweep.grids is None:
-        found = {"": known.get(sweep_dir) or grid(sweep_dir)}
+    if sweep.grids is not None:
+        found = {name: known.get(folder / name) or _begun(folder / name) for name in sweep.grids}
+    elif (folder / RunRecord.NAME).is_file():
+        found = {"": grid_of_run(folder)}
     else:
-        found = {name: known.get(sweep_dir / name) or _begun(sweep_dir / name) for name in sweep.grids}
+        found = {"": known.get(folder) or grid(folder)}
     pictures = Pictures(sum(each.count for each in found.values() if each))
     sections, canvases = dict[str, Section | None](), 0
     for index, (name, each) in enumerate(found.items()):
-        sections[name] = Section(sweep_dir / name, each, index, canvases, pictures) if each else None
+        inside = sweep.grids is not None
+        sections[name] = Section(folder / name, each, index, canvases, pictures, inside) if each else None
         canvases += each.count if each else 0
-    page = _render(sweep_dir, sweep, sections, canvases, pictures)
-    path = sweep_dir / "index.html"
+    page = _render(folder, sweep, sections, canvases, pictures)
+    path = folder / "index.html"
     with atomic_write(path) as temporary:
         # A lone surrogate, which JSON and file names can hold, is no text that can be encoded.
         temporary.write_bytes(page.encode("utf-8", "replace"))
@@ -70,7 +86,7 @@ def _begun(folder: Path) -> Grid | None:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     """What makes HTML: text that goes into it is escaped, and can be no markup."""
     made = Environment(
         loader=FileSystemLoader(PARTS),
@@ -89,33 +105,30 @@ def _render(
 ) -> str:
     sections = [section for section in grids.values() if section]
     collection = sweep.grids is not None
-    title = sweep.title or sweep.name or folder.resolve().name
+    said = Description.of(cell.run for section in sections for cell in section.cells.values())
+    title = said.name or sweep.title or sweep.name or folder.resolve().name
     served = [
         run
         for section in sections
         for run in (section.tracked, *(cell.tracked for cell in section.cells.values()))
     ]
-    style = (PARTS / "page.css").read_text()
-    script = "".join((PARTS / name).read_text() for name in ("curves.js", "page.js"))
-    policy = (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-    )
+    style, script = read_part("page.css"), "".join(map(read_part, SCRIPTS))
     return (
-        _templates()
+        templates()
         .get_template("page.html")
         .render(
-            policy=policy,
+            policy=policy_of(style, script),
             style=style,
             script=script,
             title=title if collection else sections[0].title,
             collection=collection,
+            said=said,
             sweep=sweep,
             tracked=tracked_run(folder),
             grids=grids,
             canvases=canvases,
             pictures=pictures,
-            data=_data(sections),  # names pictures, some of which are not shown elsewhere
+            data=_data(folder, sections),  # names pictures, some of which are not shown elsewhere
             results=RESULTS,
             scores=[key for key in SCORES if any(key in section.results for section in sections)],
             commands=sorted({run.command for run in served if run and run.command}),
@@ -125,36 +138,61 @@ def _render(
     )
 
 
-def _data(sections: Sequence[Section]) -> dict[str, Any]:
+def _data(folder: Path, sections: Sequence[Section]) -> dict[str, Any]:
     """What the script reads: the moments, the videos and the curves of the cells, what to say of them."""
-    strips = FrameStrips([cell.run for section in sections for cell in section.cells.values() if cell.canvas])
+    cells = [(section, cell) for section in sections for cell in section.cells.values()]
+    strips = FrameStrips([cell.run for _, cell in cells if cell.canvas])
+    points = max(20, min(CURVE_POINTS, MOST_POINTS // max(1, len(cells))))
     known: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
-    cells = []
-    for section in sections:
-        for (row, column), cell in section.cells.items():
-            strip = strips.of(cell.run) if cell.canvas else None
-            cells.append(
-                {
-                    "grid": section.index,
-                    "row": row,
-                    "column": column,
-                    "label": cell.label,
-                    "head": section.grid.column_labels[column].partition("\n")[0],
-                    "strip": known.setdefault(strip.frames, len(known)) if strip and strip.frames else None,
-                    "size": strip.size if strip else (0, 0),
-                    "last": strip.last if strip else 0,
-                    "shows": strip.shows if strip else [],
-                    "curve": cell.curve(),
-                    "inputs": section.pairs(cell),
-                    "facts": cell.facts(section.varying),
-                }
-            )
+    found = []
+    for section, cell in cells:
+        strip = strips.of(cell.run) if cell.canvas else None
+        record = cell.run.record
+        found.append(
+            {
+                "grid": section.index,
+                "at": section.place(cell.run),
+                "label": cell.label,
+                "folder": quote(PurePath(os.path.relpath(cell.run.folder, folder)).as_posix()),
+                "key": record.identity or str(cell.run.folder.resolve()),
+                "size": cell.size,
+                "strip": known.setdefault(strip.frames, len(known)) if strip and strip.frames else None,
+                "frame": strip.size if strip else (0, 0),
+                "last": strip.last if strip else 0,
+                "shows": strip.shows if strip else [],
+                "film": strip.film if strip else [],
+                "fps": record.fps or cell.run.value("fps"),
+                "curve": cell.curve(points),
+                "inputs": section.pairs(cell),
+                "results": {key: float(f"{value:.5g}") for key, value in cell.results.items()},
+                "differs": {key: cell.parameters.get(key, "") for key in section.varying},
+                "about": cell.about(),
+                "commands": cell.commands(section.program),
+            }
+        )
     return {
+        "unfinished": any(section.unfinished for section in sections),
         "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},
+        "results": {key: name for key, (name, _) in RESULTS.items()},
+        "grids": {section.index: section.data() for section in sections},
         "strips": [[base64.b64encode(frame).decode() for frame in frames] for frames in known],
-        "cells": cells,
+        "cells": found,
     }
+
+
+def read_part(name: str) -> str:
+    """A script or a style that goes into a page."""
+    return (PARTS / name).read_text()
+
+
+def policy_of(style: str, script: str) -> str:
+    """The security policy of a page: this style and script, pictures in it, files beside it, no more."""
+    return (
+        "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; "
+        "base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
+    )
 
 
 def _hash(text: str) -> str:

@@ -3,18 +3,21 @@
 import csv
 import math
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from nst.io.files import open_text
+from nst.report.grid import as_written
 from nst.report.page.frame_strip import spread
 from nst.report.page.pictures import SMALL, Pictures
-from nst.runs.reader import Run
+from nst.runs.reader import Run, canvas_size
 from nst.runs.record import Status
 from nst.tracking.tracked import TrackedRun, tracked_run
 
 CURVE_POINTS = 150
+MOST_POINTS = 40_000  # of a term on a page, so that the curves of a thousand cells are not most of it
 SCORES = ("lpips_content", "style_distance")
 TERMS = ("total", "content", "style", "tv")
 
@@ -88,8 +91,8 @@ class Cell:
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """Its config, flat."""
-        return self.run.parameters()
+        """Its config, flat, as people write it."""
+        return {key: as_written(value) for key, value in self.run.parameters().items()}
 
     @cached_property
     def tracked(self) -> TrackedRun | None:
@@ -99,8 +102,7 @@ class Cell:
     @property
     def small(self) -> bool:
         """Whether its pixels are to be seen as such."""
-        size = self.run.value("size")
-        return isinstance(size, int) and size < SMALL
+        return self.size is not None and max(self.size) < SMALL
 
     @cached_property
     def results(self) -> dict[str, float]:
@@ -111,8 +113,8 @@ class Cell:
             found["to_common_loss"] = self.to_common_loss
         return {key: float(found[key]) for key in RESULTS if key in found}
 
-    def curve(self) -> dict[str, list[float | None]] | None:
-        """Some points of its loss curves: their iterations "at", and each term's values there.
+    def curve(self, points: int) -> dict[str, list[float | None]] | None:
+        """Some `points` of its loss curves: their iterations "at", and each term's values there.
 
         What a logarithmic axis has no place for is None. Without a table of losses, None.
         """
@@ -120,17 +122,22 @@ class Cell:
             with open_text(self.run.folder / "losses.csv") as file:
                 rows = list(csv.DictReader(file))
             at = [int(row["iteration"]) for row in rows]
-            shown = set(spread(at, CURVE_POINTS))
+            shown = set(spread(at, points))
             kept = [row for row, iteration in zip(rows, at, strict=True) if iteration in shown]
             curve = {term: [_point(row[term]) for row in kept] for term in TERMS}
         except (OSError, ValueError, LookupError, TypeError, csv.Error):
             return None
         return {"at": [float(iteration) for iteration in sorted(shown)], **curve} if kept else None
 
-    def facts(self, varying: list[str]) -> list[tuple[str, list[tuple[str, str]]]]:
-        """All there is to say of it, under headings, as lines of a name and a value."""
-        record, parameters, tracked = self.run.record, self.parameters, self.tracked
-        about = {
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """Pixels of its canvas across and down; None if it has none."""
+        return canvas_size(self.run.folder) if self.canvas else None
+
+    def about(self) -> list[tuple[str, str]]:
+        """What is known of its run, as lines of a name and a value."""
+        record, tracked = self.run.record, self.tracked
+        lines = {
             "state": self.outcome,
             "folder": str(self.run.folder.resolve()),
             "started": moment(record.started),
@@ -141,16 +148,16 @@ class Cell:
             "MLflow run": tracked and (tracked.address or tracked.run_id),
             "identity": record.identity,
         }
-        groups: dict[str, dict[str, Any]] = {
-            "Differs": {key: parameters.get(key) for key in varying},
-            "Results": {RESULTS[key][0]: number(value) for key, value in self.results.items()},
-            "Run": about,
-            "All parameters": parameters,
-        }
-        return [
-            (heading, [(name, str(value)) for name, value in lines.items() if value])
-            for heading, lines in groups.items()
-        ]
+        return [(name, str(value)) for name, value in lines.items() if value]
+
+    def commands(self, program: Sequence[str]) -> list[tuple[str, str]]:
+        """What paints this cell alone, as it is and larger: for what, and the command."""
+        side = max(self.size or (0,))
+        paint = shlex.join([*program, *self.run.typed])
+        larger = shlex.join(
+            ["python", "-m", "nst.replay", str(self.run.folder.resolve()), f"size={max(512, 2 * side)}"]
+        )
+        return [("This canvas", paint), *([("Larger", larger)] if side else [])]
 
 
 def number(value: float) -> str:

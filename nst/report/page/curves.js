@@ -1,29 +1,14 @@
-"use strict";
 // The loss curves of a row of cells, laid over one another: both axes are logarithmic, that of the
 // iterations as the slider's moments are, so that the marker moves as evenly as the slider does.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const { times, cells, strips, terms } = data;
-const figures = [...document.querySelectorAll(".chart")];
-const LETTER = 6.2, LINE = 13, COLOURS = 8; // pixels of a letter across, of a label down
-
-const grouped = value => value.toLocaleString("en-US");
-
-function shortNumber(value) {
-  if (value === null) return "0";
-  return value >= 1e-3 && value < 1e6 ? grouped(Number(value.toPrecision(4))) : value.toExponential(2);
-}
+const LETTER = 6.2, LINE = 13, COLOURS = 8, MOST_NAMES = 32, LEADER = 40; // pixels of a letter across, of a label down
+let figures = [];
 
 function drawn(name, attributes, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.append(...children);
   return node;
-}
-
-function elided(text, most) {
-  if (text.length <= most) return text;
-  return `${text.slice(0, Math.ceil(most / 2) - 1)}…${text.slice(text.length - Math.floor(most / 2))}`;
 }
 
 // The values to label on a logarithmic axis from 10^low to 10^high.
@@ -65,17 +50,31 @@ function ranges(grid, term) {
   return { low: low - air, high: high + air, last: Math.max(...curves.map(curve => curve.at.at(-1))) };
 }
 
+// Figures for the rows of a grid, in place of those it had.
+function makeCharts(grid, rows) {
+  const made = rows.map((words, row) => {
+    const caption = node("figcaption", "", node("span", ""), words && ` · ${words}`, node("output", ""));
+    const figure = node("figure", "", caption);
+    figure.className = "chart";
+    Object.assign(figure.dataset, { grid, row });
+    figure.hidden = !cells.some(cell => cell.grid === grid && cell.row === row && cell.curve);
+    return figure;
+  });
+  document.querySelector(`#grid-${grid} .charts`).replaceChildren(...made);
+  figures = [...document.querySelectorAll(".chart")];
+  for (const figure of made) keepDrawn(figure, () => drawChart(figure, term.value));
+}
+
 function drawChart(figure, term) {
   const grid = Number(figure.dataset.grid), row = Number(figure.dataset.row);
   const mine = cells.filter(cell => cell.grid === grid && cell.row === row && cell.curve);
   figure.querySelector("svg")?.remove();
-  figure.hidden = !mine.length;
-  if (figure.hidden) return;
   figure.querySelector("figcaption span").textContent = term === "total" ? terms.total : `${terms[term]}, unweighted`;
   const range = ranges(grid, term);
   const shown = mine.filter(cell => cell.curve[term].some(value => value !== null));
-  const width = Math.max(figure.clientWidth, 260), height = Math.max(230, 44 + shown.length * LINE);
-  const longest = Math.max(0, ...shown.map(cell => cell.head.length));
+  const named = shown.length <= MOST_NAMES ? shown : [];
+  const width = Math.max(figure.clientWidth, 260), height = Math.max(230, 44 + named.length * LINE);
+  const longest = Math.max(0, ...named.map(cell => cell.head.length));
   const letters = Math.min(longest, Math.floor((width * 0.36) / LETTER));
   const left = 58, right = width - (letters * LETTER + 22), top = 8, bottom = height - 36;
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": figure.querySelector("figcaption").firstChild.textContent });
@@ -102,10 +101,11 @@ function drawChart(figure, term) {
   svg.append(drawn("line", { class: "now", y1: top, y2: bottom }));
 
   const curves = shown.map(cell => curveOf(cell, term, x, y));
-  labelEnds(curves, right, top, bottom, letters);
+  if (named.length) labelEnds(curves, right, top, bottom, letters);
   svg.append(...curves.map(curve => curve.node));
   curves.forEach((curve, place) => curve.node.setAttribute("tabindex", place ? -1 : 0));
   figure.now = iteration => x(Math.min(iteration, range.last));
+  markCurves(times[position] ?? 0, term);
 }
 
 function curveOf(cell, term, x, y) {
@@ -125,6 +125,7 @@ function curveOf(cell, term, x, y) {
   const node = drawn("g", { class: name, role: "img", "aria-label": label, "data-cell": cell.index });
   node.append(drawn("path", { class: "reach", d: path }), drawn("path", { class: "line", d: path }));
   const reach = x(cell.curve.at.at(-1));
+  if (/^diverged/.test(Object.fromEntries(cell.about).state)) node.append(drawn("text", { class: "broken", x: reach, y: end + 5, "text-anchor": "middle" }, "×"));
   return { node, end, reach, head: cell.head };
 }
 
@@ -142,13 +143,10 @@ function labelEnds(curves, right, top, bottom, letters) {
     below = curve.label - LINE;
   }
   for (const { node, end, reach, label, head } of curves) {
-    node.append(drawn("line", { class: "leader", x1: reach, y1: end, x2: right + 14, y2: label }));
+    // Of one that ends early, a line to its name would look like more of it.
+    if (right - reach < LEADER) node.append(drawn("line", { class: "leader", x1: reach, y1: end, x2: right + 14, y2: label }));
     node.append(drawn("text", { x: right + 18, y: label + 4 }, elided(head, letters)));
   }
-}
-
-function drawCurves(term) {
-  for (const figure of figures) drawChart(figure, term);
 }
 
 // Mark an iteration in all charts, and say the value there of the curve that is pointed at.

@@ -17,7 +17,7 @@ from nst.runs.reader import Run, canvas_size
 
 MOST_STRIPS = 400  # more would make a page too large: 77 kB each
 MOST_FRAMES = 24
-FRAME_SIDE = 160  # pixels
+FRAME_SIDE = 160  # pixels of the longer side
 FRAME_BYTES = 2400  # of a frame; 24 of them take 77 kB in base64
 # Share of the side, and WebP's quality. Noise takes many bytes, and nobody looks at it closely.
 RUNGS = ((1, 60), (1, 45), (1, 30), (0.75, 45), (0.75, 30), (0.75, 20), (0.75, 12), (0.6, 20))
@@ -28,14 +28,15 @@ class FrameStrip:
     """The frames of a cell, each a WebP picture, to be shown with (width, height) = `size` pixels.
 
     `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
-    its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
-    nothing but the final canvas is shown.
+    its frame among `frames`, None for the final canvas, and `film` its place in the video. There are no
+    frames if none can be read, or if nothing but the final canvas is shown.
     """
 
     frames: tuple[bytes, ...]
     size: tuple[int, int]
     last: int
     shows: list[int | None]
+    film: list[int]
 
 
 class FrameStrips:
@@ -68,10 +69,10 @@ class FrameStrips:
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return FrameStrip((), (0, 0), last, shows)
+            return FrameStrip((), (0, 0), last, shows, at)
         # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows)
+        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows, at)
 
 
 def _content(path: Path) -> bytes:

@@ -1,13 +1,9 @@
 // One slider for all videos, one light for all that shows a cell, a dialog for a closer look.
 
-const $ = id => document.getElementById(id);
 const bar = $("bar"), slider = $("slider"), speed = $("speed"), term = $("term"), dialog = $("large");
-const buttons = cells.map((_, index) => document.querySelector(`button.canvas[data-cell="${index}"]`));
 const last = times.at(-1) ?? 0;
+const sliders = document.querySelectorAll(".moments");
 let position = times.length - 1, timer = 0, open = -1;
-
-cells.forEach((cell, index) => (cell.index = index));
-for (const image of document.querySelectorAll("[data-same]")) image.src = $(image.dataset.same).src;
 
 // Videos.
 
@@ -42,26 +38,58 @@ function paint(place, cell) {
     canvas.setAttribute("aria-hidden", "true");
     place.append(canvas);
   }
-  const [width, height] = cell.size;
+  const [width, height] = cell.frame;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   canvas.getContext("2d").drawImage(image, 0, 0, width, height);
   canvas.hidden = false;
 }
 
+// The same from the film beside the page: every pixel of it, once it is there, and nothing moves.
+function sharpen(place, cell) {
+  const frame = cell.film[position], wanted = !timer && (cell.shows[position] ?? null) !== null;
+  let film = place.querySelector("video");
+  if (film) film.hidden = true;
+  if (!wanted || !cell.fps) return;
+  if (!film) {
+    film = Object.assign(document.createElement("video"), { muted: true, preload: "auto", hidden: true });
+    film.setAttribute("aria-hidden", "true");
+    film.src = `${cell.folder}/canvas.mp4`;
+    place.append(film);
+  }
+  const seek = () => {
+    // A film's sides are even: beside an odd canvas it has a row and a column more.
+    film.style.width = `${(100 * film.videoWidth) / cell.size[0]}%`;
+    film.style.height = `${(100 * film.videoHeight) / cell.size[1]}%`;
+    film.currentTime = (frame + 0.5) / cell.fps;
+  };
+  film.onseeked = () => (film.hidden = timer > 0 || place.shown !== cell || cell.film[position] !== frame);
+  if (film.readyState) seek();
+  else film.onloadedmetadata = seek;
+}
+
 function show(moment) {
   position = moment;
-  slider.value = moment;
   const text = times.length ? `iteration ${grouped(times[moment])} of ${grouped(last)}` : "no videos";
-  slider.setAttribute("aria-valuetext", text);
-  $("moment").textContent = text;
+  for (const one of sliders) {
+    one.value = moment;
+    one.setAttribute("aria-valuetext", text);
+  }
+  for (const output of document.querySelectorAll(".moment")) output.textContent = text;
   for (const index of inView) paint(buttons[index], cells[index]);
   if (open >= 0) {
     const cell = cells[open];
     paint($("large-canvas"), cell);
+    sharpen($("large-canvas"), cell);
     const own = `iteration ${grouped(Math.min(times[moment], cell.last))} of ${grouped(cell.last)}`;
     $("large-moment").textContent = cell.shows.length ? own : "";
   }
+  paintCompared();
   markCurves(times[position] ?? 0, term.value);
+}
+
+// The moment is in the address where it is not the last, once it is chosen.
+function rememberMoment() {
+  remember("at", position < times.length - 1 ? times[position] : null);
 }
 
 // Only videos in view are decoded and drawn: those of a long page would not fit a phone's memory.
@@ -89,9 +117,12 @@ function step() {
 }
 
 function pause() {
+  if (timer) rememberMoment();
   clearTimeout(timer);
   timer = 0;
   for (const button of document.querySelectorAll(".play")) button.textContent = "Play";
+  if (open >= 0) sharpen($("large-canvas"), cells[open]);
+  paintCompared();
 }
 
 function toggle() {
@@ -102,12 +133,17 @@ function toggle() {
   timer = setTimeout(step, 1000 / speed.value);
 }
 
-slider.max = Math.max(times.length - 1, 0);
-slider.disabled = times.length < 2;
-slider.addEventListener("input", () => {
+function chooseMoment(moment) {
   pause();
-  show(Number(slider.value));
-});
+  show(Math.min(Math.max(moment, 0), times.length - 1));
+  rememberMoment();
+}
+
+for (const one of sliders) {
+  one.max = Math.max(times.length - 1, 0);
+  one.disabled = times.length < 2;
+  one.addEventListener("input", () => chooseMoment(Number(one.value)));
+}
 for (const button of document.querySelectorAll(".play")) {
   button.disabled = times.length < 2;
   button.addEventListener("click", toggle);
@@ -116,21 +152,8 @@ for (const button of document.querySelectorAll(".play")) {
 // Curves.
 
 for (const [name, text] of Object.entries(terms)) term.append(new Option(text, name));
-function redraw() {
-  drawCurves(term.value);
-  markCurves(times[position] ?? 0, term.value);
-}
+const redraw = () => figures.forEach(drawAnew);
 term.addEventListener("change", redraw);
-const widths = new WeakMap();
-const resized = new ResizeObserver(entries => {
-  const changed = entries.filter(({ target }) => widths.get(target) !== target.clientWidth);
-  for (const { target } of changed) widths.set(target, target.clientWidth);
-  if (changed.length) redraw();
-});
-for (const figure of figures) {
-  figure.hidden = false; // a hidden one has no width to draw to
-  resized.observe(figure);
-}
 
 // What is pointed at, or has the focus, is lit wherever the page shows it.
 
@@ -146,53 +169,78 @@ document.addEventListener("focusout", () => light(null));
 
 // The dialog.
 
-function node(name, text, ...children) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.append(...children);
-  return made;
-}
-
 function lines(pairs) {
   const list = node("dl", "");
   for (const [name, value] of pairs) {
-    const link = /^https?:\/\//.test(value) && name === "MLflow run";
-    const said = link ? node("a", value) : value;
-    if (link) Object.assign(said, { href: value, target: "_blank", rel: "noreferrer" });
-    list.append(node("dt", name), node("dd", "", said));
+    const linked = /^https?:\/\//.test(value) && name === "MLflow run";
+    list.append(node("dt", name), node("dd", "", linked ? link(value, value) : value));
   }
   return list;
 }
 
+// All there is to say of a cell, under headings.
+function factsOf(cell) {
+  const found = Object.entries(cell.results).map(([key, value]) => [results[key], shortNumber(value)]);
+  const groups = [["Differs", Object.entries(cell.differs)], ["Results", found], ["Run", cell.about]];
+  const told = groups.filter(([, pairs]) => pairs.length).map(([heading, pairs]) => node("div", "", node("h3", heading), lines(pairs)));
+  const again = node("div", "", node("h3", "Paint again"), ...cell.commands.map(([title, line]) => commandLine(title, line)));
+  const parameters = parametersOf(cell);
+  const all = parameters.length ? [node("details", "", node("summary", "All parameters"), lines(parameters))] : [];
+  return [...told, again, ...all];
+}
+
+// A canvas in a place that is not its own: the one in the page, and the file beside it once it is there.
+function fill(place, cell, whole) {
+  const button = buttons[cell.index];
+  place.shown = cell;
+  place.classList.toggle("pixels", button.classList.contains("pixels"));
+  place.replaceChildren(...[...button.children].filter(child => child.tagName !== "CANVAS").map(child => child.cloneNode(true)));
+  const image = place.querySelector("img");
+  image?.removeAttribute("id");
+  if (!image || !whole) return;
+  const file = Object.assign(new Image(), { src: `${cell.folder}/canvas.png` });
+  file.addEventListener("load", () => place.shown === cell && (image.src = file.src));
+}
+
+function filesOf(cell) {
+  if (!cell.size) return [];
+  const said = `Full size, ${cell.size.join(" × ")}`;
+  return [link(said, `${cell.folder}/canvas.png`), link("Film", `${cell.folder}/canvas.mp4`)];
+}
+
 function enlarge(index) {
   open = index;
-  const cell = cells[index], place = $("large-canvas"), button = buttons[index];
-  place.shown = cell;
-  place.className = button.className.replace("lit", "");
-  place.replaceChildren(...[...button.children].filter(child => child.tagName !== "CANVAS").map(child => child.cloneNode(true)));
-  for (const image of place.querySelectorAll("img")) image.removeAttribute("id");
+  const cell = cells[index];
+  fill($("large-canvas"), cell, true);
   $("large-title").textContent = cell.label;
-  $("facts").replaceChildren(...cell.facts.filter(([, pairs]) => pairs.length).map(([heading, pairs]) => {
-    if (heading !== "All parameters") return node("div", "", node("h3", heading), lines(pairs));
-    return node("details", "", node("summary", heading), lines(pairs));
-  }));
+  $("large-files").replaceChildren(...filesOf(cell));
+  $("large-star").cell = cell;
+  $("note").value = cell.kept.note ?? "";
+  $("facts").replaceChildren(...factsOf(cell));
   const images = cell.inputs.map(([kind, picture]) => {
-    const image = new Image();
-    image.src = $(picture).src;
-    image.alt = `${kind} image`;
+    const image = Object.assign(new Image(), { src: pictures[picture], alt: `${kind} image` });
     return node("figure", "", image, node("figcaption", kind));
   });
   $("large-inputs").replaceChildren(...images);
   $("earlier").disabled = !inOrder(index, -1);
   $("later").disabled = !inOrder(index, 1);
+  remember("cell", cell.folder);
   if (!dialog.open) dialog.showModal();
   dialog.focus(); // on none of its buttons, so that Space plays here too
+  showKept();
   show(position);
 }
 
-// The index after or before one in the same grid, in reading order.
+// The index after or before one among those that its grid shows, in reading order.
 function inOrder(index, by) {
-  return cells[index + by]?.grid === cells[index].grid ? [index + by] : null;
+  const shown = shownBeside(cells[index]);
+  const next = shown[shown.indexOf(cells[index]) + by];
+  return next ? [next.index] : null;
+}
+
+function shownBeside({ grid }) {
+  const shown = cells.filter(cell => cell.grid === grid && cell.row >= 0);
+  return shown.sort((one, other) => one.row - other.row || one.column - other.column);
 }
 
 function turn(by) {
@@ -203,11 +251,15 @@ function turn(by) {
 buttons.forEach((button, index) => button.addEventListener("click", () => enlarge(index)));
 $("earlier").addEventListener("click", () => turn(-1));
 $("later").addEventListener("click", () => turn(1));
+$("large-star").addEventListener("click", () => star(cells[open]));
+$("large-pick").addEventListener("click", () => pick(open));
+$("note").addEventListener("input", () => keep(cells[open], { note: $("note").value.trim() }));
 $("close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", event => event.target === dialog && dialog.close());
 dialog.addEventListener("close", () => {
   buttons[open]?.focus();
   open = -1;
+  remember("cell", null);
 });
 
 // Keys. Each grid is one stop of the Tab key, and each chart.
@@ -218,7 +270,7 @@ function rove(all, chosen) {
 }
 
 function neighbour(cell, across, down) {
-  const found = cells.filter(other => other.grid === cell.grid
+  const found = cells.filter(other => other.grid === cell.grid && other.row >= 0
     && (across ? other.row === cell.row : other.column === cell.column)
     && (across ? (other.column - cell.column) * across > 0 : (other.row - cell.row) * down > 0));
   const distance = other => Math.abs(other.column - cell.column) + Math.abs(other.row - cell.row);
@@ -229,10 +281,18 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const { target, key } = event;
+  if (target.closest("textarea, input[type=search]")) return;
   const arrow = ARROWS[key];
-  if (key === " " && !target.closest("button:not(.canvas), select, a, summary")) {
+  const shown = comparison.open ? null : dialog.open ? cells[open] : target.closest("button.canvas")?.shown;
+  if (key === " " && !target.closest("button:not(.canvas), select, a, summary, input:not([type=range])")) {
     event.preventDefault();
     toggle();
+  } else if (comparison.open) {
+    compareKey(event);
+  } else if (key === "s" && shown) {
+    star(shown);
+  } else if (key === "c" && shown) {
+    pick(shown.index);
   } else if (arrow && dialog.open && arrow[0] && !target.closest("select, input")) {
     event.preventDefault();
     turn(arrow[0]);
@@ -240,16 +300,17 @@ document.addEventListener("keydown", event => {
     event.preventDefault();
     const next = neighbour(target.shown, ...arrow);
     if (next) rove(buttons.filter((_, index) => cells[index].grid === next.grid), buttons[next.index]);
-  } else if (arrow && target.closest(".curve")) {
+  } else if (arrow && target.closest(".curve, .point")) {
     event.preventDefault();
-    const curves = [...target.parentNode.querySelectorAll(".curve")];
-    const next = curves[curves.indexOf(target) + arrow[0] + arrow[1]];
-    if (next) rove(curves, next);
+    const marks = [...target.closest("svg").querySelectorAll(".curve, .point")].sort((one, other) => (one.order ?? 0) - (other.order ?? 0));
+    const next = marks[marks.indexOf(target) + arrow[0] + arrow[1]];
+    if (next) rove(marks, next);
+  } else if (key === "Enter" && target.closest(".point")) {
+    enlarge(Number(target.dataset.cell));
   }
 });
 // Space, which plays, is not to press the canvas it is played from when it is let go.
 document.addEventListener("keyup", event => event.key === " " && event.target.closest(".canvas") && event.preventDefault());
-buttons.forEach((button, index) => (button.tabIndex = cells[index - 1]?.grid === cells[index].grid ? -1 : 0));
 
 // Tables that sort, commands that copy.
 
@@ -270,14 +331,5 @@ function sortBy(head) {
 for (const head of document.querySelectorAll(".numbers thead th")) head.firstChild.addEventListener("click", () => sortBy(head));
 
 for (const button of document.querySelectorAll(".copy")) {
-  button.addEventListener("click", () => {
-    getSelection().selectAllChildren(button.previousSibling);
-    // The clipboard's newer interface is not there in the frame that MLflow shows this page in.
-    button.textContent = document.execCommand("copy") ? "Copied" : "Selected";
-    setTimeout(() => (button.textContent = "Copy"), 2000);
-  });
+  button.addEventListener("click", () => copy(button.previousElementSibling.textContent, button));
 }
-
-bar.hidden = !cells.some(cell => cell.shows.length || cell.curve);
-redraw();
-show(position);

@@ -12,7 +12,7 @@ from PIL import Image
 from nst.io.files import open_regular
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
-# Pixels a side of a canvas at most, by how many canvases there are: a page of thousands is still one file.
+# Pixels of a canvas's longer side at most, by how many there are: a page of thousands is still one file.
 SIDES = ((400, 512), (2000, 160), (math.inf, SMALL))
 
 
@@ -75,4 +75,6 @@ def _encode(content: bytes, largest: int) -> str | None:
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None
     shown.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-    return data_uri(webp(shown, lossless=True) if shown.width < SMALL else webp(shown, quality=88, method=6))
+    return data_uri(
+        webp(shown, lossless=True) if max(shown.size) < SMALL else webp(shown, quality=88, method=6)
+    )

@@ -1,11 +1,14 @@
 """A grid as a section of the page: its canvases, its curves' places, its table of numbers."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from nst.report.grid import Grid, Inputs
+from nst.io.files import read_json
+from nst.report.grid import DEFAULT, Axis, Grid, Inputs
 from nst.report.page.cell import RESULTS, Cell
 from nst.report.page.pictures import Pictures
 from nst.report.same_loss import to_common_loss
@@ -14,18 +17,21 @@ from nst.runs.reader import Run
 from nst.runs.record import SweepRecord
 from nst.tracking.tracked import TrackedRun, tracked_run
 
+MOST_AT_ONCE = 64  # canvases of three keys or more
 INPUT_SIDE = 256  # pixels at which a content or style image is kept
+CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")  # Hydra's
 
 
 @dataclass
 class Section:
-    """One grid of the page. `index` is its number, `first` that of its first cell in the page."""
+    """One grid of a page, with others or alone. `index` is its number, `first` that of its first cell."""
 
     folder: Path
     grid: Grid
     index: int
     first: int
     pictures: Pictures
+    inside: bool  # of a sweep of sweeps
     cells: dict[tuple[int, int], Cell] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -34,7 +40,7 @@ class Section:
         for row, runs in enumerate(self.grid.runs):
             for column, run in enumerate(runs):
                 if run:
-                    label, number = self._label(row, column), self.first + len(self.cells)
+                    label, number = self._label(run, row, column), self.first + len(self.cells)
                     cell = Cell(run, number, label, self.pictures, reached.get(run.folder))
                     self.cells[row, column] = cell
 
@@ -92,17 +98,22 @@ class Section:
     @property
     def title(self) -> str:
         """What it shows, in words; else its name."""
-        return self.sweep.title or self.grid.title
+        return (not self.inside and self.grid.said.name) or self.sweep.title or self.grid.title
 
     @property
     def name(self) -> str:
         """Its name, where that is not its title."""
-        return self.grid.title if self.sweep.title else ""
+        return self.grid.title if self.title != self.grid.title else ""
 
     @property
     def facts(self) -> str:
         """What all cells share: broken between facts only, and with no separator at the head of a line."""
         return self.grid.subtitle.replace(" ", NO_BREAK_SPACE).replace(f"·{NO_BREAK_SPACE}", "· ")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is being painted, as far as is known."""
+        return bool(self.sweep.started) and not self.sweep.ended
 
     @property
     def count(self) -> str:
@@ -112,6 +123,85 @@ class Section:
         others = {state: states.count(state) for state in states if state != "finished"}
         return ", ".join([text, *(f"{number} {state}" for state, number in others.items())])
 
-    def _label(self, row: int, column: int) -> str:
-        labels = (self.grid.row_labels[row], self.grid.column_labels[column])
+    def place(self, run: Run) -> list[int]:
+        """Which value a run has on each axis."""
+        return [axis.values.index(run.overrides.get(axis.key, DEFAULT)) for axis in self.grid.axes]
+
+    @cached_property
+    def shared(self) -> dict[str, str | None]:
+        """The parameters of its cells in their order, with the values that all have in common, or None."""
+        first = next((cell.parameters for cell in self.cells.values() if cell.parameters), {})
+        keys = dict.fromkeys([*first, *self.varying])
+        return {key: None if key in self.varying else first[key] for key in keys}
+
+    @cached_property
+    def program(self) -> list[str]:
+        """The head of a command that paints one of its cells: the program, and where it looks for configs."""
+        return one_cell(self.sweep.command)
+
+    @cached_property
+    def goal(self) -> list[str]:
+        """What a search minimises: one or two keys of `RESULTS`; empty if it is none."""
+        found = read_json(self.folder / "search.json").get("objectives")
+        return [key for key in found if key in RESULTS] if isinstance(found, list) else []
+
+    def data(self) -> dict[str, Any]:
+        """What the script reads of it."""
+        grid = self.grid
+        return {
+            "title": self.title,
+            "axes": [
+                {"name": axis.name, "key": axis.key, "labels": axis.labels, "values": _numbers(axis)}
+                for axis in grid.axes
+            ],
+            "places": _places(grid),
+            "alone": [grid.column_axis, grid.column_labels[0]],
+            "perRow": len(grid.columns) if grid.in_order else 0,
+            "goal": self.goal,
+            "kinds": self.inputs.kinds,
+            "vary": self.inputs.vary,
+            "parameters": self.shared,
+        }
+
+    def _label(self, run: Run, row: int, column: int) -> str:
+        if self.grid.in_order:
+            return f"trial {run.folder.name}"
+        if len(self.grid.axes) < 2:
+            labels = [self.grid.row_labels[row], self.grid.column_labels[column]]
+        else:  # a number alone does not say of what
+            found = zip(self.grid.axes, self.place(run), strict=True)
+            labels = [f"{axis.name} " * axis.numeric + axis.labels[value] for axis, value in found]
         return " · ".join(label.partition("\n")[0] for label in labels if label)
+
+
+def _places(grid: Grid) -> list[str]:
+    """Where each axis is at first: down, across, or a value at a time where all would be too many."""
+    down, shown = len(grid.row_axes), grid.count
+    places = ["rows"] * down + ["columns"] * (len(grid.axes) - down)
+    if grid.in_order or shown <= MOST_AT_ONCE:
+        return places
+    for index, axis in enumerate(grid.axes[:-2]):
+        if shown > MOST_AT_ONCE:
+            places[index], shown = "one", shown // len(axis.values)
+    if "one" in places:
+        places[-2:] = ["rows", "columns"]
+    return places
+
+
+def _numbers(axis: Axis) -> list[float] | None:
+    """The values of an axis of numbers."""
+    return [float(value) for value in axis.values] if axis.numeric else None
+
+
+def one_cell(command: str) -> list[str]:
+    """The program of a sweep's command, and the options that say where configs are, for one cell."""
+    try:
+        words = shlex.split(command) or ["python", "run.py"]
+    except ValueError:
+        words = ["python", "run.py"]
+    head = words[:1] if words[0] == "nst" else ["python", "run.py"]
+    rest = iter(words[len(head) :])
+    for word in rest:
+        if word.split("=")[0] in CONFIG_OPTIONS:
+            head += [word] if "=" in word else [word, next(rest, "")]
+    return head

@@ -1,0 +1,23 @@
+"""Canvases and images in another size."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst.core.rows import parts
+
+
+@torch.no_grad()
+def enlarge(canvas: Tensor, shape: Sequence[int], mode: Literal["bilinear", "bicubic"] = "bicubic") -> Tensor:
+    """`canvas` `[B, C, H, W]` in a larger `shape` (height, width), each row the same bits in any batch."""
+    rows = [canvas[some] for some in parts(len(canvas), canvas.device)]
+    return torch.cat([F.interpolate(row, tuple(shape), mode=mode) for row in rows])
+
+
+@torch.no_grad()
+def reduce(image: Tensor, shape: Sequence[int]) -> Tensor:
+    """`image` `[C, H, W]` in a smaller `shape` (height, width), with antialiasing."""
+    return F.interpolate(image[None], tuple(shape), mode="bilinear", antialias=True)[0]
