@@ -39,14 +39,21 @@ def override(config: DictConfig, given: Sequence[str]) -> DictConfig:
         if not (CONF / key).is_dir() or isinstance(value, dict) or part.is_delete():
             values.append(part)
             continue
-        names = value if isinstance(value, list) else [value]
-        chosen = OmegaConf.merge({}, *(_option(key, str(name)) for name in names))
-        changed[key] = chosen if key in WHOLE else OmegaConf.merge(changed[key], chosen)
+        options = [_option(key, str(name)) for name in (value if isinstance(value, list) else [value])]
+        for group in dict.fromkeys(group for option in options for group in option):
+            chosen = OmegaConf.merge({}, *(option.get(group, {}) for option in options))
+            changed[group] = chosen if group in WHOLE else OmegaConf.merge(changed[group], chosen)
     ConfigLoaderImpl._apply_overrides_to_config(values, changed)
     return changed
 
 
-def _option(group: str, name: str) -> Any:
-    """What the file of an option says."""
+def _option(group: str, name: str) -> dict[str, Any]:
+    """What an option says, by its group; of one that chooses others, too, what those say by theirs."""
+    file = CONF / group / f"{name}.yaml"
+    said: Any = OmegaConf.load(file) if file.is_file() else {}
+    others = [str(key).removeprefix("override /") for entry in said.get("defaults", []) for key in entry]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(f"{group}/{name}").get(group, {})
+        if others:
+            composed = compose("config", [f"{group}={name}"])
+            return {key: composed[key] for key in (group, *others)}
+        return {group: compose(f"{group}/{name}").get(group, {})}

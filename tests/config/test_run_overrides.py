@@ -41,6 +41,16 @@ def test_of_other_groups_an_option_changes_what_it_says(run: DictConfig) -> None
     assert (Path(now.images.content).name, now.images.fit.name) == ("cat.png", "crop")
 
 
+def test_an_option_may_choose_others(run: DictConfig) -> None:
+    now, whole = changed(run, "model=torchvision"), from_composed(composed(["model=torchvision"]))
+    assert (now.model, now.content_layers, now.style_layers) == (
+        whole.model,
+        whole.content_layers,
+        whole.style_layers,
+    )
+    assert now.images == from_composed(run).images
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
