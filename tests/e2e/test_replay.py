@@ -105,7 +105,9 @@ def test_larger_begins_from_the_canvas_and_can_be_replayed(tmp_path: Path) -> No
     assert large.size == (48, 48)
     resized = np.asarray(small.resize((48, 48), Image.Resampling.BILINEAR), dtype=int)
     assert np.abs(np.asarray(large, dtype=int) - resized).mean() < 2  # it stays as it began
-    assert (np.asarray(Image.open(tmp_path / "larger/init.png")) == np.asarray(small)).all()
+    assert (
+        np.abs(np.asarray(Image.open(tmp_path / "larger/init.png"), dtype=int) - np.asarray(large)).max() < 3
+    )
 
     anew = replay(tmp_path, "first", "from=start", "size=48", "--into", "anew")
     assert anew.code == 0, anew.err
