@@ -112,6 +112,21 @@ class ImagesConfig:
 
 
 @dataclass
+class FramesConfig:
+    """How a film is painted, where `images.content` is one.
+
+    Attributes:
+        warm: whether each frame begins from the canvas of the one before.
+        iterations: of each frame but the first, where it does; None for a quarter of the first one's.
+        most: how many frames are painted at most; None for all.
+    """
+
+    warm: bool = True
+    iterations: int | None = None
+    most: int | None = None
+
+
+@dataclass
 class TrackingConfig:
     """Where runs are tracked."""
 
@@ -148,6 +163,7 @@ class Config:
     style_layers: dict[str, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     mode: Mode = MISSING
@@ -294,6 +310,9 @@ def check(config: Config) -> None:
     _at_least("save_every", config.save_every, 1)
     _at_least("fps", config.fps, 1)
     _at_least("seed", config.seed, 0)
+    for key in ("iterations", "most"):
+        if (most := getattr(config.frames, key)) is not None:
+            _at_least(f"frames.{key}", most, 1)
     _at_least("tracking.canvas_steps", config.tracking.canvas_steps, 1)
     if config.seed >= 2**63:
         raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")

@@ -62,12 +62,17 @@ def paint(composed: DictConfig) -> float:
         NstError: outside a sweep, what is wrong with it. In a sweep that is left in `run.json`, the loss
             is NaN, and the other jobs go on.
     """
-    hydra, job, began = HydraConfig.get(), job_here(composed), time.monotonic()
+    hydra, job = HydraConfig.get(), job_here(composed)
     os.chdir(hydra.runtime.cwd)  # `hydra.job.chdir=true` has left it; relative paths count from there
-    sweeping = hydra.mode is RunMode.MULTIRUN
     if job.config.plan:
         show_plan(plan([job]))
         return math.nan
+    return paint_job(job, hydra.mode is RunMode.MULTIRUN)
+
+
+def paint_job(job: Job, sweeping: bool = False) -> float:
+    """Paint a job on its own and track it; raises and returns as `paint` does."""
+    began = time.monotonic()
     tracker, planned = tracker_of(job.config.tracking), plan([job])
     if tracker and not sweeping:
         tracker.close(Path(job.config.outputs))
