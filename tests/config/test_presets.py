@@ -210,7 +210,7 @@ def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
     preset: Any = OmegaConf.to_container(OmegaConf.load(path))
     overrides = preset.pop("defaults", [])
     for base in [entry for entry in overrides if isinstance(entry, str)]:
-        defaults = composed([f"experiment={base}"], hydra=True)
+        defaults = composed([f"experiment={base.removeprefix('/experiment/')}"], hydra=True)
     for override in [entry for entry in overrides if not isinstance(entry, str)]:
         [(key, option)] = override.items()
         group = key.removeprefix("override /")
