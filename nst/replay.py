@@ -28,8 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.cli import check_overrides, describe_error
+from nst.config.composed import from_composed, recorded
 from nst.config.overrides import override
-from nst.config.schema import Config, from_composed, recorded, register
+from nst.config.schema import Config, register
 from nst.core.color import StyleColors, levels
 from nst.core.init_images import File
 from nst.errors import NstError

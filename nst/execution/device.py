@@ -9,7 +9,8 @@ import torch
 
 from nst.config.canvas_shape import canvas_shape
 from nst.config.film import frames_cost
-from nst.config.schema import Config, content_layers, style_layers
+from nst.config.layers import content_layers, style_layers
+from nst.config.schema import Config
 from nst.core import networks
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.scales import shape_at

@@ -15,8 +15,9 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 from omegaconf.errors import OmegaConfBaseException
 
+from nst.config.composed import recorded, typed
 from nst.config.film import film_of
-from nst.config.schema import Config, TrackingConfig, TrackingName, recorded, typed
+from nst.config.schema import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
 from nst.io.canvas_format import CanvasFormat

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from nst.config.film import film_of, later_iterations
-from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
+from nst.config.layers import check_layers, check_shape, content_layers, style_layers
+from nst.config.schema import Config
 from nst.core.cell import Cell
 from nst.core.color import Color, levels
 from nst.core.init_images import File, InitImage, Picture, cover

@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from nst.config.canvas_shape import canvas_shape
-from nst.config.schema import Config, from_composed
+from nst.config.composed import from_composed
+from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import show_plan, summarize

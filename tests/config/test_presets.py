@@ -14,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from support.composing import composed, config
 
+from nst.config.layers import content_layers, style_layers
 from nst.config.paths import ROOT
-from nst.config.schema import Config, content_layers, style_layers
+from nst.config.schema import Config
 from nst.execution.batch import run_batch
 from nst.execution.device import most_rows
 from nst.runs.job import Job, group_batches

@@ -7,8 +7,9 @@ from omegaconf import DictConfig, OmegaConf
 from support.composing import composed
 
 from nst.cli import describe_error
+from nst.config.composed import from_composed, recorded
 from nst.config.overrides import override
-from nst.config.schema import Config, from_composed, recorded
+from nst.config.schema import Config
 from nst.core.optimizers.adam import AdamConfig
 
 
