@@ -100,7 +100,9 @@ def cut(jobs: Sequence[Job], workers: int, most_rows: Callable[[Sequence[Config]
     rounds = math.ceil(len(group_batches(jobs, most_rows)) / workers)
     share = sum(estimated_gflop(job.config) for job in jobs) / (workers * rounds or 1)
     return group_batches(
-        jobs, lambda some: min(most_rows(some), math.ceil(share / max(map(estimated_gflop, some))))
+        # Less what sums of rounded numbers are too large by.
+        jobs,
+        lambda some: min(most_rows(some), math.ceil(share / max(map(estimated_gflop, some)) - 1e-6)),
     )
 
 

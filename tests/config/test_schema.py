@@ -77,6 +77,7 @@ def test_defaults_are_the_seeds() -> None:
         "fps": 30,
         "canvas_format": "png",
         "seed": 0,
+        "frames": {"warm": True, "iterations": None, "most": None},
         "name": None,
         "tags": [],
         "notes": None,
