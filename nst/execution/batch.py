@@ -202,7 +202,7 @@ def _paint_at(
         segments = saved.segments[number] if saved else ()
         video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, painter.shape, segments)
         with record_failure(row.writer):
-            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video)
+            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video, painter.iterations)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)

@@ -71,6 +71,8 @@ def paint(composed: DictConfig) -> float:
     tracker, planned = tracker_of(job.config.tracking), plan([job])
     if tracker and not sweeping:
         tracker.close(Path(job.config.outputs))
+    if tracker and planned.batches:
+        tracker.watch([job.folder])
     [result] = _paint(planned, InProcessExecutor())
     if tracker:
         tracker.log(job.folder)
@@ -112,7 +114,10 @@ def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> lis
             tracker.begin(sweep)
         if executor.logs:
             tracker.wait()  # else each of them might make it
-    logged = {job.folder for batch in planned.batches for job in batch} if executor.logs else set()
+    painted = {job.folder for batch in planned.batches for job in batch}
+    logged = painted if executor.logs else set()
+    if tracker and not executor.logs:
+        tracker.watch(painted)
     for result in _paint(planned, executor):
         results[result.folder] = result
         if tracker and result.folder not in logged:

@@ -1,6 +1,7 @@
 """A run directory, written while its canvas is painted and off the thread that paints it."""
 
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +21,11 @@ from nst.io import timeouts
 from nst.io.files import atomic_write, discard_temporaries, format_error
 from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
+from nst.runs.painting import Painting
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
+SECONDS_TO_SHOW = 10.0  # between what is left for those who watch
 PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
 
 
@@ -55,6 +58,7 @@ class RunWriter:
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
+        self._iterations, self._shown = 0, time.monotonic()
 
     @property
     def status(self) -> Status:
@@ -71,14 +75,16 @@ class RunWriter:
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo) -> None:
+    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, iterations: int = 0) -> None:
         """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
+            iterations: in all, for those who watch; where it is 0, nothing is left for them.
         """
+        self._iterations, self._shown = iterations, time.monotonic()
         write_png(cell.content, self.folder / "content.png")
         write_png(side_by_side(cell.styles), self.folder / "style.png")
         self._columns = [list(columns).index(name) for name in cell.columns()]
@@ -86,6 +92,7 @@ class RunWriter:
         self._shape, self._video = cell.content.shape[1:], video
         self._open.callback(video.discard)
         table = self._open.enter_context(atomic_write(self.folder / "losses.csv"))
+        self._table_name = table.name
         self._table = self._open.enter_context(table.open("w"))
         self._table.write(",".join(["iteration", *self._names]) + "\n")
 
@@ -124,6 +131,23 @@ class RunWriter:
         self._video.append(to_uint8(canvas))
         self.frames.append(iteration)
         self.canvas = canvas
+        if self._iterations and time.monotonic() - self._shown >= SECONDS_TO_SHOW:
+            with suppress(OSError):  # it is no part of the result; what is, tells of a full disk
+                self._show(iteration)
+
+    def _show(self, iteration: int) -> None:
+        """Leave what there is so far for those who watch."""
+        self._table.flush()
+        write_png(self.canvas, self.folder / Painting.PICTURE)
+        Painting(
+            started=self.record.started,
+            at=now(),
+            iteration=iteration,
+            iterations=self._iterations,
+            table=self._table_name,
+            losses=dict(zip(self._names[:4], self._losses, strict=False)),
+        ).write(self.folder)
+        self._shown = time.monotonic()
 
     def end_segment(self) -> None:
         """See to it that the frames so far are on disk."""
@@ -157,6 +181,7 @@ class RunWriter:
         final = dict(zip(self._names[:4], self._losses, strict=False))
         files = describe_files(self.folder)
         self._update(status=Status.FINISHED, ended=now(), final=final, files=files, **record)
+        self._hide()
         return float(self._losses[0])
 
     def fail(self, error: BaseException) -> None:
@@ -176,6 +201,12 @@ class RunWriter:
                 self._keep()
         with suppress(Exception):
             self._update(**status, error=self.error, ended=now())
+        self._hide()
+
+    def _hide(self) -> None:
+        """Remove what was left for those who watch."""
+        with suppress(OSError):
+            Painting.remove(self.folder)
 
     def _keep(self) -> None:
         """Complete the files of what was painted, each whatever becomes of the others.
