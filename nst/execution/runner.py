@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space, format_error
 from nst.report.build import rebuild
+from nst.report.live_page import live_page
 from nst.report.outputs_index import refresh_index
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import link_run
@@ -73,7 +75,9 @@ def paint(composed: DictConfig) -> float:
         tracker.close(Path(job.config.outputs))
     if tracker and planned.batches:
         tracker.watch([job.folder])
-    [result] = _paint(planned, InProcessExecutor())
+    alone = planned.batches and not sweeping
+    with live_page(job.folder, Path(job.config.outputs)) if alone else nullcontext():
+        [result] = _paint(planned, InProcessExecutor())
     if tracker:
         tracker.log(job.folder)
         tracker.wait()

@@ -123,10 +123,10 @@ class BackgroundTracker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                next_look = LOOK_SECONDS - (time.monotonic() - self._looked)
-                self._changed.wait_for(lambda: self._todo, max(0.0, next_look) if self._watched else None)
+                while not self._todo and (left := self._until_look()) != 0:
+                    self._changed.wait(left)
                 act, folder = self._todo[0] if self._todo else (None, Path())
-            if self._watched and time.monotonic() - self._looked >= LOOK_SECONDS:
+            if self._until_look() == 0:
                 self._look()
             if act is None:
                 continue
@@ -135,6 +135,11 @@ class BackgroundTracker:
                 self._todo.popleft()
                 self._done += 1
                 self._changed.notify_all()
+
+    def _until_look(self) -> float | None:
+        """Seconds until the next look at what is being painted; None if nothing is."""
+        left = LOOK_SECONDS - (time.monotonic() - self._looked)
+        return max(0.0, left) if self._watched else None
 
     def _look(self) -> None:
         """Log what there is so far of what is being painted."""

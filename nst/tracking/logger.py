@@ -46,7 +46,7 @@ from nst.tracking.client import (
     open_experiment,
 )
 from nst.tracking.tracked import TrackedRun, is_server, serve_command, tracked_run
-from nst.tracking.view import Point, RunView, best, check_names, millis, shared, table, tags_of
+from nst.tracking.view import Point, RunView, best, check_names, last_sign, millis, shared, table, tags_of
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
@@ -261,16 +261,10 @@ def close_interrupted(folder: Path, store: Store) -> int:
         for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
             shown = Path(run.data.tags.get("nst.run_dir", ""))
             if shown.is_relative_to(folder) and not is_locked(shown) and not is_locked(shown.parent):
-                client.set_terminated(run.info.run_id, "KILLED", _last_sign(shown))
+                ended = last_sign(shown, *shown.glob("*")) or None
+                client.set_terminated(run.info.run_id, "KILLED", ended)
                 closed += 1
         return closed
-
-
-def _last_sign(folder: Path) -> int | None:
-    """When a sweep or a run last wrote of itself, in ms since the epoch."""
-    signs = [folder / SweepRecord.NAME, *(at / RunRecord.NAME for at in (folder, *folder.glob("*")))]
-    times = [path.stat().st_mtime for path in signs if path.is_file()]
-    return round(max(times) * 1000) if times else None
 
 
 def run_url(folder: Path, store: Store) -> str:

@@ -36,7 +36,7 @@ CURVE_POINTS = 250  # of each loss curve, at most: what the default preset has f
 THUMBNAIL = (256, 256)
 HOW = (*SAID, "outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 # What a canvas cannot be understood without, beside what its sweep varies.
-TELLING = ("optimizer.name", "init_image.name", "content_layers", "style_layers", "size", "iterations")
+TELLING = ("optimizer.name", "init_image.name", "content_layers", "size", "iterations")
 LONGEST_TAG = 250  # of a key
 
 
@@ -69,6 +69,13 @@ def millis(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
+def last_sign(*folders: Path) -> int:
+    """When a sweep or a run last wrote of itself in some folders, in ms since the epoch; else 0."""
+    names = (SweepRecord.NAME, RunRecord.NAME, Painting.NAME)
+    paths = [folder / name for folder in folders for name in names]
+    return round(max((path.stat().st_mtime for path in paths if path.is_file()), default=0.0) * 1000)
+
+
 @dataclass(frozen=True)
 class RunView:
     """A run directory and its record, as MLflow is to show them."""
@@ -96,7 +103,7 @@ class RunView:
         """When it ended, in ms since the epoch; if killed, when it last gave a sign of life."""
         if self.record.ended:
             return millis(self.record.ended)
-        return round((self.folder / RunRecord.NAME).stat().st_mtime * 1000)
+        return last_sign(self.folder)
 
     @cached_property
     def run(self) -> Run:
@@ -174,14 +181,21 @@ class RunView:
         """
         chosen = {key: value for key, value in self.settings.items() if key in TELLING}
         for key, value in self.telling.items():
-            inside = {name: text for name, text in self.settings.items() if f"{name}.".startswith(f"{key}.")}
-            chosen |= inside or {escape_unprintable(key): escape_unprintable(value)}
-        return chosen
+            inside = self._inside(key)
+            name = f"{key}.name"  # of an option, which stands for its settings
+            chosen |= {name: inside[name]} if name in inside else inside or {key: escape_unprintable(value)}
+        return {escape_unprintable(key): value for key, value in chosen.items()}
 
     def rest(self) -> dict[str, str]:
-        """Its other settings, as tags `config.KEY`; none of a cell, whose sweep's run has them."""
-        params = self.params() if not self.in_sweep else self.settings
-        return {_tag(f"config.{key}"): value for key, value in self.settings.items() if key not in params}
+        """Its other settings, as tags `config.KEY`; of a cell those that its sweep's run does not have."""
+        known, every = self.params(), self.settings
+        if self.in_sweep:
+            every = {name: text for key in self.telling for name, text in self._inside(key).items()}
+        return {_tag(f"config.{key}"): value for key, value in every.items() if key not in known}
+
+    def _inside(self, key: str) -> dict[str, str]:
+        """The settings that an override may have changed."""
+        return {name: text for name, text in self.settings.items() if f"{name}.".startswith(f"{key}.")}
 
     @cached_property
     def painting(self) -> Painting | None:
@@ -292,7 +306,7 @@ def table(views: list[RunView]) -> dict[str, Any]:
 
 
 def shared(views: list[RunView]) -> dict[str, str]:
-    """The settings that all of some runs have, and that none of them has as a param because it varies."""
+    """The settings that all of some runs have in common."""
     settings = [view.settings for view in views]
     first = settings[0] if settings else {}
     return {key: value for key, value in first.items() if all(cell.get(key) == value for cell in settings)}

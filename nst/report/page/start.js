@@ -15,3 +15,6 @@ show(address.has("at") ? Math.max(times.findLastIndex(time => time <= Number(add
 const asked = (address.get("compare") ?? "").split(",").map(cellAt), alone = cellAt(address.get("cell"));
 if (asked.length === 2 && asked.every(index => index >= 0)) compare(...asked);
 else if (alone >= 0) enlarge(alone);
+
+// While it is painted the page is made anew now and then. Who looks closely is not disturbed.
+if (data.painting) setInterval(() => document.querySelector("dialog[open]") || location.reload(), 15000);
