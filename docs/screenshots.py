@@ -7,7 +7,6 @@ this machine. Needs playwright, which `pip install -e '.[dev]'` brings.
 """
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -36,8 +35,7 @@ WIDTH, HEIGHT = 1500, 940
 SETTLED = 4000  # ms after which what MLflow animates stands still
 
 # MLflow keeps in the browser what a person set on its pages, and this is what one would set: no
-# assistant over a third of each page, the parameters that differ and what came out as columns, the
-# curves of all cells and not of the first ten.
+# assistant over a third of each page, the parameters that differ and what came out as columns.
 QUIET = """
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')
@@ -49,7 +47,6 @@ COLUMNS = (
     "metrics.`loss/total`",
     "metrics.`scores/lpips_content`",
     "metrics.`scores/style_distance`",
-    "metrics.`timings/painting_seconds`",
 )
 LOSSES = "^loss/"
 
@@ -89,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 def mlflow(page: "Page", sweep: Path, store: Store) -> None:
     """The runs of the sweep as a table, the cells below their parent."""
-    page.goto(runs_url(sweep, store))
+    page.goto(run_url(sweep, store))
     page.locator(".ag-row").first.wait_for()
     settings = {"selectedColumns": COLUMNS, "runsHiddenMode": "SHOWALL", "chartsSearchFilter": LOSSES}
     change_state(page, sweep, "state => ({...state, ...change})", settings)
@@ -102,16 +99,11 @@ def mlflow(page: "Page", sweep: Path, store: Store) -> None:
 def mlflow_compare(page: "Page", sweep: Path, store: Store) -> None:
     """The loss curves of all cells over one another, on log axes."""
     curves = page.locator("path.js-line").first
-    page.goto(f"{runs_url(sweep, store)}&compareRunsMode=CHART")
+    page.goto(f"{run_url(sweep, store)}&compareRunsMode=CHART")
     curves.wait_for()
     charts = "state.compareRunCharts.map(chart => ({...chart, ...change}))"
     change_state(page, sweep, f"state => ({{...state, compareRunCharts: {charts}}})", {"scaleType": "log"})
     curves.wait_for()
-
-
-def runs_url(sweep: Path, store: Store) -> str:
-    """The address of the table of runs that a sweep is in."""
-    return re.sub(r"/runs/\w+", "/runs", run_url(sweep, store))
 
 
 def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) -> None:
@@ -128,7 +120,7 @@ def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) ->
 def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     """The canvas of a cell, some way along its slider."""
     cell = min(sweep.glob(f"*/{TrackedRun.NAME}"), key=lambda path: int(path.parent.name)).parent
-    page.goto(run_url(cell, store).replace("?", "/model-metrics?"))
+    page.goto(TrackedRun.load(cell).page(store.uri).replace("?", "/model-metrics?"))
     page.get_by_placeholder("Search metric charts").fill("canvas")
     page.get_by_role("slider").wait_for()
     # The card is too small for the parameters that MLflow writes above the image: fill the page.

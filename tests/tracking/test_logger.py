@@ -471,7 +471,7 @@ def test_a_run_that_hardly_began(database: str, tmp_path: Path) -> None:
     logged = get(store, log_run(run, store))
     assert (logged.info.run_name, logged.info.status) == ("run", "FAILED")
     assert logged.data.tags["nst.error"] == record["error"]
-    assert logged.data.params["mode"] == "reconstruct"
+    assert logged.data.tags["config.mode"] == "reconstruct"
     found = artifacts(store, logged.info.run_id, tmp_path / "artifacts")
     assert found.keys() == {"run.json", *(f".hydra/{name}.yaml" for name in HYDRA)}
 
