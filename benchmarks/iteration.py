@@ -29,18 +29,29 @@ from benchmarks.plain import PlainLoop
 from nst.core.engine import DTYPES, Engine, arithmetic
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
 from nst.core.objective import Objective
-from nst.core.vgg import Pass
+from nst.core.vgg import VGG, Pass
 
 aten = torch.ops.aten
 FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 OPTIMIZERS = ("adam", "lbfgs")
 
 
+def network(goal: Objective) -> VGG:
+    """The network of an objective, which is ours."""
+    assert isinstance(goal.network, VGG)
+    return goal.network
+
+
+def _inputs(run: Pass) -> list[Tensor]:
+    """What each convolution is given."""
+    return [x for kept in run.kept if kept is not None for x in kept.outputs[:-1]]
+
+
 def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
     """Each convolution, forward and back to its input, by `layer, direction, memory format`."""
     works: dict[str, Work] = {}
     for name, layout in FORMATS.items():
-        for stage, features in zip(goal.network.stages, run.inputs, strict=True):
+        for stage, features in zip(network(goal).stages, _inputs(run), strict=True):
             x = features.contiguous(memory_format=layout)
             weight = stage.weight.contiguous(memory_format=layout)
             forward = partial(F.conv2d, x, weight, stage.bias, padding=1)
@@ -56,17 +67,15 @@ def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
 
 def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
     """What an iteration does besides its convolutions, done as the engine does it, by part."""
+    blocks = [kept for kept in run.kept if kept is not None]
     pools = [
-        (wide, indices, torch.randn_like(x))
-        for wide, indices, x in zip(run.before_pool, run.pool_indices, run.inputs, strict=True)
-        if wide is not None
+        (kept.outputs[-1], kept.pooling, torch.randn_like(x))
+        for kept, x in zip(blocks, run.inputs[1:], strict=False)
+        if kept.pooling is not None
     ]
-    # What each ReLU gave: the next convolution's input, before its pooling.
-    outputs = [
-        x if wide is None else wide for x, wide in zip(run.inputs[1:], run.before_pool[1:], strict=True)
-    ]
+    outputs = [x for kept in blocks for x in kept.outputs[1:]][:-1]  # of each ReLU but the last
     tapped = {tap.layer for tap in run.features}
-    relus = [F.relu if stage.layer in tapped else F.relu_ for stage in goal.network.stages[: len(outputs)]]
+    relus = [F.relu if stage.layer in tapped else F.relu_ for stage in network(goal).stages[: len(outputs)]]
     copies, gradients = ([torch.randn_like(x) for x in outputs] for _ in range(2))
     terms = [(term, run.features[tap]) for tap, each in goal._terms.items() for term in each]
     values = canvas.new_zeros(len(canvas), len(terms))
@@ -198,7 +207,7 @@ def tables(
         for name in FORMATS
         for way in ("forward", "backward")
     ]
-    layers = [stage.layer for stage in goal.network.stages]
+    layers = [stage.layer for stage in network(goal).stages]
     for layer in layers:
         by_layer.add(layer, *(column(layer) for column in columns))
     totals = [sum(map(column, layers)) for column in columns]

@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.api import Cell, IterationInfo, paint, score
 from nst.config.paths import ROOT
-from nst.core.resizing import enlarge
 from nst.core.scales import Pyramid, Scale, Scales, Single
 from nst.io.images import write_png
 
@@ -18,7 +17,6 @@ class Moment:
     """A canvas on its way."""
 
     iteration: int
-    size: int
     seconds: float  # so far
     work: Fraction  # so far, in iterations at the last size
     losses: dict[str, float]
@@ -42,20 +40,18 @@ class Contest:
         return time.process_time() if device_of(self.device).type == "cpu" else time.perf_counter()
 
     def paint(self, name: str, scales: Scales, iterations: int) -> list[Moment]:
-        """Paint it, and score each frame; the scores' time does not count."""
+        """Paint it, and score each frame that has the final size; the scores' time does not count."""
         moments, spent, since = list[Moment](), 0.0, self.clock()
         schedule = scales.schedule(self.size, iterations)
 
         def see(info: IterationInfo) -> None:
             nonlocal spent, since
             spent += self.clock() - since
-            if info.canvases is not None:
-                canvas = enlarge(info.canvases, (self.size, self.size))[0]
-                scores = score(canvas, self.cell.content, self.cell.style, device=self.device)
+            if info.canvases is not None and max(info.canvases.shape[2:]) == self.size:
+                scores = score(info.canvases[0], self.cell.content, self.cell.style, device=self.device)
                 moments.append(
                     Moment(
                         info.iteration,
-                        info.canvases.shape[2],
                         spent,
                         _work(schedule, info.iteration),
                         info.losses[0],
@@ -118,31 +114,20 @@ def main() -> None:
             "pyramid", Pyramid("pyramid", options.smallest, options.further), options.first
         )
         single = contest.paint("single", Single(), options.iterations)
-        columns = ["scales", "iterations", "size", "time", "arithmetic", "style distance", "LPIPS"]
+        columns = ["scales", "iterations", "time", "arithmetic", "style distance", "LPIPS"]
         columns += ["total loss", "content", "style"]
         table = Table(f"{size} px, L-BFGS; time and arithmetic as shares of the single-scale run's", columns)
         last = single[-1]
-        reached = next((one for one in pyramid if one.style_distance <= last.style_distance), None)
-        best = min(single, key=lambda one: one.style_distance)
-        shown = {"single": {best.iteration: best, last.iteration: last}}
-        shown["pyramid"] = {one.iteration: one for one in _ends(pyramid)}
-        if reached is not None:
-            shown["pyramid"][reached.iteration] = reached
-        for name, moments in shown.items():
-            for _, one in sorted(moments.items()):
+        for name, moments in (("single", single), ("pyramid", pyramid)):
+            for one in moments:
                 table.add(
-                    *(name, one.iteration, one.size),
+                    *(name, one.iteration),
                     *(one.seconds / last.seconds, float(one.work / last.work)),
                     *(one.style_distance, one.lpips),
                     *(one.losses[term] for term in ("total", "content", "style")),
                 )
         tables.append(table)
     publish("Coarse to fine", tables, device_of(options.device), options.out)
-
-
-def _ends(moments: list[Moment]) -> list[Moment]:
-    """The last moment of each size."""
-    return list({one.size: one for one in moments}.values())
 
 
 if __name__ == "__main__":

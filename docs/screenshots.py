@@ -1,6 +1,6 @@
 """Pictures of a sweep in MLflow's own pages, and of the sweep's page, for the docs.
 
-    python docs/screenshots.py SWEEP_FOLDER OUT_FOLDER
+    python docs/screenshots.py SWEEP_FOLDER OUT_FOLDER [NAME...]     all pictures, or those of these names
 
 Logs the sweep to a server of its own, which is gone afterwards, and looks at it with the Chromium of
 this machine. Needs playwright, which `pip install -e '.[dev]'` brings.
@@ -54,30 +54,41 @@ LOSSES = "^loss/"
 def main(arguments: list[str]) -> int:
     """Take the pictures; 2 if that cannot be."""
     try:
-        if len(arguments) != 2:
-            raise NstError("usage: python docs/screenshots.py SWEEP_FOLDER OUT_FOLDER")
-        sweep, out = (Path(argument).resolve() for argument in arguments)
+        if len(arguments) < 2:
+            raise NstError("usage: python docs/screenshots.py SWEEP_FOLDER OUT_FOLDER [NAME...]")
+        sweep, out = (Path(argument).resolve() for argument in arguments[:2])
+        wanted = arguments[2:] or [take.__name__ for take in (*OF_THE_PAGE, *OF_MLFLOW)]
         about = SweepRecord.read(sweep)
         if about.blank or about.grids is not None or not any(sweep.glob("*/run.json")):
             raise NstError(f"{sweep}: not a sweep; give the folder of one, with its sweep.json and its cells")
         if not (sweep / "index.html").is_file():
             raise NstError(f"{sweep}: no index.html in it; make it with python -m nst.gallery {sweep}")
         out.mkdir(parents=True, exist_ok=True)
+        for take in OF_THE_PAGE:
+            if take.__name__ in wanted:
+                with browsing() as page:
+                    take(page, sweep)
+                    page.wait_for_timeout(1000)
+                    print(path := out / f"{take.__name__}.png")
+                    page.screenshot(path=path)
+        if not any(take.__name__ in wanted for take in OF_MLFLOW):
+            return 0
         with tempfile.TemporaryDirectory() as folder, browsing() as page:
             # A copy, because where the sweep is tracked for good is recorded in its folder.
             copy = Path(shutil.copytree(sweep, Path(folder) / sweep.name))
             with serving(Path(folder)) as uri:
                 store = Store(uri, "neural-style-transfer", canvas_steps=20)
                 end_sweep(copy, store)
-                for take in (mlflow, mlflow_compare, mlflow_canvas, sweep_page):
-                    take(page, copy, store)
+                for look in OF_MLFLOW:
+                    if look.__name__ not in wanted:
+                        continue
+                    look(page, copy, store)
                     page.wait_for_timeout(SETTLED)
                     page.get_by_role("button", name="MLflow Assistant").evaluate_all(
                         "buttons => buttons.forEach(button => button.remove())"
                     )
-                    path = out / f"{take.__name__}.png"
+                    print(path := out / f"{look.__name__}.png")
                     page.screenshot(path=path)
-                    print(path)
     except (NstError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -132,12 +143,28 @@ def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     page.wait_for_function("document.querySelector('[role=dialog] img').naturalWidth > 0")
 
 
-def sweep_page(page: "Page", sweep: Path, store: Store) -> None:
+def page_grid(page: "Page", sweep: Path) -> None:
     """The sweep's own page, read from disk."""
     page.goto((sweep / "index.html").as_uri())
 
 
-sweep_page.__name__ = "page"
+def page_compare(page: "Page", sweep: Path) -> None:
+    """Two cells of it, with a slider between them."""
+    page.goto((sweep / "index.html").as_uri())
+    for cell in (page.locator("button.canvas").first, page.locator("button.canvas").nth(7)):
+        cell.focus()
+        page.keyboard.press("c")
+    page.keyboard.press("2")
+
+
+def page_scores(page: "Page", sweep: Path) -> None:
+    """Its canvases by their scores."""
+    page.goto((sweep / "index.html").as_uri())
+    page.locator(".scatters").evaluate("node => node.scrollIntoView()")
+
+
+OF_THE_PAGE = (page_grid, page_compare, page_scores)
+OF_MLFLOW = (mlflow, mlflow_compare, mlflow_canvas)
 
 
 @contextmanager

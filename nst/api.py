@@ -5,6 +5,7 @@ It needs neither Hydra nor MLflow nor matplotlib. `docs/library.md` has an examp
 
 import csv
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from fractions import Fraction
@@ -18,16 +19,21 @@ from PIL import Image
 from torch import Tensor
 
 from nst.core import cell as core
+from nst.core import networks
+from nst.core.color import Color
 from nst.core.engine import DTYPES, Snapshot, arithmetic
-from nst.core.init_images import InitImage, cover
+from nst.core.init_images import File, InitImage, cover
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
+from nst.core.network import Tap
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import OPTIONS
 from nst.core.painter import Painter
+from nst.core.pooling import POOLINGS
 from nst.core.scales import Scales, shape_at
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.vgg import LAYERS
 from nst.errors import NstError
+from nst.io.color import laid_on_white
 from nst.io.files import open_regular, open_text
 from nst.io.images import Fit, fitted, image_shape, read, to_uint8
 from nst.io.video import decode
@@ -45,22 +51,30 @@ class Cell:
     """One canvas to paint: its images and how it is to be like them (Gatys et al., CVPR 2016).
 
     Attributes:
-        content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1].
+        content, style: the path of an image, or a tensor `[3, H, W]` with values in [0, 1]. `style` may be
+            several, in a list.
+        style_weights: of several styles, divided by their sum; None is equal weights.
         content_layers, style_layers: names of VGG's layers (`conv1_1` to `conv5_4`), or each with its weight.
             By name, a content layer has weight 1, a style layer 1000/C² with C the channels of its block
-            (counted as 16, 32, 128, 256, 512). May be empty.
+            (counted as 16, 32, 128, 256, 512; of another network the n-th has the n-th of these). May be
+            empty.
         content_weight, style_weight, tv_weight: weights of content loss, style loss and total variation.
         activation: features before (`conv`) or after (`relu`) the ReLU behind each layer.
-        content_loss, style_loss: `mse` and `gram`, or losses of yours (`docs/extending.md`).
+        content_loss, style_loss: by name, or an object with settings (`nst.core.losses`, and
+            `docs/extending.md` for one of yours).
         optimizer: `lbfgs`, `adam`, or one of yours.
         lr: learning rate; None is the optimizer's default, 1 for L-BFGS and 0.06 for Adam.
-        init: what the canvas is at first: `content`, `style`, `noise`, an image as above, or an `InitImage`.
+        color: `style`, `luminance` (painted in luminance, with the content's chroma), `histogram` (the style
+            image is given the content's colours first), or a `Color` of yours.
+        init: what the canvas is at first: `content`, `style`, `noise`, `grey`, `style_statistics`, an image
+            as above, or an `InitImage`.
         seed: of the noise.
     """
 
     content: ImageLike
-    style: ImageLike
+    style: ImageLike | Sequence[ImageLike]
     _: KW_ONLY
+    style_weights: Sequence[float] | None = None
     content_layers: Sequence[str] | Mapping[str, float] = ("conv4_2",)
     style_layers: Sequence[str] | Mapping[str, float] = (
         "conv1_1",
@@ -75,6 +89,7 @@ class Cell:
     activation: Literal["conv", "relu"] = "relu"
     content_loss: str | ContentLoss = "mse"
     style_loss: str | StyleLoss = "gram"
+    color: str | Color = "style"
     optimizer: str | OptimizerConfig = "lbfgs"
     lr: float | None = None
     init: ImageLike | InitImage = "content"
@@ -146,9 +161,9 @@ class Run:
 
     @cached_property
     def canvas(self) -> Tensor:
-        """The final canvas, `[3, H, W]` with values in [0, 1]."""
+        """The final canvas, `[3, H, W]` with values in [0, 1], on white where it is transparent."""
         with open_regular(self.folder / "canvas.png") as file, Image.open(file, formats=["PNG"]) as image:
-            pixels = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+            pixels = torch.frombuffer(bytearray(laid_on_white(image).tobytes()), dtype=torch.uint8)
             return pixels.view(image.height, image.width, 3).permute(2, 0, 1) / 255
 
     def frames(self) -> Iterator[Tensor]:
@@ -166,10 +181,12 @@ def paint(
     fit: Literal["square", "keep", "crop"] = "keep",
     style_scale: float = 1.0,
     iterations: int = 200,
-    model: Literal["vgg16", "vgg19"] = "vgg19",
+    model: str = "vgg19",
     weights: str = "imagenet",
     normalize: bool = True,
     scales: str | Scales = "single",
+    pooling: Literal["max", "average", "l2"] = "max",
+    padding: Literal["zeros", "replicate"] = "zeros",
     device: str = "auto",
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
     callback: Callable[[IterationInfo], object] | None = None,
@@ -184,10 +201,14 @@ def paint(
             squashed to one, and the style image too.
         style_scale: the style image's long side, as a multiple of `size`.
         iterations: evaluations of each cell, at the first scale.
-        model: the network. Where VGG-19's weights cannot be had, VGG-16 is taken, with a warning.
+        model: the network: `vgg19`, `vgg16`, or a classification network of torchvision, such as
+            `squeezenet1_1`, with its own names of layers. Where VGG-19's weights cannot be had, VGG-16 is
+            taken, with a warning.
         weights: `imagenet`, `random` (for tests), or the path of a file.
         normalize: subtract ImageNet's mean and divide by its standard deviation first.
         scales: `single`, `pyramid` (`nst.core.scales.Pyramid`, with its settings), or scales of yours.
+        pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
+        padding: around the image, for VGG: `zeros`, or its own border, `replicate`.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         precision: what the network computes in.
         callback: called about four times a second, and at each frame.
@@ -203,7 +224,9 @@ def paint(
     _check(cells, size, iterations, frame_every)
     _check_choice("fit", fit, Fit.__members__)
     _check_choice("precision", precision, DTYPES)
-    _check_choice("model", model, LAYERS)
+    networks.check_name(model)
+    _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
+    _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = _device(device)
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     scales = Scales.named(scales) if isinstance(scales, str) else scales
@@ -233,15 +256,18 @@ def paint(
             return torch.stack([_initial(*both, images) for both in zip(mine, small, strict=True)])
 
         with arithmetic(precision):
-            vgg = VGG(
+            vgg = networks.build(
                 *(network.name, network.tensors, taps),
                 normalize=normalize,
+                pooling=pooling,
+                padding=padding,
                 device=place,
                 dtype=DTYPES[precision],
             )
             painter = Painter(vgg, resolved, [optimizers[row] for row in rows], schedule, start)
             names, losses = painter.engine.objective.columns, list[Tensor]()
-            for snapshot in painter.paint(frame_every or painter.iterations):
+            for painted in painter.paint(frame_every or painter.iterations):
+                snapshot = _shown(painted, resolved)
                 losses.append(snapshot.losses)
                 if callback is not None:
                     callback(_info(snapshot, painter.iterations, rows, resolved, names))
@@ -276,12 +302,20 @@ def load_run(folder: str | Path) -> Run:
     return Run(folder, config, list(run.record.frames))
 
 
-def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: str = "auto") -> Scores:
+def score(
+    canvas: ImageLike,
+    content: ImageLike,
+    style: ImageLike | Sequence[ImageLike],
+    *,
+    style_weights: Sequence[float] | None = None,
+    device: str = "auto",
+) -> Scores:
     """How far a canvas is from its two images; lower is closer.
 
     Args:
         canvas, content, style: a tensor `[3, H, W]`, or the path of an image. The content image is resized to
-            the canvas, the style image to its long side.
+            the canvas, the style image to its long side. Several styles are a list.
+        style_weights: of several styles: their style distance is the weighted mean of the distances to each.
         device: as in `paint`.
 
     Returns:
@@ -297,7 +331,9 @@ def score(canvas: ImageLike, content: ImageLike, style: ImageLike, *, device: st
     shape = canvas.shape[1], canvas.shape[2]
     images = _Images(max(shape), Fit.keep)
     like = cover(images.content(content), shape)
-    [scores] = load_scorer(_device(device)).score([canvas], [like], [images.style(style)])
+    styles = [images.style(each) for each in _several(style)]
+    blend = list(zip(styles, _blend(style_weights, len(styles)), strict=True))
+    [scores] = load_scorer(_device(device)).score([canvas], [like], [blend])
     return scores
 
 
@@ -313,6 +349,7 @@ class _Images:
     def __init__(self, size: int, fit: Fit, style_scale: float = 1.0) -> None:
         self.size, self.fit, self.style_scale = size, fit, style_scale
         self._known: dict[tuple[str | int, int, Fit], Tensor] = {}
+        self._recolored: dict[tuple[str, int, int], Tensor] = {}
         self._kept = list[Tensor]()  # so that no other tensor gets the id of one
 
     def content(self, image: ImageLike) -> Tensor:
@@ -323,6 +360,14 @@ class _Images:
         """`[3, h, w]`."""
         fit = Fit.square if self.fit is Fit.square else Fit.keep
         return self._once(image, max(1, round(self.style_scale * self.size)), fit)
+
+    def recolored(self, color: Color, cell: Cell, image: ImageLike) -> Tensor:
+        """A style image, in the colours that the cell is painted with."""
+        content, style = self.content(cell.content), self.style(image)
+        key = repr(color), id(content), id(style)
+        if key not in self._recolored:
+            self._recolored[key] = color.recolored(style, content)
+        return self._recolored[key]
 
     def _once(self, image: ImageLike, size: int, fit: Fit) -> Tensor:
         key = id(image) if isinstance(image, Tensor) else str(image), size, fit
@@ -346,14 +391,42 @@ class _Images:
 
 
 def _resolve(cell: Cell, images: _Images, model: str) -> core.Cell:
+    color = Color.named(cell.color) if isinstance(cell.color, str) else cell.color
     content = _weighted(cell.content_layers, lambda layer: 1.0, model)
-    style = _weighted(cell.style_layers, lambda layer: STYLE_WEIGHTS[int(layer[4]) - 1], model)
+    layers = networks.layers_of(model)
+    order = sorted((layer for layer in cell.style_layers if layer in layers), key=layers.index)
+
+    def style_weight(layer: str) -> float:
+        block = int(layer[4]) - 1 if model in LAYERS else min(order.index(layer), len(STYLE_WEIGHTS) - 1)
+        return STYLE_WEIGHTS[block]
+
+    style = _weighted(cell.style_layers, style_weight, model)
+    styles = tuple(images.recolored(color, cell, each) for each in _several(cell.style))
     return core.Cell(
-        *(images.content(cell.content), (images.style(cell.style),), content, style, cell.activation),
+        *(images.content(cell.content), styles, content, style, cell.activation),
         *(cell.content_weight, cell.style_weight, cell.tv_weight),
         ContentLoss.named(cell.content_loss) if isinstance(cell.content_loss, str) else cell.content_loss,
         StyleLoss.named(cell.style_loss) if isinstance(cell.style_loss, str) else cell.style_loss,
+        _blend(cell.style_weights, len(styles)),
+        color=color,
     )
+
+
+def _several(style: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    styles = [style] if isinstance(style, Tensor | str | Path) else list(style)
+    if not styles:
+        raise NstError("style: an empty list; give one image at least")
+    return styles
+
+
+def _blend(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Weights of so many styles, their sum 1."""
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(given) != count or not any(given) or not all(0 <= weight < math.inf for weight in given):
+        raise NstError(
+            f"style_weights={given}: must be {count} numbers, 0 or more, and not all 0; give others"
+        )
+    return tuple(weight / sum(given) for weight in given)
 
 
 def _optimizer(cell: Cell) -> OptimizerConfig:
@@ -373,11 +446,12 @@ def _weighted(
     if isinstance(layers, str):
         layers = [layers]
     for layer in layers:
-        if layer not in LAYERS[model]:
-            raise NstError(f"{layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}")
+        if layer not in networks.layers_of(model):
+            allowed = networks.shown(networks.layers_of(model))
+            raise NstError(f"{layer}: {model} has no such layer; allowed are {allowed}")
     if not isinstance(layers, Mapping):
         layers = {layer: weight(layer) for layer in layers}
-    return {layer: layers[layer] for layer in LAYERS[model] if layer in layers}
+    return {layer: layers[layer] for layer in networks.layers_of(model) if layer in layers}
 
 
 def _initial(cell: Cell, small: core.Cell, images: _Images) -> Tensor:
@@ -385,11 +459,14 @@ def _initial(cell: Cell, small: core.Cell, images: _Images) -> Tensor:
     init = cell.init
     if isinstance(init, str) and init in OPTIONS[InitImage.group]:
         init = InitImage.named(init)
+    if isinstance(init, File):
+        init = init.path
     if isinstance(init, InitImage):
-        return init.canvas(small.content, small.styles[0], cell.seed)
+        return small.color.encode(init.canvas(small.content, small.styles[0], cell.seed))
     if not isinstance(init, Tensor):
         init = read(Path(init).expanduser(), images.size, "init", Fit.keep)
-    return cover(init.detach().to("cpu", torch.float32), (small.content.shape[1], small.content.shape[2]))
+    shape = small.content.shape[1], small.content.shape[2]
+    return small.color.encode(cover(init.detach().to("cpu", torch.float32), shape))
 
 
 def _check(cells: Sequence[Cell], size: int, iterations: int, frame_every: int | None) -> None:
@@ -411,6 +488,14 @@ def _check_least(name: str, value: int, least: int) -> None:
 def _check_choice(name: str, given: str, allowed: Collection[str]) -> None:
     if given not in allowed:
         raise NstError(f"{name}={given}: allowed are {', '.join(allowed)}; give one of them")
+
+
+def _shown(snapshot: Snapshot, cells: Sequence[core.Cell]) -> Snapshot:
+    """A snapshot with its canvases in the colours that they are shown in."""
+    if snapshot.canvas is None:
+        return snapshot
+    rows = zip(snapshot.canvas, cells, strict=True)
+    return replace(snapshot, canvas=torch.stack([cell.color.decode(row, cell.content) for row, cell in rows]))
 
 
 def _info(

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.config.schema import Config, from_composed, recorded, register
+from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.device import device_of
@@ -97,8 +98,14 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
         composed.merge_with(OmegaConf.load(path))
         for kind in _kept(composed):
             composed.images[kind] = str(run.resolve() / f"{kind}.png")
+        _use_own(composed, run)
         composed.model.name, composed.model.fallback = network, None
-        return composed, from_composed(composed)
+        config = from_composed(composed)
+        if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
+            # What was kept has the colours already that it was given.
+            composed.color = {"name": StyleColors.name}
+            config = from_composed(composed)
+        return composed, config
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(
@@ -113,10 +120,19 @@ def _kept(composed: DictConfig) -> tuple[str, ...]:
     return ("content",) if OmegaConf.is_list(composed.images.style) else ("content", "style")
 
 
+def _use_own(composed: DictConfig, folder: Path) -> None:
+    """Take from a run directory the initial image, where it was a file's, and the opacity of its canvas."""
+    if composed.images.transparency != "white":
+        composed.images.transparency = str(folder.resolve() / "canvas.png")
+    if (folder / "init.png").is_file():
+        composed.init_image.path = str(folder.resolve() / "init.png")
+
+
 def _leave_config(composed: DictConfig, folder: Path) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
     for kind in _kept(composed):
         composed.images[kind] = str(folder.resolve() / f"{kind}.png")
+    _use_own(composed, folder)
     (folder / ".hydra").mkdir()
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
     OmegaConf.save([], folder / ".hydra/overrides.yaml")

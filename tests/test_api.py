@@ -80,6 +80,52 @@ def test_a_batch_of_different_cells_is_painted_as_each_alone() -> None:
     assert {info.iterations for info in seen} == {4}
 
 
+def test_colours_are_those_that_run_py_paints(tmp_path: Path) -> None:
+    overrides = ["size=24", "iterations=2", "save_every=1", "style_layers=conv1_1", "content_layers=conv1_1"]
+    overrides += ["init_image=content", f"images.content={CAT}", f"images.style={STARS}"]
+    cells = [
+        nst.Cell(
+            CAT,
+            STARS,
+            content_layers="conv1_1",
+            style_layers={"conv1_1": README[0]},
+            style_weight=7000.0,
+            tv_weight=1.2,
+            color=color,
+        )
+        for color in ("luminance", "histogram")
+    ]
+    seen: list[torch.Tensor] = []
+    paintings = nst.paint(
+        cells,
+        **{**SMALL, "iterations": 2},
+        normalize=False,
+        callback=lambda info: None if info.canvases is None else seen.append(info.canvases),
+    )
+    for painting, color in zip(paintings, ("luminance", "histogram"), strict=True):
+        [result] = paint_here(tmp_path / color, [*overrides, f"color={color}"])
+        assert result.error is None
+        assert (pixels(result.folder) == to_uint8(painting.canvas)).all()
+    content = read(CAT, 24, "x", Fit.keep)
+    assert torch.allclose(seen[0][0], content, atol=1e-6)  # in colour, though painted in one channel
+
+
+def test_another_network_paints_by_its_own_layers() -> None:
+    cell = nst.Cell(CAT, STARS, content_layers="features.6", style_layers=["features.4", "features.1"])
+    [painting] = nst.paint(cell, **{**SMALL, "model": "squeezenet1_1"})
+    assert list(painting.losses)[4:] == ["content/features.6", "style/features.1", "style/features.4"]
+    weighted = 3.90625 * painting.losses["style/features.1"] + 0.9765625 * painting.losses["style/features.4"]
+    torch.testing.assert_close(painting.losses["style"], weighted)
+
+
+def test_pooling_and_padding_change_what_is_painted() -> None:
+    usual, *others = (
+        nst.paint(nst.Cell(CAT, STARS), **SMALL, **options)[0].canvas
+        for options in ({}, {"pooling": "average"}, {"pooling": "l2"}, {"padding": "replicate"})
+    )
+    assert not any(torch.equal(usual, canvas) for canvas in others)
+
+
 def test_it_paints_what_run_py_paints_and_reads_it(tmp_path: Path) -> None:
     overrides = ["optimizer=adam", "content_layers=conv3_1", "seed=4", "save_every=2", "weights.tv=2"]
     [result] = paint_here(tmp_path / "run", [*overrides, "size=24", "iterations=5"])
@@ -141,6 +187,9 @@ def test_scores_are_zero_for_the_image_itself_and_resize_the_images() -> None:
         ({"optimizer": "sgd"}, {}, "optimizer=sgd: allowed are adam, lbfgs"),
         ({"lr": -1.0}, {}, r"optimizer.lr=-1.0: must be a finite number above 0"),
         ({"style_loss": "grams"}, {}, "style_loss=grams: allowed are gram"),
+        ({"style": []}, {}, "style: an empty list"),
+        ({"style": [CAT, STARS], "style_weights": [1]}, {}, r"style_weights=\[1.0\]: must be 2 numbers"),
+        ({"style_weights": [0]}, {}, r"style_weights=\[0.0\]: must be 1 numbers, 0 or more, and not all 0"),
         ({"activation": "gelu"}, {}, "activation=gelu: allowed are conv, relu"),
         ({}, {"size": 8}, "size=8: must be at least 16"),
         ({}, {"size": 20}, "size=20: a canvas would be 20 x 13 pixels, and needs at least 16 a side"),
@@ -148,7 +197,10 @@ def test_scores_are_zero_for_the_image_itself_and_resize_the_images() -> None:
         ({}, {"iterations": 0}, "iterations=0: must be at least 1"),
         ({}, {"frame_every": 0}, "frame_every=0: must be at least 1"),
         ({}, {"precision": "fp8"}, "precision=fp8: allowed are fp32"),
-        ({}, {"model": "resnet"}, "model=resnet: allowed are vgg16, vgg19"),
+        ({}, {"pooling": "mean"}, "pooling=mean: allowed are max, average, l2"),
+        ({}, {"model": "squeezenet1_1", "pooling": "l2"}, "pooling=l2: allowed are max"),
+        ({}, {"model": "squeezenet1_1"}, "conv4_2: squeezenet1_1 has no such layer; allowed are features.0"),
+        ({}, {"model": "resnet"}, "model.name=resnet: allowed are vgg16, vgg19"),
     ],
 )
 def test_what_cannot_be_painted_is_one_line(

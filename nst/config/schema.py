@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
 from fractions import Fraction
 from importlib import import_module
@@ -12,13 +12,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from nst.config.paths import ROOT
+from nst.core.color import Color
 from nst.core.init_images import InitImage
 from nst.core.losses import ContentLoss, StyleLoss
+from nst.core.networks import check_name, cost, layers_of, shown
 from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
 from nst.core.options import Option
 from nst.core.scales import Scale, Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
+from nst.io.canvas_format import CanvasFormat, check_format
 from nst.io.credentials import check_address
 from nst.io.images import Fit
 
@@ -29,6 +32,7 @@ OPTION_GROUPS: dict[str, type[Option]] = {
     "content_loss": ContentLoss,
     "style_loss": StyleLoss,
     "scales": Scales,
+    "color": Color,
 }
 if TYPE_CHECKING:
     AnyOptimizer = OptimizerConfig
@@ -36,28 +40,32 @@ if TYPE_CHECKING:
     AnyContentLoss = ContentLoss
     AnyStyleLoss = StyleLoss
     AnyScales = Scales
+    AnyColor = Color
 else:
     # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
-    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = Any
+    AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = AnyColor = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
 Mode = Enum("Mode", "reconstruct visualize_content visualize_style visualize_both")
 Activation = Enum("Activation", "conv relu")
-ModelName = StrEnum("ModelName", "vgg16 vgg19")
+Fallback = StrEnum("Fallback", "vgg16 vgg19")
+Pooling = Enum("Pooling", "max average l2")
+Padding = Enum("Padding", "zeros replicate")
 By = Enum("By", "position layer")
 Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
 TrackingName = Enum("TrackingName", "mlflow none")
-Layer = Enum("Layer", LAYERS["vgg19"])  # type: ignore[misc]  # VGG-19 has every layer of VGG-16
 
 
 @dataclass
 class ModelConfig:
     """The network: which, with what weights, and what to paint with where they cannot be had."""
 
-    name: ModelName = MISSING
+    name: str = MISSING
     weights: str = "imagenet"
-    fallback: ModelName | None = None
+    fallback: Fallback | None = None
     normalize: bool = False
+    pooling: Pooling = Pooling.max
+    padding: Padding = Padding.zeros
 
 
 @dataclass
@@ -80,6 +88,8 @@ class ImagesConfig:
         style_weights: of each style, divided by their sum; null is equal weights.
         fit: of the content image, and so of the canvas: `keep` its shape, with a long side of `size`; `crop`
             its middle square; `square`, squashed to one, and the style image too, as the seed does.
+        transparency: `white` lays transparent pixels on it; `keep` also gives the canvas the opacity of the
+            content image, a path that of another image.
         style_scale: the style image's long side, as a multiple of `size`.
         content_mask, style_mask: label images of the size of their image; each colour is a region, which
             takes the style of the region of that colour. Without `style_mask`, the n-th region, from dark to
@@ -89,6 +99,7 @@ class ImagesConfig:
     content: str = MISSING
     style: Any = MISSING
     fit: Fit = Fit.keep
+    transparency: str = "white"
     style_scale: float = 1.0
     style_weights: list[float] | None = None
     content_mask: str | None = None
@@ -118,6 +129,7 @@ class HardwareConfig:
     precision: Precision = MISSING
     capture: bool = True
     max_batch: int | str = "auto"
+    recompute: bool | str = "auto"
     checkpoint: float = MISSING
 
 
@@ -131,8 +143,9 @@ class Config:
     content_loss: AnyContentLoss = MISSING
     style_loss: AnyStyleLoss = MISSING
     scales: AnyScales = MISSING
-    content_layers: dict[Layer, bool] = field(default_factory=dict)
-    style_layers: dict[Layer, bool] = field(default_factory=dict)
+    color: AnyColor = MISSING
+    content_layers: dict[str, bool] = field(default_factory=dict)
+    style_layers: dict[str, bool] = field(default_factory=dict)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -143,6 +156,7 @@ class Config:
     iterations: int = MISSING
     save_every: int = MISSING
     fps: int = MISSING
+    canvas_format: CanvasFormat = CanvasFormat.png
     seed: int = MISSING
     name: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -220,7 +234,8 @@ def _option(group: str, given: dict[str, Any]) -> Option:
         kind = _imported(str(target), base)
     else:
         kind = type(base.named(str(given["name"])))
-    settings = {key: value for key, value in given.items() if key != "_target_"}
+    # A run of an older version lacks what has been added since.
+    settings = asdict(kind()) | {key: value for key, value in given.items() if key != "_target_"}
     _check_keys(OmegaConf.create(settings), kind, f"{group}.")
     whole = OmegaConf.create({group: OmegaConf.structured(kind)})  # so that errors name the whole key
     made: Any = OmegaConf.to_object(OmegaConf.merge(whole, {group: settings}))
@@ -236,6 +251,7 @@ def recorded(values: Mapping[str, Any]) -> DictConfig:
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
         "scales": {"name": "single"},
+        "color": {"name": "style"},
         "images": {"fit": "square"},
     }
     merged = OmegaConf.merge(OmegaConf.structured(Config), since, values)
@@ -282,6 +298,7 @@ def check(config: Config) -> None:
     if config.seed >= 2**63:
         raise NstError(f"seed={config.seed}: allowed are 0 to 2^63 - 1; give a smaller one")
     check_address(config.tracking.uri)
+    check_format(config.canvas_format)
     for group in OPTION_GROUPS:
         getattr(config, group).check()
     for key in ("content", "style", "tv"):
@@ -295,6 +312,11 @@ def check(config: Config) -> None:
     rows = config.hardware.max_batch
     if rows != "auto" and (not isinstance(rows, int) or rows < 1):
         raise NstError(f"hardware.max_batch={rows}: allowed are auto, and numbers from 1; give one of them")
+    _check_model(config)
+    if config.hardware.recompute not in ("auto", True, False):
+        raise NstError(
+            f"hardware.recompute={config.hardware.recompute}: allowed are auto, true, false; give one of them"
+        )
     check_layers(config, config.model.name)
     _check_size(config)
     _check_device(config.hardware.device)
@@ -337,7 +359,7 @@ def _check_styles(images: ImagesConfig) -> None:
 
 def content_layers(config: Config) -> tuple[str, ...]:
     """The selected content layers of the mode, shallow to deep."""
-    return _selected(config.content_layers) if config.uses_content else ()
+    return _selected(config.content_layers, config.model.name) if config.uses_content else ()
 
 
 def style_layers(config: Config) -> dict[str, float]:
@@ -348,7 +370,7 @@ def style_layers(config: Config) -> dict[str, float]:
     """
     if not config.uses_style:
         return {}
-    weights, selected = config.weights.style_layers, _selected(config.style_layers)
+    weights, selected = config.weights.style_layers, _selected(config.style_layers, config.model.name)
     if config.weights.by is By.layer:
         return {layer: weights[int(layer[4]) - 1] for layer in selected}
     return dict(zip(selected, weights, strict=False))
@@ -361,18 +383,17 @@ def check_layers(config: Config, model: str) -> None:
         ("style_layers", config.uses_style, config.style_layers),
     )
     for key, used, layers in needed:
-        selected = _selected(layers)
+        selected = _selected(layers, model)
         if used and not selected:
             raise NstError(
                 f"{key}=none: mode={config.mode.name} needs at least one; give {key}=conv1_1, or "
                 f"several as '{key}=[conv2_1,conv4_1]'"
             )
         for layer in selected:
-            if layer not in LAYERS[model]:
-                raise NstError(
-                    f"{key}={layer}: {model} has no such layer; allowed are {', '.join(LAYERS[model])}"
-                )
-    count, weights = len(_selected(config.style_layers)), len(config.weights.style_layers)
+            if layer not in layers_of(model):
+                allowed = shown(layers_of(model))
+                raise NstError(f"{key}={layer}: {model} has no such layer; allowed are {allowed}, or none")
+    count, weights = len(_selected(config.style_layers, model)), len(config.weights.style_layers)
     if config.uses_style and config.weights.by is By.position and count > weights:
         raise NstError(
             f"weights.style_layers={list(config.weights.style_layers)}: {weights} weights by position "
@@ -386,6 +407,10 @@ def check_layers(config: Config, model: str) -> None:
 
 
 def _check_size(config: Config) -> None:
+    if config.model.name not in LAYERS:
+        _at_least("size", config.size, 2)  # total variation compares neighbours
+        cost(config.model.name, _layers(config), (config.size, config.size))
+        return
     deepest, least = _needs(config)
     key, first = _smallest(config)
     if first < least:
@@ -397,9 +422,12 @@ def _check_size(config: Config) -> None:
 
 def check_shape(config: Config, named: str, shape: Sequence[int]) -> None:
     """Refuse an image of (height, width) that is too narrow for the layers; `named` is its key and path."""
-    deepest, least = _needs(config)
     name, first = _smallest(config)
     height, width = shape_at(shape, Fraction(first, config.size))
+    if config.model.name not in LAYERS:
+        cost(config.model.name, _layers(config), (height, width))
+        return
+    deepest, least = _needs(config)
     if min(height, width) < least:
         raise NstError(
             f"{named}: is {width} x {height} pixels at "
@@ -414,10 +442,14 @@ def _smallest(config: Config) -> tuple[str, int]:
     return "size" if first == config.size else "scales.smallest", first
 
 
+def _layers(config: Config) -> tuple[str, ...]:
+    """All layers that are read."""
+    return (*content_layers(config), *style_layers(config))
+
+
 def _needs(config: Config) -> tuple[str, int]:
     """The deepest layer and how many pixels a side it needs: each block halves them, and leaves one."""
-    layers = (*content_layers(config), *style_layers(config))
-    deepest = max(layers, key=lambda layer: layer[4])
+    deepest = max(_layers(config), key=lambda layer: layer[4])
     return deepest, max(2 ** (int(deepest[4]) - 1), 2)  # total variation compares neighbours
 
 
@@ -430,9 +462,33 @@ def _check_device(device: str) -> None:
         )
 
 
-def _selected(layers: dict[Any, bool]) -> tuple[str, ...]:
-    chosen = {layer.name for layer, on in layers.items() if on}
-    return tuple(layer for layer in LAYERS["vgg19"] if layer in chosen)
+def _check_model(config: Config) -> None:
+    """Refuse a network that there is not, and what has a meaning for VGG alone elsewhere."""
+    model = config.model
+    check_name(model.name)
+    if model.name in LAYERS:
+        return
+    for key, value, only in (
+        ("model.pooling", model.pooling.name, "max"),
+        ("model.padding", model.padding.name, "zeros"),
+        ("model.fallback", str(model.fallback), "None"),
+        ("activation", config.activation.name, "relu"),
+        ("weights.by", config.weights.by.name, "position"),
+        ("hardware.recompute", str(config.hardware.recompute).replace("False", "auto"), "auto"),
+    ):
+        if value != only:
+            said = "null" if only == "None" else only
+            raise NstError(
+                f"{key}={value}: only vgg16 and vgg19 have a choice there, and {model.name} is as it is; "
+                f"give {key}={said}"
+            )
+
+
+def _selected(layers: dict[str, bool], model: str) -> tuple[str, ...]:
+    """The layers that are on, shallow to deep, and last those that `model` does not have."""
+    place = {layer: number for number, layer in enumerate(layers_of(model))}
+    chosen = (layer for layer, on in layers.items() if on)
+    return tuple(sorted(chosen, key=lambda layer: place.get(layer, len(place))))
 
 
 def _at_least(key: str, value: int, least: int) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from nst.core.color import Color, StyleColors
 from nst.core.losses import MSE, ContentLoss, FeatureLoss, Gram, StyleLoss
-from nst.core.vgg import Tap
+from nst.core.network import Tap
 
 # The first columns of a record of losses; a column for each layer's term follows.
 SUMS = ("total", "content", "style", "tv")
@@ -27,6 +28,7 @@ class Cell:
         content_mask: `[H, W]`, the region of each pixel, from 0 on; None is no regions.
         style_mask: `[h, w]`, the regions of the only style. None beside a `content_mask` says that the n-th
             region is painted after the n-th style.
+        color: what becomes of colours.
     """
 
     content: Tensor
@@ -42,6 +44,7 @@ class Cell:
     style_weights: tuple[float, ...] = ()
     content_mask: Tensor | None = None
     style_mask: Tensor | None = None
+    color: Color = field(default_factory=StyleColors)
 
     def taps(self) -> set[Tap]:
         """Where this cell reads the network."""

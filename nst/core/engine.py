@@ -87,7 +87,8 @@ class Engine:
 
     Attributes:
         canvas: `[B, 3, H, W]`, painted in place.
-        state: the optimizer's; with `canvas` and `iterates` it is all that the next iteration depends on.
+        state: the optimizer's, a fresh one if none is given; with `canvas` and `iterates` it is all that the
+            next iteration depends on.
         iterates: what clamps and averages the canvases; None leaves them.
         capture_seconds: what warming up and capturing took; 0 where nothing is captured.
         done: evaluations so far.
@@ -101,13 +102,14 @@ class Engine:
         optimizer: Optimizer[State],
         canvas: Tensor,
         *,
+        state: Any = None,
         iterates: Iterates | None = None,
         capture: bool = True,
     ) -> None:
         network = objective.network
         self.objective, self.optimizer, self.iterates = objective, optimizer, iterates
         self.canvas = canvas.to(network.device, network.wide, copy=True)
-        self.state = optimizer.init(self.canvas)
+        self.state = optimizer.init(self.canvas) if state is None else state
         self._parts = [
             (rows, optimizer.of(rows), part(self.state, rows), iterates and part(iterates, rows))
             for rows in parts(len(canvas), network.device)

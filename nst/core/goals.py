@@ -10,8 +10,8 @@ from torch import Tensor
 from nst.core.cell import Cell
 from nst.core.losses import FeatureLoss
 from nst.core.losses.term import of_region
+from nst.core.network import Network, Tap
 from nst.core.regions import positions
-from nst.core.vgg import VGG, Tap
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,24 @@ class Goal:
 class Goals:
     """The goals of cells, each computed once, of images passed through the network once and alone.
 
-    Alone, so that a cell's targets are the same bits whichever batch the cell is in.
+    Alone, so that a cell's targets are the same bits whichever batch the cell is in. Only what some cell
+    wants of an image is kept: of a large one that is most of the memory.
     """
 
-    def __init__(self, network: VGG) -> None:
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network = network
+        self._wanted: dict[int, set[Tap]] = {}
+        for cell in cells:
+            content, style = (
+                {Tap(layer, cell.activation) for layer in layers}
+                for layers in (cell.content_layers, cell.style_layers)
+            )
+            # Regions of the canvas are those of the content image's features.
+            self._wanted.setdefault(id(cell.content), set()).update(
+                content, style if cell.content_mask is not None else ()
+            )
+            for image in cell.styles:
+                self._wanted.setdefault(id(image), set()).update(style)
         self._features: dict[int, dict[Tap, Tensor]] = {}
         self._regions: dict[tuple[int, int, int], list[Tensor]] = {}
         self._goals: dict[tuple[Any, ...], list[Goal]] = {}
@@ -95,7 +108,8 @@ class Goals:
         """An image's features, `[1, C, H, W]`, in float32 at least."""
         if id(image) not in self._features:
             rows = image.unsqueeze(0).to(self.network.device, self.network.wide)
-            self._features[id(image)] = self.network.forward(rows).features
+            features = self.network.forward(rows).features
+            self._features[id(image)] = {wanted: features[wanted] for wanted in self._wanted[id(image)]}
         return self._features[id(image)][tap].to(self.network.wide)
 
 
@@ -106,20 +120,23 @@ def _goals(
     share: float = 1.0,
     mine: Tensor | None = None,
 ) -> list[Goal]:
-    """A goal for images as one where the loss blends them, otherwise one for each."""
+    """A goal for images as one where the loss blends them, otherwise one for each, all of one scale."""
     targets = [loss.target(each) for each in features]
-    references = [loss.reference(each) for each in features]
-    if not loss.blends:
-        return [
-            Goal(loss, target, share * weight * loss.scale(target, each, reference), mine)
-            for target, each, reference, weight in zip(targets, features, references, weights, strict=True)
-        ]
-    target, reference = targets[0], references[0]
-    if len(targets) > 1:
+    reference = _mean([loss.reference(each) for each in features], weights)
+    if loss.blends:
         target = _mean(targets, weights)
-        reference = _mean(references, weights)
-    return [Goal(loss, target, share * loss.scale(target, features[0], reference), mine)]
+        return [Goal(loss, target, share * loss.scale(target, features[0], reference), mine)]
+    each = [loss.scale(target, image, reference) for target, image in zip(targets, features, strict=True)]
+    # Features of 0 lose the reference by the sum. Were each scaled alone, the loudest style would win.
+    scale = 1 / _mean([1 / one for one in each], weights)
+    return [
+        Goal(loss, target, share * weight * scale, mine)
+        for target, weight in zip(targets, weights, strict=True)
+    ]
 
 
 def _mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted mean; of one it is that, to the last bit."""
+    if len(tensors) == 1:
+        return tensors[0]
     return torch.stack([x * weight for x, weight in zip(tensors, weights, strict=True)]).sum(0)

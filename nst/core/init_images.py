@@ -1,13 +1,15 @@
 """What a canvas is before the first iteration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.core.color import colors, root
 from nst.core.options import Option
+from nst.errors import NstError
 
 
 @dataclass
@@ -56,6 +58,58 @@ class Noise(InitImage):
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         return noise((content.shape[1], content.shape[2]), seed)
+
+
+@dataclass
+class Grey(InitImage):
+    """Middle grey."""
+
+    name: str = "grey"
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        return torch.full_like(content, 0.5)
+
+
+@dataclass
+class StyleStatistics(InitImage):
+    """Noise with the mean and the covariance of the style image's colours, the first of several styles."""
+
+    draws: ClassVar[bool] = True
+
+    name: str = "style_statistics"
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        mean, covariance = colors(style)
+        white = noise((content.shape[1], content.shape[2]), seed)
+        colored = mean + root(covariance) @ white.double().flatten(1)
+        return colored.view_as(white).to(white.dtype)
+
+
+@dataclass
+class File(InitImage):
+    """An image of any size, resized to cover the canvas. Who paints reads it, as a `Picture`."""
+
+    name: str = "file"
+    path: str = ""
+
+    def check(self) -> None:
+        if not self.path:
+            raise NstError(
+                "init_image.path: has no value, and init_image=file needs one; give the path of an image"
+            )
+
+    def identity(self) -> str:
+        return self.name  # its pixels count, wherever they are
+
+
+@dataclass
+class Picture(InitImage):
+    """A given image `[3, h, w]`, which is no option of the config."""
+
+    image: Tensor = field(default_factory=lambda: torch.zeros(3, 1, 1))
+
+    def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
+        return cover(self.image, (content.shape[1], content.shape[2]))
 
 
 def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:

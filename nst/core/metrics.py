@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nst.core.engine import arithmetic
 from nst.core.losses.gram_matrix import gram_matrix
-from nst.core.vgg import VGG, Tap
+from nst.core.network import Tap
+from nst.core.vgg import VGG
 from nst.errors import NstError
 
 # The last convolution of each block, after its ReLU: LPIPS's layers.
@@ -57,7 +58,8 @@ class Scorer:
         self, weights: Mapping[str, Tensor], heads: Sequence[Tensor], device: torch.device | str = "cpu"
     ) -> None:
         # LPIPS's shift and scale of [-1, 1] are ImageNet's mean and standard deviation of [0, 1].
-        self._network = VGG("vgg16", weights, TAPS, normalize=True, device=device)
+        # Nothing is needed for a way back.
+        self._network = VGG("vgg16", weights, TAPS, normalize=True, recompute=True, device=device)
         self._heads = [head.to(device).view(1, -1, 1, 1) for head in heads]
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Many cells as one differentiable function: `[B, 3, H, W]` to each row's losses and gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from torch import Tensor
 
 from nst.core.cell import SUMS, Cell
+from nst.core.color import as_seen, of_canvas
 from nst.core.goals import Goal, Goals
 from nst.core.losses import Place, Rows, Term
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
+from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
-from nst.core.vgg import LAYERS, VGG, Tap
 
 
 class Objective:
@@ -29,13 +31,16 @@ class Objective:
             well. A row holds 0 for terms that its cell does not have.
     """
 
-    def __init__(self, network: VGG, cells: Sequence[Cell]) -> None:
-        self.network, self.cells = network, tuple(cells)
+    def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
+        self.network, self.cells = network, tuple(_as_seen(cells))
         self._parts = parts(len(cells), network.device)
+        ones = [cell.color.one_channel for cell in cells]
+        rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
+        self._one_channel = rows if any(ones) else None
         terms = [
             (kind, layer)
             for kind in ("content", "style")
-            for layer in LAYERS[network.name]
+            for layer in network.layers
             if any(layer in cell.layers(kind) for cell in cells)
         ]
         self.columns = (*SUMS, *(f"{kind}/{layer}" for kind, layer in terms))
@@ -61,13 +66,14 @@ class Objective:
         Returns:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
-        run = self.network.forward(canvas)
+        seen = as_seen(canvas, self._one_channel)
+        run = self.network.forward(seen)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
         for tap, terms in self._terms.items():
             for term in terms:
                 term.evaluate(run.features[tap], values)
         layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
-        rough = torch.cat([total_variation(canvas[rows]) for rows in self._parts])
+        rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
         sums = torch.cat([layered, rough.unsqueeze(1)], 1)
         total = ordered_sum(sums * self._sum_weights)
 
@@ -75,9 +81,10 @@ class Objective:
             for term in self._terms[tap]:
                 term.add_gradient(run.features[tap], gradient)
 
-        gradient = total_variation_gradient(canvas, self._sum_weights[:, 2])
+        gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
         if self._terms:
             gradient += self.network.backward(run, add_gradient)
+        gradient = of_canvas(gradient, self._one_channel)
         return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
 
     def _on_device(self, values: list[Any]) -> Tensor:
@@ -85,7 +92,7 @@ class Objective:
 
     def _prepare(self, terms: Sequence[tuple[str, str]]) -> dict[Tap, list[Term]]:
         """Group the rows that share a term at a tap, and compute their targets."""
-        goals = Goals(self.network)
+        goals = Goals(self.network, self.cells)
         prepared: dict[Tap, list[Term]] = {tap: [] for tap in sorted(self.network.taps)}
         for column, (kind, layer) in enumerate(terms):
             for activation, some in product(("conv", "relu"), self._parts):
@@ -105,6 +112,21 @@ class Objective:
                     term = first.loss.term(place, _stack([goal.target for _, goal in each]))
                     prepared[tap].append(term)
         return prepared
+
+
+def _as_seen(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The cells with their images as the network is given them; those that share one go on sharing it."""
+    known: dict[tuple[str, int, int], Tensor] = {}
+    for cell in cells:
+        name, color, content = repr(cell.color), cell.color, cell.content
+        yield replace(
+            cell,
+            content=known.setdefault((name, id(content), 0), color.content(content)),
+            styles=tuple(
+                known.setdefault((name, id(content), id(style)), color.style(style, content))
+                for style in cell.styles
+            ),
+        )
 
 
 def _stack(targets: Sequence[Tensor]) -> Tensor:

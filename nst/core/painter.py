@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,11 @@ from torch import Tensor
 from nst.core.cell import Cell
 from nst.core.engine import Engine, Snapshot
 from nst.core.iterates import Iterates
+from nst.core.network import Network
 from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig
 from nst.core.resizing import enlarge
 from nst.core.scales import Scale, cells_at, shape_at
-from nst.core.vgg import VGG
 
 
 class Painter:
@@ -38,7 +39,7 @@ class Painter:
 
     def __init__(
         self,
-        network: VGG,
+        network: Network[Any],
         cells: Sequence[Cell],
         options: Sequence[OptimizerConfig],
         scales: Sequence[Scale],
@@ -95,12 +96,13 @@ class Painter:
         before = self.engine
         self._scale += 1
         self._captured += before.capture_seconds
-        canvas = enlarge(before.shown, self._shape)
+        canvas, done = enlarge(before.shown, self._shape), before.done
         if before.iterates is not None:
             canvas = before.iterates.clamp(canvas)
-        self.engine = self._engine(self._small_cells(), canvas)
-        self.engine.done = before.done
-        self._options[0].carry(before.state, self.engine.state)
+        state = self._options[0].carry(before.state, self._shape)
+        del before, self.engine  # the next takes twice the memory
+        self.engine = self._engine(self._small_cells(), canvas, state)
+        self.engine.done = done
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -111,7 +113,7 @@ class Painter:
         """The cells as they are at the present scale."""
         return cells_at(self._cells, self._shares[self._scale])
 
-    def _engine(self, cells: Sequence[Cell], canvas: Tensor) -> Engine:
+    def _engine(self, cells: Sequence[Cell], canvas: Tensor, state: Any = None) -> Engine:
         network = self._network
         canvas = canvas.to(network.device, network.wide)
         rates = [option.lr for option in self._options]
@@ -120,6 +122,7 @@ class Painter:
             Objective(network, cells),
             optimizer,
             canvas,
+            state=state,
             iterates=Iterates.of(self._options, canvas),
             capture=self._capture,
         )

@@ -21,9 +21,3 @@ def enlarge(canvas: Tensor, shape: Sequence[int], mode: Literal["bilinear", "bic
 def reduce(image: Tensor, shape: Sequence[int]) -> Tensor:
     """`image` `[C, H, W]` in a smaller `shape` (height, width), with antialiasing."""
     return F.interpolate(image[None], tuple(shape), mode="bilinear", antialias=True)[0]
-
-
-def reduce_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
-    """`mask` `[H, W]` of numbers in a smaller `shape` (height, width): of each pixel the nearest one's."""
-    numbers = mask[None, None].to(torch.float64)
-    return F.interpolate(numbers, tuple(shape), mode="nearest-exact")[0, 0].to(mask.dtype)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from nst.core.cell import Cell
 from nst.core.options import Option
-from nst.core.resizing import reduce, reduce_mask
+from nst.core.resizing import reduce
 from nst.errors import NstError
 
 
@@ -80,23 +80,18 @@ def cells_at(cells: Sequence[Cell], share: Fraction) -> list[Cell]:
     """The cells at a scale of a `share` of the last one's size: with smaller images.
 
     These are made from the images of the last scale, which a run keeps: they are the same whoever paints it.
-    An image that cells share they share at each scale.
+    An image that cells share they share at each scale. Masks stay as they are: a layer has the region of
+    each of its positions from a mask of any size, and no region is lost at a small one.
     """
     if share == 1:
         return list(cells)
     images = {id(image): image for cell in cells for image in (cell.content, *cell.styles)}
-    masks = {id(mask): mask for cell in cells for mask in (cell.content_mask, cell.style_mask)}
     small = {key: reduce(image, shape_at(image.shape[1:], share)) for key, image in images.items()}
-    small |= {
-        key: reduce_mask(mask, shape_at(mask.shape, share)) for key, mask in masks.items() if mask is not None
-    }
     return [
         replace(
             cell,
             content=small[id(cell.content)],
             styles=tuple(small[id(style)] for style in cell.styles),
-            content_mask=small.get(id(cell.content_mask)),
-            style_mask=small.get(id(cell.style_mask)),
         )
         for cell in cells
     ]

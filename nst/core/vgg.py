@@ -3,11 +3,15 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from itertools import groupby
+from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nst.core.network import MEAN, STD, Cost, Tap
+from nst.core.pooling import POOLINGS
 
 # Convolutions a block; each block but the first begins with a 2 x 2 max-pooling (Simonyan & Zisserman,
 # ICLR 2015, table 1, columns D and E).
@@ -17,39 +21,34 @@ LAYERS: dict[str, tuple[str, ...]] = {
     name: tuple(f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1))
     for name, blocks in BLOCKS.items()
 }
-# ImageNet's mean and standard deviation, as torchvision's weights expect them.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # Numbers in a single float32 image up to which PyTorch does not ask oneDNN (ConvParams::use_mkldnn).
 SMALL = 20480
 
 
-class Tap(NamedTuple):
-    """Where features are read: a layer, before (`conv`) or after (`relu`) its ReLU."""
-
-    layer: str
-    activation: str
-
-
 @dataclass
 class _Stage:
-    """One convolution with the pooling before it and the ReLU behind it."""
+    """One convolution with the ReLU behind it."""
 
     layer: str
-    pooled: bool
     weight: Tensor
     bias: Tensor
 
 
 @dataclass
+class _Kept:
+    """What a block's backward needs: its input, what each of its ReLUs gave, and what its pooling kept."""
+
+    outputs: list[Tensor]
+    pooling: Tensor | None = None
+
+
+@dataclass
 class Pass:
-    """One forward pass: the features that were asked for, and what its backward needs."""
+    """One forward pass: the features that were asked for, and for each block its input and what was kept."""
 
     features: dict[Tap, Tensor]
-    inputs: list[Tensor]  # of each convolution
-    before_pool: list[Tensor | None]
-    pool_indices: list[Tensor | None]
-    last: Tensor
+    inputs: list[Tensor]
+    kept: list[_Kept | None]
 
 
 class VGG:
@@ -65,6 +64,10 @@ class VGG:
         tensors: `conv1_1.weight` `[out, in, 3, 3]`, `conv1_1.bias` `[out]`, ... for each layer.
         taps: where features will be read; layers below the deepest are not built.
         normalize: subtract ImageNet's mean and divide by its standard deviation first.
+        pooling: `max`, `average` or `l2` (`nst.core.pooling`).
+        padding: what lies around the image before the first layer: `zeros`, or `replicate`, its own border.
+        recompute: keep of a pass only each block's input, and compute a block again when its backward comes
+            (Chen et al., arXiv 1604.06174): the same bits, in less memory and up to half as much time again.
     """
 
     def __init__(
@@ -74,23 +77,27 @@ class VGG:
         taps: Collection[Tap],
         *,
         normalize: bool = False,
+        pooling: str = "max",
+        padding: str = "zeros",
+        recompute: bool = False,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
-        order = LAYERS[name]
-        depth = max((order.index(tap.layer) + 1 for tap in taps), default=0)
-        self.name, self.taps = name, frozenset(taps)
+        self.layers = LAYERS[name]
+        depth = max((self.layers.index(tap.layer) + 1 for tap in taps), default=0)
+        self.name, self.taps, self.recompute = name, frozenset(taps), recompute
         self.device, self.dtype, self.memory_format = torch.device(device), dtype, memory_format
         self.stages = [
             _Stage(
                 layer,
-                pooled=layer.endswith("_1") and layer != "conv1_1",
                 weight=tensors[f"{layer}.weight"].to(self.device, dtype, memory_format=memory_format),
                 bias=tensors[f"{layer}.bias"].to(self.device, dtype),
             )
-            for layer in order[:depth]
+            for layer in self.layers[:depth]
         ]
+        self.blocks = [list(block) for _, block in groupby(self.stages, lambda stage: stage.layer[4])]
+        self.pooling, self.replicate = POOLINGS[pooling], padding == "replicate"
         # Canvas, losses and optimizer stay in float32 where the network is narrower.
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
         self.mean = torch.tensor(MEAN, device=self.device, dtype=self.wide).view(1, 3, 1, 1)
@@ -103,74 +110,100 @@ class VGG:
         if self.normalize:
             images = (images - self.mean) / self.std
         x = images.to(self.dtype, memory_format=self.memory_format)
-        run = Pass({}, [], [], [], x)
-        for depth, stage in enumerate(self.stages):
-            wide, indices = None, None
-            if stage.pooled:
-                wide = x
-                x, indices = F.max_pool2d(wide, 2, 2, return_indices=True)
+        if self.replicate and self.stages:
+            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        run = Pass({}, [], [])
+        for number in range(len(self.blocks)):
             run.inputs.append(x)
-            run.before_pool.append(wide)
-            run.pool_indices.append(indices)
-            x = _by_rows(partial(F.conv2d, weight=stage.weight, bias=stage.bias, padding=1), x)
+            x, kept = self._block(number, x, run.features)
+            run.kept.append(None if self.recompute else kept)
+        return run
+
+    def _block(self, number: int, x: Tensor, features: dict[Tap, Tensor]) -> tuple[Tensor, _Kept]:
+        """A block's input to the next one's, with what its backward needs; adds what is tapped."""
+        kept = _Kept([x])
+        for stage in self.blocks[number]:
+            convolution = partial(
+                F.conv2d, weight=stage.weight, bias=stage.bias, padding=self._padding(stage)
+            )
+            x = _by_rows(convolution, x)
             before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
             if before in self.taps:
-                run.features[before] = x
-                if depth + 1 == len(self.stages) and after not in self.taps:
-                    break
-                x = F.relu(x)
-            else:
-                x = F.relu_(x)
+                features[before] = x
+            if stage is not self.stages[-1] or after in self.taps:
+                x = F.relu(x) if before in self.taps else F.relu_(x)
             if after in self.taps:
-                run.features[after] = x
-        run.last = x
-        return run
+                features[after] = x
+            kept.outputs.append(x)
+        if number + 1 < len(self.blocks):
+            x, kept.pooling = self.pooling.forward(x)
+        return x, kept
 
     @torch.no_grad()
     def backward(self, run: Pass, add_gradient: Callable[[Tap, Tensor], None]) -> Tensor:
         """The gradient with respect to the images of `run`.
 
         Args:
-            run: what `forward` returned.
+            run: what `forward` returned. It is used up: what is no longer needed is let go of.
             add_gradient: called once for each tap, deepest first, with a gradient `[B, C, H, W]` to which it
-                adds the derivative with respect to that tap's features, in place.
+                adds the derivative with respect to that tap's features (in `run.features`), in place.
 
         Returns:
             `[B, 3, H, W]` in the network's dtype.
         """
-        gradient = torch.zeros_like(run.last)
-        for depth in reversed(range(len(self.stages))):
-            stage = self.stages[depth]
-            last = depth + 1 == len(self.stages)
-            before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
-            if after in self.taps:
-                add_gradient(after, gradient)
-            if not last or after in self.taps:
-                output = run.last if last else self._output(run, depth)
-                torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
-            if before in self.taps:
-                add_gradient(before, gradient)
-            gradient = _by_rows(partial(_input_gradient, stage.weight), run.inputs[depth], gradient)
-            wide, indices = run.before_pool[depth], run.pool_indices[depth]
-            if wide is not None and indices is not None:
-                gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-                    gradient, wide, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
-                )
+        gradient: Tensor | None = None
+        for number in reversed(range(len(self.blocks))):
+            inputs, kept = run.inputs.pop(), run.kept.pop()
+            if kept is None:
+                run.features.clear()
+                kept = self._block(number, inputs, run.features)[1]
+            if gradient is None:
+                gradient = torch.zeros_like(kept.outputs[-1])
+            elif kept.pooling is not None:
+                gradient = self.pooling.backward(gradient, kept.outputs[-1], kept.pooling)
+                kept.pooling = None
+            for stage in reversed(self.blocks[number]):
+                output = kept.outputs.pop()
+                before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
+                if after in self.taps:
+                    add_gradient(after, gradient)
+                if stage is not self.stages[-1] or after in self.taps:
+                    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+                if before in self.taps:
+                    add_gradient(before, gradient)
+                del output
+                backward = partial(_input_gradient, stage.weight, self._padding(stage))
+                gradient = _by_rows(backward, kept.outputs[-1], gradient)
+        assert gradient is not None
+        if self.replicate:
+            gradient = _fold_border(gradient)
         return gradient / self.std if self.normalize else gradient
 
-    @staticmethod
-    def _output(run: Pass, depth: int) -> Tensor:
-        """What the ReLU of stage `depth` gave: the input of the next stage, before its pooling."""
-        wide = run.before_pool[depth + 1]
-        return run.inputs[depth + 1] if wide is None else wide
+    def _padding(self, stage: _Stage) -> int:
+        """Zeros around what a convolution is given: none where the image's own border lies there."""
+        return 0 if self.replicate and stage is self.stages[0] else 1
 
 
-def _input_gradient(weight: Tensor, inputs: Tensor, gradient: Tensor) -> Tensor:
+def _input_gradient(weight: Tensor, padding: int, inputs: Tensor, gradient: Tensor) -> Tensor:
     """The gradient with respect to the `inputs` of a 3 x 3 convolution, given that of its output."""
-    geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)  # stride, padding, dilation; not transposed; groups
+    # Stride, padding, dilation; not transposed; groups.
+    geometry = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1)
     backward = torch.ops.aten.convolution_backward
     found: Tensor = backward(gradient, inputs, weight, None, *geometry, [True, False, False])[0]
     return found
+
+
+def _fold_border(gradient: Tensor) -> Tensor:
+    """The gradient with respect to an image, given that of the image with its border repeated once around it.
+
+    Not PyTorch's own, which on CUDA adds up in an order that changes.
+    """
+    for side in (2, 3):
+        inner = gradient.narrow(side, 1, gradient.shape[side] - 2)
+        inner.narrow(side, 0, 1).add_(gradient.narrow(side, 0, 1))
+        inner.narrow(side, inner.shape[side] - 1, 1).add_(gradient.narrow(side, gradient.shape[side] - 1, 1))
+        gradient = inner
+    return gradient
 
 
 def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) -> Tensor:
@@ -189,30 +222,23 @@ def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) 
     return convolution(inputs, *more)
 
 
-def positions(layer: str, shape: tuple[int, int]) -> int:
-    """How many positions the features of an image of (height, width) have at a layer."""
-    block = int(layer[4]) - 1
-    return (shape[0] >> block) * (shape[1] >> block)
-
-
-def features(layer: str, shape: tuple[int, int]) -> int:
-    """How many numbers the features of an image of (height, width) at a layer are."""
-    return CHANNELS[int(layer[4]) - 1] * positions(layer, shape)
-
-
-def activation_bytes(name: str, layers: Collection[str], shape: tuple[int, int], element_size: int) -> int:
-    """Bytes that one row of a batch keeps between a pass to the deepest of `layers` and back, about."""
-    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    elements = sum(features(layer, shape) for layer in LAYERS[name][:depth])
-    return 3 * elements * element_size  # outputs, pooling with its indices, and the gradient
-
-
-def flops(name: str, layers: Collection[str], shape: tuple[int, int]) -> float:
-    """Floating-point operations of the convolutions of one row, to the deepest of `layers` and back."""
-    depth = max(LAYERS[name].index(layer) + 1 for layer in layers)
-    total, inputs = 0, 3
+def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
+    """What one row of (height, width) takes in a pass to the deepest of `layers` and back; see `Cost`."""
+    depth = max((LAYERS[name].index(layer) + 1 for layer in layers), default=0)
+    flop, inputs = 0.0, 3
+    sizes: dict[str, int] = {}
+    blocks, pooled = [0] * len(CHANNELS), [0] * len(CHANNELS)
     for layer in LAYERS[name][:depth]:
-        outputs = CHANNELS[int(layer[4]) - 1]
-        total += 2 * 9 * inputs * outputs * positions(layer, shape)
-        inputs = outputs
-    return 2.0 * total
+        block = int(layer[4]) - 1
+        positions = (shape[0] >> block) * (shape[1] >> block)
+        sizes[layer] = CHANNELS[block] * positions
+        flop += 2 * 2 * 9 * inputs * sizes[layer]
+        inputs = CHANNELS[block]
+        blocks[block] += sizes[layer]
+        pooled[block] = 3 * sizes[layer] // 4  # what its pooling gives, and the places, twice as wide
+    # Gradients of a convolution's output and input are there at a time.
+    gradients = 2 * max(sizes.values(), default=0)
+    kept = sum(blocks) + sum(pooled)
+    if recompute:
+        kept = max(map(add, blocks, pooled))
+    return Cost(flop, kept + gradients, {layer: sizes[layer] for layer in layers})

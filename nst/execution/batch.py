@@ -9,17 +9,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 
 from nst.config.paths import ROOT
+from nst.core import networks
 from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic
+from nst.core.init_images import Picture
+from nst.core.network import Tap
 from nst.core.painter import Painter
-from nst.core.vgg import VGG, Tap
 from nst.errors import NstError
-from nst.execution.device import costs, device_name, device_of, gflop
+from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, resolve
 from nst.io.files import unshare
@@ -50,7 +53,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
         torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
         Interrupted: by a signal; a checkpoint is kept, from which it can be resumed.
     """
-    rows = [_Row(job, RunWriter(job.folder, _record(job))) for job in jobs]
+    rows = [_Row(job, RunWriter(job.folder, _record(job), job.config.canvas_format)) for job in jobs]
     losses: dict[Path, float] = {}
     for row in rows:
         with record_failure(row.writer):
@@ -161,10 +164,10 @@ def _prepare(row: _Row) -> None:
     row.resolved = resolve(config)
     for key, digest in (row.job.digests or {}).items():
         if row.resolved.digests.get(key) != digest:
-            name = key.removeprefix("images.").partition("[")[0]
+            name = key.partition("[")[0]
             raise NstError(
-                f"images.{name}={getattr(config.images, name)}: is another picture than when this was "
-                "planned; run the same command again, which paints the new one"
+                f"{name}={attrgetter(name)(config)}: is another picture than when this was planned; run "
+                "the same command again, which paints the new one"
             )
     weights = row.resolved.weights
     model = Model(name=weights.name, asked=config.model.name, weights=weights.sha256, source=weights.source)
@@ -202,7 +205,11 @@ def _paint_at(
         segments = saved.segments[number] if saved else ()
         video = SegmentedVideo(checkpoints.folder, str(number), row.job.config.fps, painter.shape, segments)
         with record_failure(row.writer):
-            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video, painter.iterations)
+            init = row.resolved.init
+            if isinstance(init, Picture):
+                row.writer.keep("init.png", init.image)
+            columns, alpha = painter.engine.objective.columns, row.resolved.alpha
+            row.writer.start(row.resolved.cell, columns, video, alpha, painter.iterations)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)
@@ -233,6 +240,7 @@ def _paint_at(
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
     finished = _well(rows)
+    del painter, manager, saved  # beside the history of a large canvas there may be no room to score it
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
     scores = _scores(finished, device)
@@ -265,11 +273,14 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     """Network, optimizer and canvases of a batch, from scale to scale."""
     configs, cells = [row.job.config for row in rows], [row.resolved.cell for row in rows]
     config, weights = configs[0], rows[0].resolved.weights
-    network = VGG(
+    network = networks.build(
         weights.name,
         weights.tensors,
         set[Tap]().union(*(cell.taps() for cell in cells)),
         normalize=config.model.normalize,
+        pooling=config.model.pooling.name,
+        padding=config.model.padding.name,
+        recompute=recomputes(configs),
         device=device,
         dtype=DTYPES[config.hardware.precision.name],
     )
@@ -277,8 +288,8 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     def start(cells: Sequence[Cell]) -> torch.Tensor:
         return torch.stack(
             [
-                config.init_image.canvas(cell.content, cell.styles[0], config.seed)
-                for config, cell in zip(configs, cells, strict=True)
+                cell.color.encode(row.resolved.init.canvas(cell.content, cell.styles[0], row.job.config.seed))
+                for row, cell in zip(rows, cells, strict=True)
             ]
         )
 

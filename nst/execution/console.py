@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from nst.config.schema import Config
+from nst.execution.device import memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
-from nst.runs.job import Result
+from nst.runs.job import Job, Result
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -85,7 +86,7 @@ def show_plan(planned: Plan) -> None:
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
             f"{config.optimizer.name}, {_sizes(config)} px, {config.all_iterations} iterations, "
-            f"{config.hardware.precision.name}"
+            f"{config.hardware.precision.name}, {_memory(batch)}"
         )
     left = sum(map(len, planned.batches))
     iterations = sum(len(batch) * batch[0].config.all_iterations for batch in planned.batches)
@@ -101,6 +102,13 @@ def show_plan(planned: Plan) -> None:
 def _sizes(config: Config) -> str:
     """The size of a canvas, or the sizes that it has one after the other."""
     return ", ".join(str(scale.size) for scale in config.schedule)
+
+
+def _memory(batch: Sequence[Job]) -> str:
+    """What a batch takes, and whether it fits that only because it recomputes."""
+    configs = [job.config for job in batch]
+    said = f"about {memory(configs):.1f} GiB"
+    return f"{said}, recomputing activations" if recomputes(configs) else said
 
 
 def _estimate(planned: Plan) -> str:

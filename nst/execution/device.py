@@ -9,13 +9,16 @@ import torch
 
 from nst.config.canvas_shape import canvas_shape
 from nst.config.schema import Config, content_layers, style_layers
+from nst.core import networks
+from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.scales import shape_at
-from nst.core.vgg import activation_bytes, features, flops
+from nst.core.vgg import LAYERS
 from nst.errors import NstError
 
 # Rows of a batch at most, unless a number is given: the video of each is written by a process of its own,
 # and many systems let a program open 1024 files, of which a process takes three.
 MOST_ROWS = 128
+SHORT = 20  # an L-BFGS history that takes a fifth, and costs few iterations
 
 
 def device_of(config: Config) -> torch.device:
@@ -46,31 +49,45 @@ def most_rows(configs: Sequence[Config]) -> int:
         NstError: not even one fits.
     """
     config, device = configs[0], device_of(configs[0])
-    free = psutil.virtual_memory().available
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    row = max(map(_row_bytes, configs))
+    free = _free(device)
+    row = max(_row_bytes(config, recompute=recomputes([config])) for config in configs)
     if row > free:
         raise NstError(
             f"size={config.size}: one canvas needs about {row / 2**30:.1f} GiB with "
             f"optimizer={config.optimizer.name}, and {free / 2**30:.1f} GiB are free on {device}; "
-            "give a smaller size"
+            f"give a smaller size{_advice(config)}"
         )
     fitting = min(max(1, int(0.8 * free / row)), MOST_ROWS)  # the estimate leaves out what libraries take
     wanted = config.hardware.max_batch
     return fitting if wanted == "auto" else int(wanted)
 
 
+def recomputes(configs: Sequence[Config]) -> bool:
+    """Whether a batch of such cells recomputes activations (`nst.core.vgg`): where not all fit in memory.
+
+    Canvases are the same bits either way.
+    """
+    config, wanted = configs[0], configs[0].hardware.recompute
+    if wanted != "auto" or config.model.name not in LAYERS:
+        return wanted is True
+    whole = sum(_row_bytes(config, recompute=False) for config in configs)
+    return whole > 0.8 * _free(device_of(config))
+
+
+def memory(configs: Sequence[Config]) -> float:
+    """What a batch of such cells takes at most, about, in GiB."""
+    recompute = recomputes(configs)
+    return sum(_row_bytes(config, recompute=recompute) for config in configs) / 2**30
+
+
 def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
     """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
     layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
     shape, size = canvas_shape(configs[0]), configs[0].size
+    shapes = [shape_at(shape, Fraction(scale.size, size)) for scale in configs[0].schedule]
     return [
-        (
-            scale.iterations,
-            len(configs) * flops(network, layers, shape_at(shape, Fraction(scale.size, size))) / 1e9,
-        )
-        for scale in configs[0].schedule
+        (scale.iterations, len(configs) * networks.cost(network, layers, shape).flop / 1e9)
+        for scale, shape in zip(configs[0].schedule, shapes, strict=True)
     ]
 
 
@@ -84,15 +101,31 @@ def estimated_gflop(config: Config) -> float:
     return gflop(config.model.name, [config])
 
 
-def _row_bytes(config: Config) -> int:
+def _row_bytes(config: Config, *, recompute: bool) -> int:
     """Memory that one row of a batch takes, about: at the last scale, which takes most."""
     wide = 8 if config.hardware.precision.name == "fp64" else 4
     narrow = 2 if config.hardware.precision.name == "bf16" else wide
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
-    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0)
+    canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0 or config.optimizer.clamps)
     content, style = content_layers(config), style_layers(config)
     shape = canvas_shape(config)
-    activations = activation_bytes(config.model.name, {*content, *style}, shape, narrow)
-    losses = config.content_loss.copies * sum(features(layer, shape) for layer in content)
-    losses += config.style_loss.copies * sum(features(layer, shape) for layer in style)
-    return activations + (int(losses) + canvases * 3 * math.prod(shape)) * wide
+    cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)
+    losses = config.content_loss.copies * sum(cost.features[layer] for layer in content)
+    # Each style has a term of its own, unless they are blended, or each in its region.
+    terms = 1 if config.style_loss.blends or config.images.content_mask else len(config.images.styles)
+    losses += terms * config.style_loss.copies * sum(cost.features[layer] for layer in style)
+    return cost.kept * narrow + (int(losses) + canvases * 3 * math.prod(shape)) * wide
+
+
+def _free(device: torch.device) -> int:
+    """Bytes of memory that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def _advice(config: Config) -> str:
+    """What else than a smaller size would help."""
+    if isinstance(config.optimizer, LBFGSConfig) and config.optimizer.history_size > SHORT:
+        return f", or a shorter history, as with optimizer.history_size={SHORT}"
+    return ""

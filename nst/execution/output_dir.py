@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nst.config.schema import Config, TrackingConfig, TrackingName, recorded, typed
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
+from nst.io.canvas_format import CanvasFormat
 from nst.io.files import final_name, unshare
 from nst.io.locks import LOCK, is_locked, lock_dir, unlock_dir
 from nst.runs.job import Job
@@ -195,6 +196,8 @@ def _conflict_in_run(folder: Path, place: Path, job: Job, names: Sequence[str]) 
             return f"holds {place / written[0]}, which no run has written"
     if record.finished and not job.config.resume:
         return f"{cell} finished, and resume=false paints it again"
+    if record.finished and not record.takeable_as(job.config.canvas_format):
+        return f"{cell} finished, and canvas_format={job.config.canvas_format.name} paints it again"
     if record.identity:
         same = record.identity == identity_of(job.config)
     else:
@@ -226,9 +229,19 @@ def _read_config(path: Path, changed: int) -> Config:
 
 def _what(config: Config) -> Config:
     """A config without what does not decide which cell it is."""
-    hardware = replace(config.hardware, device="", capture=True, max_batch=1, checkpoint=0.0)
+    hardware = replace(
+        config.hardware, device="", capture=True, recompute="auto", max_batch=1, checkpoint=0.0
+    )
     tracking = TrackingConfig(name=TrackingName.none)
-    return replace(config, tracking=tracking, hardware=hardware, outputs="", resume=True, plan=False)
+    return replace(
+        config,
+        tracking=tracking,
+        hardware=hardware,
+        canvas_format=CanvasFormat.png,
+        outputs="",
+        resume=True,
+        plan=False,
+    )
 
 
 def _holds_inputs(folder: Path, job: Job) -> str | None:

@@ -10,6 +10,7 @@ from nst.errors import NstError
 from nst.execution.device import device_name, device_of, estimated_gflop, gflop, most_rows
 from nst.execution.output_dir import skipped_dirs
 from nst.execution.resolve import network_of, resolve
+from nst.io.canvas_format import CanvasFormat
 from nst.runs.checkpoint import checkpointed_batches
 from nst.runs.index import RunIndex
 from nst.runs.job import Job, group_batches
@@ -56,7 +57,8 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
     index = RunIndex(folder for job in jobs for folder in _places(job))
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
     left, begun, identities = list[Job](), dict[str, Job](), dict[Path, str]()
-    for job in jobs:
+    # Of cells that are the same one is painted: one that wants more than 8 bits, if there is any.
+    for job in sorted(jobs, key=lambda job: job.config.canvas_format is not CanvasFormat.tiff16):
         try:
             resolved = resolve(job.config)
         except NstError:
@@ -65,7 +67,7 @@ def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
             identity, job = resolved.identity, replace(job, digests=resolved.digests)
         if identity is not None:
             identities[job.folder] = identity
-            source = index.find(identity, job.folder) if job.config.resume else None
+            source = index.find(identity, job.folder, job.config.canvas_format) if job.config.resume else None
             if source is not None:
                 done[job.folder] = source
                 continue

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
 from nst.core.cell import Cell
+from nst.core.color import Color, levels
+from nst.core.init_images import File, InitImage, Picture, cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
-from nst.io.images import Fit, located, read
+from nst.io.images import Fit, image_shape, located, read, read_alpha
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -30,6 +32,8 @@ class ResolvedCell:
     weights: Weights
     identity: str
     digests: dict[str, str]  # of its images, by the keys of the config that name them
+    init: InitImage
+    alpha: Tensor | None  # `[1, H, W]`, of the canvas; None is opaque
 
 
 def resolve(config: Config) -> ResolvedCell:
@@ -47,6 +51,7 @@ def resolve(config: Config) -> ResolvedCell:
     several = len(images.styles) > 1
     keys = [f"images.style[{n}]" if several else "images.style" for n in range(len(images.styles))]
     styles = [_image(path, style_size, key, style_fit) for path, key in zip(images.styles, keys, strict=True)]
+    styles = [_recolored(config.color, style, content) for style in styles]
     weights = _weights(config)
     check_layers(config, weights.name)
     content_mask, style_mask = regions(config, style_size, style_fit)
@@ -68,15 +73,35 @@ def resolve(config: Config) -> ResolvedCell:
         _blend(config, content_mask),
         content_mask,
         style_mask,
+        config.color,
     )
+    init = config.init_image
+    if isinstance(init, File):
+        init = Picture(image=_cover(*located(init.path), content.shape[1], content.shape[2]))
     used = {"images.content": content, **dict(zip(keys, styles, strict=True))}
     used |= {
         f"images.{kind}_mask": mask
         for kind, mask in (("content", content_mask), ("style", style_mask))
         if mask is not None
     }
+    if isinstance(init, Picture):
+        used["init_image.path"] = init.image
+    if (alpha := _alpha(config, content)) is not None:
+        used["images.transparency"] = alpha
     digests = {key: _digest(image) for key, image in used.items()}
-    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests)
+    return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init, alpha)
+
+
+def _alpha(config: Config, content: Tensor) -> Tensor | None:
+    """The opacity that the canvas is given, `[1, H, W]`."""
+    images = config.images
+    if images.transparency == "white":
+        return None
+    keep = images.transparency == "keep"
+    path, changed = located(images.content if keep else images.transparency)
+    key = "images.content" if keep else "images.transparency"
+    alpha = _read_alpha_once(path, config.size, key, images.fit, changed)
+    return None if alpha is None else cover(alpha, (content.shape[1], content.shape[2]))
 
 
 def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
@@ -132,12 +157,19 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.
+    for key, value, before in (
+        ("pooling", config.model.pooling.name, "max"),
+        ("padding", config.model.padding.name, "zeros"),
+    ):
+        if value != before:
+            parts[key] = value
     for key, used, before in (
         ("content_loss", config.uses_content, "mse"),
         ("style_loss", config.uses_style, "gram"),
+        ("color", True, "style"),
     ):
-        if used and (loss := getattr(config, key).identity()) != before:
-            parts[key] = loss
+        if used and (option := getattr(config, key).identity()) != before:
+            parts[key] = option
     if cell.style_weights:
         parts["style_weights"] = cell.style_weights
     if len(config.schedule) > 1:
@@ -159,6 +191,31 @@ def _digest(image: Tensor) -> str:
 def _image(path: str, size: int, key: str, fit: Fit) -> Tensor:
     found, changed = located(path)
     return _read_once(found, size, key, fit, changed)
+
+
+def _recolored(color: Color, style: Tensor, content: Tensor) -> Tensor:
+    """The style image in the colours that it is painted with: one tensor for cells that share both images."""
+    key = repr(color), id(style), id(content)
+    if key not in _made:
+        _made[key] = style, content, color.recolored(style, content)
+        if len(_made) > 64:
+            _made.pop(next(iter(_made)))
+    return _made[key][-1]
+
+
+_made: dict[tuple[str, int, int], tuple[Tensor, ...]] = {}  # with the images, so that these keep their ids
+
+
+@lru_cache(maxsize=64)
+def _cover(path: Path, changed: int, height: int, width: int) -> Tensor:
+    """The initial image in a file, `[3, height, width]`, in the levels of a file: a run keeps it."""
+    key = "init_image.path"
+    return levels(cover(read(path, max(image_shape(path, key)), key, Fit.keep), (height, width)))
+
+
+@lru_cache(maxsize=64)
+def _read_alpha_once(path: Path, size: int, key: str, fit: Fit, changed: int) -> Tensor | None:
+    return read_alpha(path, size, key, fit)
 
 
 @lru_cache(maxsize=64)

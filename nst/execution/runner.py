@@ -209,7 +209,7 @@ def _take(source: Path, job: Job) -> Result:
     """The result of a job whose canvas is that of the finished run `source`."""
     if source != job.folder:
         RunWriter(job.folder, RunRecord(name=job.name)).begin()  # so that what is taken is known for a run's
-    record = link_run(source, job.folder, job.name, job.config.fps)
+    record = link_run(source, job.folder, job.name, job.config.fps, job.config.canvas_format)
     return Result(job.folder, job.name, record.total, None, record.taken_from)
 
 

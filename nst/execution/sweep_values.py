@@ -14,7 +14,8 @@ from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from nst.errors import NstError
 
-FILES = ("images.content", "images.style", "model.weights")  # keys whose values may be files
+# Keys whose values may be files.
+FILES = ("images.content", "images.style", "init_image.path", "model.weights")
 
 
 def parse_swept(params: Any, arguments: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:

@@ -44,6 +44,15 @@ def rgb(image: Image.Image, profile: bytes | None, grey: bool, named: str) -> Im
         return image.convert("RGB")
 
 
+def laid_on_white(image: Image.Image) -> Image.Image:
+    """An image in mode RGB, on white where it is transparent."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    return white.convert("RGB")
+
+
 def _mode(image: Image.Image, profile: bytes, grey: bool) -> str:
     """In which mode Pillow is to hold the pixels for the profile; ValueError where it is of other pixels."""
     space = _opened(profile).profile.xcolor_space.strip()

@@ -74,6 +74,22 @@ def _resized(rgb: Image.Image, size: int, fit: Fit, by: Image.Resampling) -> Ima
     return rgb.resize((width, height), by, middle)
 
 
+def read_alpha(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor | None:
+    """Return the opacity of the image at `path`, `[1, H, W]` from 0 to 1, shaped by `read`; None if opaque.
+
+    Raises as `read` does.
+    """
+    with _opened(path, key) as (image, _):
+        image.load()
+        if not image.has_transparency_data:
+            return None
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        alpha = image.convert("RGBA").getchannel("A")
+    alpha = alpha if turn is None else alpha.transpose(turn)
+    values = np.asarray(_resized(alpha, size, fit, Image.Resampling.BILINEAR), dtype=np.float32) / 255
+    return None if values.min() == 1 else torch.from_numpy(values)[None]
+
+
 def read_mask(path: Path, size: int, key: str, fit: Fit, shape: tuple[int, int]) -> Tensor:
     """Return the label image at `path` as colours `[H, W]`, 0xRRGGBB each, of the shape that `read` gives.
 

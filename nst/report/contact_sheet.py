@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from nst.io.color import laid_on_white
 from nst.io.files import open_regular
 from nst.report.grid import Grid, Inputs
 from nst.report.text_layout import HEAD, INK, NO_BREAK_SPACE, NOTE, SMALL, TITLE, Block, Text, line_height
@@ -148,7 +149,7 @@ def resize(image: Image.Image, box: tuple[int, int]) -> Image.Image:
         side if abs(side - scale * own) < 1 else max(1, round(scale * own))
         for side, own in zip(box, image.size, strict=True)
     )
-    shown = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    shown = laid_on_white(image).resize((width, height), Image.Resampling.LANCZOS)
     if shown.size == box:
         return shown
     tile = Image.new("RGB", box, PAPER)

@@ -273,8 +273,11 @@ def _label(key: str, value: str) -> str:
 
 
 def as_written(value: str) -> str:
-    """A value as people write it: 1e6 for Hydra's 1000000.0, 7000 for 7000.0; text as it is, on one line."""
-    text, number = " ".join(value.split()), as_number(value)
+    """A value as people write it: 1e6 for Hydra's 1000000.0, 7000 for 7000.0, a path without `${root:}`.
+
+    Other text is as it is, on one line.
+    """
+    text, number = " ".join(re.sub(r"\$\{root:([^}]*)\}", r"\1", value).split()), as_number(value)
     if number is None:
         return text
     digits = f"{number:.15g}"
@@ -338,7 +341,7 @@ def _shared_parameters(runs: list[Run], varying: list[str]) -> str:
     ):
         value = shared(key)
         if value is not None:
-            facts.append(f"{before}{value}{after}")
+            facts.append(f"{before}{as_written(str(value))}{after}")
     if shared("model.normalize") is True:
         facts.append("ImageNet's normalisation")
     models = _unique((model.name, model.asked) for run in runs if (model := run.record.model).name)

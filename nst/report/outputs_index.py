@@ -96,9 +96,10 @@ def _itself(folder: Path) -> bool:
 
 
 def refresh_index(outputs: Path) -> None:
-    """The same, of which a failure is a warning: what was painted is there all the same."""
+    """The same, where there is such a folder; a failure is a warning, for what was painted is there."""
     try:
-        write_index(outputs)
+        if outputs.is_dir():
+            write_index(outputs)
     except (NstError, OSError) as error:
         log.warning("%s", format_error(error, outputs))
 

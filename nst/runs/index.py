@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from nst.errors import NstError
+from nst.io.canvas_format import FILES, CanvasFormat
 from nst.io.files import atomic_copy, folders_with, is_regular
 from nst.io.video import change_rate
 from nst.runs.record import OUTPUT_FILES, RunRecord, describe_files, find_damage
@@ -30,9 +31,13 @@ class RunIndex:
                     self._records[folder] = record
                     self._folders.setdefault(record.identity, []).append(folder)
 
-    def find(self, identity: str, at: Path) -> Path | None:
-        """The folder of a run with that identity whose files are as it says: `at`, if it is one of them."""
-        found = self._folders.get(identity, [])
+    def find(self, identity: str, at: Path, wanted: CanvasFormat = CanvasFormat.png) -> Path | None:
+        """The folder of a run with that identity whose files are as it says: `at`, if it is one of them.
+
+        It has its canvas in the format that is `wanted`, or in one that this can be made of.
+        """
+        known = self._folders.get(identity, [])
+        found = [folder for folder in known if self._records[folder].takeable_as(wanted)]
         return next(filter(self._is_whole, sorted(found, key=lambda folder: folder != at)), None)
 
     def _is_whole(self, folder: Path) -> bool:
@@ -54,10 +59,12 @@ class RunIndex:
         return (median(found) if found else float("nan")), len(found)
 
 
-def link_run(source: Path, folder: Path, name: str, fps: int) -> RunRecord:
+def link_run(
+    source: Path, folder: Path, name: str, fps: int, wanted: CanvasFormat = CanvasFormat.png
+) -> RunRecord:
     """Make `folder` a run directory with the files of the finished run `source`; returns its record.
 
-    Its video is played at `fps` frames a second.
+    Its video is played at `fps` frames a second. Its canvas is there in the format that is `wanted`, too.
 
     The files are hard links where they may be. `taken_from` in `run.json` names the folder that the
     canvas was painted in; timings are those of the painting.
@@ -68,7 +75,10 @@ def link_run(source: Path, folder: Path, name: str, fps: int) -> RunRecord:
     record = RunRecord.read(source)
     if not record.takeable:
         raise NstError(f"{source}: was finished, and is not any more; run the same command again")
-    if folder == source and record.fps == fps:
+    if not record.takeable_as(wanted):
+        raise NstError(f"{source}: has no {FILES[wanted]}, which takes painting it again; give resume=false")
+    made = wanted is not CanvasFormat.png and FILES[wanted] not in record.files
+    if folder == source and record.fps == fps and not made:
         return record
     if folder != source:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +92,11 @@ def link_run(source: Path, folder: Path, name: str, fps: int) -> RunRecord:
         record = replace(record, name=name, taken_from=record.taken_from or source)
     if record.fps != fps:
         change_rate(folder / "canvas.mp4", fps)
+    if made:
+        from nst.io.canvas_files import convert_canvas  # late: it imports torch
+
+        convert_canvas(folder, wanted)
+    if record.fps != fps or made:
         record = replace(record, fps=fps, files=describe_files(folder))
     record.write(folder)
     return record

@@ -43,6 +43,9 @@ class Job:
         images = self.config.images
         files = [images.content, *images.styles]
         files += [mask for mask in (images.content_mask, images.style_mask) if mask is not None]
+        if images.transparency not in ("white", "keep"):
+            files.append(images.transparency)
+        files += [path for path in [getattr(self.config.init_image, "path", None)] if path]
         if self.config.model.weights not in ("imagenet", "random"):
             files.append(self.config.model.weights)
         # os.path's: of these none raises where a user is unknown.

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from nst.io.canvas_format import FILES, CanvasFormat
 from nst.io.files import format_error, is_regular, open_regular, sha256_of
 from nst.io.video import count_frames
 from nst.runs.json_record import (
@@ -30,9 +31,9 @@ from nst.runs.json_record import (
     require,
 )
 
-# What a run paints; without losses.png it can be shown, but not taken.
-OUTPUT_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
-REQUIRED_FILES = tuple(name for name in OUTPUT_FILES if name != "losses.png")
+# What a run paints: always, and what only some runs have, or can do without.
+REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
+OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png", "canvas.jpg", "canvas.tif", "canvas.webp")
 MOST_CELLS = 1_000_000
 
 
@@ -173,6 +174,10 @@ class RunRecord(RecordFile):
     def takeable(self) -> bool:
         """Whether another sweep can take it, if its files are as it says: see `find_damage`."""
         return self.finished and bool(self.identity)
+
+    def takeable_as(self, wanted: CanvasFormat) -> bool:
+        """Whether a cell that wants this format can take it: 16 bits are not in the 8 of `canvas.png`."""
+        return self.takeable and (wanted is not CanvasFormat.tiff16 or FILES[wanted] in self.files)
 
     @property
     def has_canvas(self) -> bool:

@@ -18,6 +18,8 @@ from nst.core.engine import Snapshot
 from nst.core.resizing import enlarge
 from nst.errors import NstError
 from nst.io import timeouts
+from nst.io.canvas_files import on_white, write_canvas
+from nst.io.canvas_format import CanvasFormat
 from nst.io.files import atomic_write, discard_temporaries, format_error
 from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
@@ -51,10 +53,14 @@ class RunWriter:
 
     Attributes:
         error: why it ended before it was finished; None while all is well.
+        canvas: the latest, `[3, H, W]`, in the colours that it is shown in.
     """
 
-    def __init__(self, folder: Path, record: RunRecord) -> None:
-        self.folder, self.record = folder, record
+    def __init__(
+        self, folder: Path, record: RunRecord, canvas_format: CanvasFormat = CanvasFormat.png
+    ) -> None:
+        self.folder, self.record, self._format = folder, record, canvas_format
+        self._alpha: Tensor | None = None
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
@@ -75,21 +81,34 @@ class RunWriter:
             for name in OUTPUT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def start(self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, iterations: int = 0) -> None:
+    def keep(self, name: str, image: Tensor) -> None:
+        """Write one of the images that were used, `[3, H, W]`."""
+        write_png(image, self.folder / name)
+
+    def start(
+        self,
+        cell: Cell,
+        columns: Sequence[str],
+        video: SegmentedVideo,
+        alpha: Tensor | None = None,
+        iterations: int = 0,
+    ) -> None:
         """Write the images, and open the files that grow while painting.
 
         Args:
             cell: what is painted.
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
+            alpha: `[1, H, W]`, the opacity that the canvas is given; its frames are laid on white.
             iterations: in all, for those who watch; where it is 0, nothing is left for them.
         """
         self._iterations, self._shown = iterations, time.monotonic()
         write_png(cell.content, self.folder / "content.png")
         write_png(side_by_side(cell.styles), self.folder / "style.png")
+        self._cell, self._alpha = cell, alpha
         self._columns = [list(columns).index(name) for name in cell.columns()]
         self._names = cell.columns()
-        self._shape, self._video = cell.content.shape[1:], video
+        self._video = video
         self._open.callback(video.discard)
         table = self._open.enter_context(atomic_write(self.folder / "losses.csv"))
         self._table_name = table.name
@@ -102,7 +121,7 @@ class RunWriter:
         Args:
             losses: `[n, K]`, of the iterations from 0 on.
             frames: the iterations of the frames on the video.
-            canvas: `[3, H, W]`, its last finite one, if it diverged.
+            canvas: `[3, H, W]`, its last finite one as it is shown, if it diverged.
 
         Raises:
             Diverged: that is so.
@@ -113,7 +132,7 @@ class RunWriter:
         self._write_losses(0, losses)
 
     def add(self, iteration: int, canvas: Tensor | None, losses: Tensor) -> None:
-        """Take in one snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]`.
+        """Take in a snapshot of this cell: losses `[n, K]`, and at a frame the canvas `[3, H, W]` as painted.
 
         The canvas of a smaller scale is enlarged: a video has one size.
 
@@ -126,19 +145,22 @@ class RunWriter:
             return
         if not canvas.isfinite().all():
             raise Diverged(iteration, self.record.lr)
-        if canvas.shape[1:] != self._shape:  # as the next scale gets it; nearest would show uneven pixels
-            canvas = enlarge(canvas[None], self._shape)[0]
-        self._video.append(to_uint8(canvas))
+        content = self._cell.content
+        if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
+            canvas = enlarge(canvas[None], content.shape[1:])[0]
+        shown = self._cell.color.decode(canvas, content)
+        frame = on_white(shown, self._alpha)
+        self._video.append(to_uint8(frame))
         self.frames.append(iteration)
-        self.canvas = canvas
+        self.canvas = shown
         if self._iterations and time.monotonic() - self._shown >= SECONDS_TO_SHOW:
             with suppress(OSError):  # it is no part of the result; what is, tells of a full disk
-                self._show(iteration)
+                self._show(iteration, frame)
 
-    def _show(self, iteration: int) -> None:
+    def _show(self, iteration: int, frame: Tensor) -> None:
         """Leave what there is so far for those who watch."""
         self._table.flush()
-        write_png(self.canvas, self.folder / Painting.PICTURE)
+        write_png(frame, self.folder / Painting.PICTURE)
         Painting(
             started=self.record.started,
             at=now(),
@@ -225,7 +247,8 @@ class RunWriter:
 
     def _keep_canvas(self) -> None:
         if self.frames:
-            write_png(self.canvas, self.folder / "canvas.png")
+            for wanted in {CanvasFormat.png: None, self._format: None}:
+                write_canvas(self.canvas, self.folder, wanted, self._alpha)
 
     def _keep_video(self) -> None:
         if self.frames:

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
 from nst.errors import NstError
-from nst.io.color import SRGB
+from nst.io.color import SRGB, laid_on_white
 from nst.io.files import atomic_copy, is_regular, open_regular, open_text
 from nst.io.text import as_number, escape_unprintable
 from nst.io.video import decode
@@ -270,7 +270,7 @@ class RunView:
                     image = Image.fromarray(pixels[:height, :width])
                     moment = self._moment(frames[index], frames[-1] + 1)
                     _write_step(stage, frames[index], moment, image)
-            _write_step(stage, frames[-1], self.ended, canvas)
+            _write_step(stage, frames[-1], self.ended, laid_on_white(canvas))
         if found != len(frames):
             raise NstError(f"{path}: {found} frames, where run.json names {len(frames)}; paint the run again")
 

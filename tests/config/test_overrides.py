@@ -253,7 +253,7 @@ def test_every_command_paints_or_is_refused_in_one_line_that_names_a_key(
             "\n".join(line for line in ended.err.splitlines() if line.startswith("error: ")), arguments
         )
     if ended.job and painted:
-        small = replace(ended.job.config, size=16, iterations=2)
+        small = replace(ended.job.config, size=24, iterations=2)
         [result] = run_batch([replace(ended.job, config=small, folder=workplace / "painted")])
         # Not all that is finite stays so in two steps.
         assert result.error is None or "is not a finite number" in result.error, (whole, result)

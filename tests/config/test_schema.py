@@ -1,13 +1,14 @@
 """The config tree and its checks, composed in this process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 from support.composing import composed, config, refusal
 
 from nst.config.paths import ROOT
-from nst.config.schema import Config, check_layers, content_layers, style_layers
+from nst.config.schema import Config, check_layers, content_layers, recorded, style_layers, typed
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 
@@ -19,11 +20,20 @@ def test_defaults_are_the_seeds() -> None:
     tree = composed()
     tree.tracking.uri = "set"  # by the environment
     assert OmegaConf.to_container(tree, resolve=True, enum_to_str=True) == {
-        "model": {"name": "vgg19", "weights": "imagenet", "fallback": "vgg16", "normalize": False},
-        "optimizer": {"name": "lbfgs", "lr": 1.0},
+        "model": {
+            "name": "vgg19",
+            "weights": "imagenet",
+            "fallback": "vgg16",
+            "normalize": False,
+            "pooling": "max",
+            "padding": "zeros",
+        },
+        "optimizer": {"name": "lbfgs", "lr": 1.0, "average": 0.0, "bounds": "none", "history_size": 100},
         "init_image": {"name": "noise"},
         "content_loss": {"name": "mse"},
         "style_loss": {"name": "gram"},
+        "color": {"name": "style"},
+        "scales": {"name": "single"},
         "content_layers": {"conv1_1": True},
         "style_layers": dict.fromkeys(SEED_LAYERS, True),
         "weights": {
@@ -36,6 +46,12 @@ def test_defaults_are_the_seeds() -> None:
         "images": {
             "content": str(ROOT / "data/pagoda.jpg"),
             "style": str(ROOT / "data/starry_night.jpg"),
+            "fit": "keep",
+            "transparency": "white",
+            "style_scale": 1.0,
+            "style_weights": None,
+            "content_mask": None,
+            "style_mask": None,
         },
         "tracking": {
             "name": "mlflow",
@@ -47,6 +63,7 @@ def test_defaults_are_the_seeds() -> None:
             "device": "auto",
             "precision": "fp32",
             "capture": True,
+            "recompute": "auto",
             "max_batch": "auto",
             "checkpoint": 60.0,
         },
@@ -56,6 +73,7 @@ def test_defaults_are_the_seeds() -> None:
         "iterations": 2500,
         "save_every": 10,
         "fps": 30,
+        "canvas_format": "png",
         "seed": 0,
         "name": None,
         "tags": [],
@@ -71,12 +89,15 @@ def test_adam_has_the_seeds_rate() -> None:
     assert (optimizer.name, optimizer.lr) == ("adam", 0.06)
 
 
-@pytest.mark.parametrize("group", ["model", "init_image", "images", "tracking", "hardware", "weights"])
+@pytest.mark.parametrize(
+    "group", ["model", "init_image", "color", "images", "tracking", "hardware", "weights"]
+)
 def test_every_option_of_a_group_composes(group: str) -> None:
     options = sorted((ROOT / "conf" / group).glob("*.yaml"))
     assert options
     for option in options:
-        config(f"{group}={option.stem}")
+        more = ["init_image.path=x.png"] if option.stem == "file" else []
+        config(f"{group}={option.stem}", *more)
 
 
 @pytest.mark.parametrize("key", ["content_layers", "style_layers"])
@@ -193,6 +214,8 @@ def test_weights_by_layer_are_those_of_the_block() -> None:
 
 
 # What is given, what the line begins with, and what it has to say.
+SQUEEZENET = ["model=torchvision", "content_layers=features.3"]
+SQUEEZENET += ["style_layers=[features.12,features.0,features.3]"]
 REFUSED = [
     (["iterations=0"], "iterations=0:", ["at least 1"]),
     (["save_every=0"], "save_every=0:", ["at least 1"]),
@@ -252,7 +275,21 @@ REFUSED = [
     (["weights.by=block"], "weights.by=block:", ["position, layer"]),
     (["hardware.precision=fp8"], "hardware.precision=fp8:", ["fp32, tf32, bf16, fp64"]),
     (["model.fallback=vgg11"], "model.fallback=vgg11:", ["vgg16, vgg19"]),
-    (["+content_layers.conv9=true"], "content_layers.conv9=True:", ["conv1_1", "conv5_4"]),
+    (["+content_layers.conv9=true"], "content_layers=conv9:", ["conv1_1", "conv5_4"]),
+    (["hardware.recompute=never"], "hardware.recompute=never:", ["auto, true, false"]),
+    (["optimizer.history_size=0"], "optimizer.history_size=0:", ["at least 1"]),
+    ([*SQUEEZENET, "hardware.recompute=true"], "hardware.recompute=True:", ["hardware.recompute=auto"]),
+    (["model.pooling=mean"], "model.pooling=mean:", ["max, average, l2"]),
+    (["model.padding=reflect"], "model.padding=reflect:", ["zeros, replicate"]),
+    (["model.name=squeezenet"], "model.name=squeezenet:", ["vgg16, vgg19", "squeezenet1_1"]),
+    ([*SQUEEZENET, "style_layers=conv1_1"], "style_layers=conv1_1:", ["features.0", "(76 in all)"]),
+    ([*SQUEEZENET, "content_layers=[features.0,features.99]"], "content_layers=features.99:", ["features.0"]),
+    ([*SQUEEZENET, "activation=conv"], "activation=conv:", ["squeezenet1_1", "activation=relu"]),
+    ([*SQUEEZENET, "weights.by=layer"], "weights.by=layer:", ["weights.by=position"]),
+    ([*SQUEEZENET, "model.pooling=l2"], "model.pooling=l2:", ["model.pooling=max"]),
+    ([*SQUEEZENET, "model.fallback=vgg16"], "model.fallback=vgg16:", ["model.fallback=null"]),
+    ([*SQUEEZENET, "size=10"], "model.name=squeezenet1_1:", ["10 x 10", "another size"]),
+    ([*SQUEEZENET, "content_layers=flatten"], "model.name=squeezenet1_1:", ["flatten", "[1, 1000]"]),
     (["size"], "size:", ["KEY=VALUE"]),
     (["images.content=a=b.jpg"], "images.content=a=b.jpg:", ["KEY=VALUE", "quotes"]),
     (["content_layers=[conv1_1"], "content_layers=[conv1_1:", ["KEY=VALUE"]),
@@ -265,6 +302,16 @@ REFUSED = [
 ]
 
 
+def test_layers_of_any_network_are_chosen_as_those_of_vgg() -> None:
+    found = config(*SQUEEZENET, "content_layers=features.4.expand3x3")
+    assert content_layers(found) == ("features.4.expand3x3",)
+    assert list(style_layers(found)) == ["features.0", "features.3", "features.12"]  # shallow to deep
+    assert content_layers(config(*SQUEEZENET, "content_layers=[features.3,features.0]")) == (
+        "features.0",
+        "features.3",
+    )
+
+
 @pytest.mark.parametrize(("overrides", "begin", "says"), REFUSED, ids=lambda value: str(value)[:40])
 def test_refused_on_one_line(overrides: list[str], begin: str, says: list[str]) -> None:
     line = refusal(*overrides)
@@ -274,6 +321,13 @@ def test_refused_on_one_line(overrides: list[str], begin: str, says: list[str]) 
         assert part in line
     for jargon in ("full_key", "object_type", "DictConfig", "ListConfig", "Optional", "provider="):
         assert jargon not in line
+
+
+def test_what_an_older_version_did_not_record_is_what_it_did() -> None:
+    values: Any = OmegaConf.to_container(composed())
+    for group, key in (("optimizer", "history_size"), ("model", "padding"), ("hardware", "recompute")):
+        del values[group][key]
+    assert typed(recorded(values)) == config()
 
 
 def test_what_a_mode_does_not_use_may_be_wrong() -> None:

@@ -8,6 +8,7 @@ from support.cells import engine, image, painted, plain, readme_cell
 
 from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic, save_points
+from nst.core.losses import MSE, Gram, Moments, Nearest, SelfSimilarity, Sliced, Wasserstein
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])
@@ -38,22 +39,34 @@ def test_lbfgs_follows_torch(start, iterations):
 
 @st.composite
 def batches(draw) -> list[tuple[Cell, torch.Tensor, float]]:
-    """Two to four cells of one size, each with its initial canvas and a factor for the learning rate."""
+    """Two to four cells of one shape, each with its initial canvas and a factor for the learning rate.
+
+    They have losses, styles and regions of their own.
+    """
     size = draw(st.sampled_from([16, 17, 20, 24, 31, 32, 48]))
     images = [image(seed, size) for seed in range(3)]
+    styles = [*images, image(3, 20, 33)]
+    regions = torch.arange(size).view(-1, 1).expand(size, size) * 2 // size  # an upper and a lower half
     layers = st.sets(
         st.sampled_from(["conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_2", "conv5_1"]), max_size=3
     )
     weights = st.floats(0.01, 10)
+    losses = [Gram(), Gram(), Moments(), Wasserstein(), Sliced(), Sliced(seed=1), Nearest()]
 
     def cell() -> tuple[Cell, torch.Tensor, float]:
         content = dict.fromkeys(sorted(draw(layers)), 1.0)
         style = {layer: draw(weights) for layer in sorted(draw(layers))}
-        pair = draw(st.sampled_from(images)), (draw(st.sampled_from(images)),)
+        chosen = tuple(draw(st.lists(st.sampled_from(styles), min_size=1, max_size=2)))
         activation = draw(st.sampled_from(["conv", "relu"]))
-        mine = Cell(*pair, content, style, activation, draw(weights), 1000 * draw(weights), draw(weights))
+        mine = Cell(
+            *(draw(st.sampled_from(images)), chosen, content, style, activation),
+            *(draw(weights), 1000 * draw(weights), draw(weights)),
+            draw(st.sampled_from([MSE(), SelfSimilarity(positions=100)])),
+            draw(st.sampled_from(losses)),
+            content_mask=draw(st.sampled_from([None, regions])) if len(chosen) == 2 else None,
+        )
         noise = torch.randn(3, size, size, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
-        start = draw(st.sampled_from([mine.content, mine.styles[0], noise]))
+        start = draw(st.sampled_from([*images, noise]))
         return mine, start, draw(st.floats(0.5, 1.5))
 
     return [cell() for _ in range(draw(st.integers(2, 4)))]

@@ -5,8 +5,9 @@ import torch
 from support.cells import SEED, image, network, plain
 
 from nst.core.cell import Cell
+from nst.core.network import Tap
 from nst.core.objective import Objective
-from nst.core.vgg import LAYERS, VGG, Tap
+from nst.core.vgg import LAYERS, VGG
 from nst.io.weights import load_weights
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -10,13 +11,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cells import image, network, plain
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from nst.core.cell import Cell
+from nst.core.iterates import Iterates
 from nst.core.optimizers import OptimizerConfig
 from nst.core.optimizers.adam import AdamConfig
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.painter import Painter
-from nst.core.scales import Pyramid, Scale, Single
+from nst.core.scales import Pyramid, Scale, Single, cells_at
 from nst.errors import NstError
 
 SCALES = [Scale(12, 4), Scale(17, 3), Scale(24, 3)]
@@ -194,3 +197,38 @@ def test_a_row_without_average_or_bounds_is_its_canvas_to_the_bit():
     mixed, _ = painted(painter(cells, options, dtype=torch.float32))
     alone, _ = painted(painter(cells[:1], options[1:], dtype=torch.float32))
     assert all(torch.equal(mixed[point][1], alone[point][0]) for point in alone)
+
+
+def test_a_step_asks_for_nothing_on_the_host():
+    """As a graph demands: fake tensors have no values, and raise where one is needed."""
+    with FakeTensorMode():
+        options = [AdamConfig(average=0.9, bounds="clamp"), AdamConfig()]
+        canvas = torch.zeros(2, 3, 8, 8, device="cuda")
+        iterates = Iterates.of(options, canvas)
+        assert iterates is not None
+        adam = options[0].build(torch.ones(2, device="cuda"))
+        state = adam.init(canvas)
+        adam.step(canvas, torch.zeros(2, device="cuda"), torch.zeros_like(canvas), state)
+        iterates.step(canvas)
+        assert iterates.average.device.type == "cuda"
+        larger = options[0].carry(state, (11, 11))
+        assert larger.mean.shape == (2, 3, 11, 11)
+        with pytest.raises(DataDependentOutputException):
+            iterates.count[0].item()
+
+
+def test_what_cells_share_they_share_at_each_scale():
+    content, style = image(0, 24, 18), image(1, 20, 28)
+    regions = torch.tensor([[0, 0], [1, 2]]).repeat_interleave(12, 0).repeat_interleave(9, 1)
+    own = torch.tensor([[0, 1, 2]]).repeat(20, 1).repeat_interleave(9, 1)
+    cell = replace(
+        tall_cell(), content=content, styles=(style, content), content_mask=regions, style_mask=own
+    )
+    first, second, third = cells_at([cell, cell, tall_cell()], Fraction(1, 2))
+    assert [part.shape for part in (first.content, *first.styles)] == [(3, 12, 9), (3, 10, 14), (3, 12, 9)]
+    assert first.styles[1] is first.content is second.content
+    assert first.styles[0] is second.styles[0]
+    assert third.content_mask is None
+    assert first.content_mask is regions  # a mask of any size does
+    assert first.style_mask is own
+    assert cells_at([cell], Fraction(1))[0] is cell

@@ -4,6 +4,7 @@ import pytest
 import torch
 from support import plain_losses
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nst.core.losses import (
     FeatureLoss,
@@ -152,3 +153,22 @@ def test_wide_styles_are_compared_by_what_they_have_on_average() -> None:
         one, two = (computed(loss, mine, loss.target(x)) for x in (style, torch.cat([style, style], 3)))
         for got, wanted in zip(one, two, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", STYLES, ids=repr)
+@pytest.mark.parametrize(("channels", "shape"), [(4, (5, 7)), (9, (2, 3))])
+def test_on_a_gpu_no_step_waits_for_the_host(loss: FeatureLoss, channels: int, shape) -> None:
+    """Tensors that are fake have no numbers: what asks for one fails, and what mixes devices."""
+    with FakeTensorMode():
+        mine, weight = torch.empty(2, channels, *shape, device="cuda"), torch.empty(2, device="cuda")
+        term = loss.term(Place(Rows([0, 1], mine.device), 0, weight, weight), loss.target(mine[:1].clone()))
+        for _ in range(2):
+            term.evaluate(mine, torch.empty(2, 1, device="cuda"))
+            term.add_gradient(mine, torch.empty_like(mine))
+
+
+def test_on_a_gpu_self_similarity_does_not_either() -> None:
+    loss = SelfSimilarity(positions=12)
+    with FakeTensorMode():
+        mine = torch.empty(2, 4, 5, 7, device="cuda")
+        assert loss.value(mine, loss.target(mine)).shape == (2,)

@@ -13,7 +13,16 @@ from support.command import SMALL, command
 from support.results import children, pixels, record
 
 RUN_FILES = {
-    *("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "run.json", "content.png", "style.png"),
+    *(
+        "canvas.png",
+        "canvas.mp4",
+        "losses.csv",
+        "losses.png",
+        "run.json",
+        "content.png",
+        "style.png",
+        "index.html",
+    ),
     ".hydra",
 }
 
@@ -73,7 +82,10 @@ def test_config_shows_and_starts_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "begin"),
     [
-        (["content_layers=conv9_9"], "error: content_layers=conv9_9: no such option; allowed are conv1_1"),
+        (
+            ["content_layers=conv9_9"],
+            "error: content_layers=conv9_9: vgg16 has no such layer; allowed are conv1_1",
+        ),
         (["sizes=3"], "error: sizes=3: no such key; allowed are model"),
         (["size=7"], "error: size=7: the features of conv5_1 need at least 16 pixels"),
         (["optimizer=[adam,lbfgs]"], "error: optimizer=[...]: takes one option"),

@@ -28,7 +28,7 @@ SMALL = [
     "save_every=2",
     "hardware.device=cpu",
 ]
-ALL = ["optimizer=momentum", "style_loss=variances", "content_loss=huber", "init_image=grey"]
+ALL = ["optimizer=momentum", "style_loss=variances", "content_loss=huber", "init_image=flat"]
 # Of cells before there was a choice of losses: what is finished stays so.
 IDENTITIES = {
     (): "727159a10ec83001ab150337a09393ee622f7cd2426f9ae7f0ba5d5f1baa7f31",
@@ -70,7 +70,7 @@ def painted(extras: Path, folder: Path, *arguments: str) -> Ended:
 
 def test_options_from_outside_paint_end_to_end(extras: Path, tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "optimizer=momentum,adam", "style_loss=gram,variances", "content_loss=huber"]
-    grid += ["init_image=grey", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
+    grid += ["init_image=flat", "optimizer.lr=0.02", "hydra.sweep.dir=outputs/sweep", "tracking=none"]
     done = painted(extras, tmp_path, *grid)
     assert done.code == 0, done.err
     runs = [tmp_path / "outputs/sweep" / str(number) for number in range(4)]

@@ -246,7 +246,7 @@ def test_a_kill_when_the_first_cell_is_finished_costs_the_others_nothing(pure: P
     assert (ended.code, ended.errors) == (0, []), ended.err
     assert "1 of 3 cells were painted before" in ended.err
     assert "going on from iteration" in (X / "1/nst.log").read_text()
-    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == ["X"]
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == ["X", "index.html"]
     check_same(X, pure)
 
 
@@ -266,6 +266,6 @@ def test_a_run_is_killed_before_every_file_operation_of_its_end(pure: Path, tmp_
     assert when >= 3 * STEP
     assert (ended.errors, "3 of 3 cells finished" in ended.err) == ([], True)
     assert [line for line in ended.err.splitlines() if "painting in" in line] == []
-    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == ["X"]
+    assert sorted(path.name for path in (tmp_path / "outputs").iterdir()) == ["X", "index.html"]
     assert {"sheet.png", "sheet.mp4", "index.html"} <= {path.name for path in X.iterdir()}
     check_same(X, pure)

@@ -503,3 +503,28 @@ def test_a_cell_takes_less_than_100_kb(tmp_path: Path) -> None:
         sizes.append(write_page(sweep).stat().st_size)
     assert (sizes[1] - sizes[0]) / 2 < 100_000
     assert sizes[0] > 30_000
+
+
+@in_browser
+def test_a_page_of_a_sweep_that_is_painted_comes_anew_until_it_is_over(
+    open_page: Open, tmp_path: Path
+) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "going", [[f"seed={seed}"] for seed in range(2)], iterations=2)
+    make_run(sweep / "2", overrides=["seed=2"], status="running")
+    record = json.loads((sweep / "sweep.json").read_text())
+    (sweep / "sweep.json").write_text(json.dumps(record | {"ended": None}))
+    write_page(sweep)
+    page = open_page(sweep / "index.html", "#0.seed=rows")
+    expect(page.locator("p.facts").last).to_contain_text("3 canvases, 1 unfinished")
+    page.clock.install(time=0)
+    page.reload()
+    shutil.rmtree(sweep / "2")
+    make_run(sweep / "2", overrides=["seed=2"], iterations=2)
+    (sweep / "sweep.json").write_text(json.dumps(record))
+    write_page(sweep)
+    page.clock.run_for(25_000)
+    expect(page.locator("p.facts").last).to_have_text(re.compile("^3 canvases · started"))
+    expect(page.get_by_role("combobox", name="seed").first).to_have_value("rows")
+    reloaded = page.evaluate("performance.timeOrigin")
+    page.clock.run_for(60_000)
+    assert page.evaluate("performance.timeOrigin") == reloaded

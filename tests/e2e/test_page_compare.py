@@ -144,6 +144,9 @@ def test_keys_choose_the_cells_and_the_iteration_and_the_address_keeps_them(
         expect(view.locator("#compare .moment")).to_have_text("iteration 50 of 100")
         assert shown(view, 0.25, 0.5)[0] == pytest.approx(level(4, 50), abs=4)
         assert shown(view, 0.75, 0.5)[0] == pytest.approx(level(0, 50), abs=4)
+        for film in view.locator("#stage video").all():  # at full size, from the films beside the page
+            expect(film).to_be_visible()
+            expect(film).to_have_js_property("videoWidth", 32)
 
 
 @in_browser
@@ -177,6 +180,7 @@ def test_stars_and_notes_survive_a_reload_and_are_copied_as_folders(open_page: O
     page.locator("button.canvas").nth(5).click()
     page.get_by_label("Note").fill("the sky, s and c and 1 are letters")
     page.keyboard.press("Escape")
+    page.wait_for_function("!location.hash.includes('cell')")
     page.reload()
     expect(page.locator("#kept")).to_have_text("★ 1 starred, 1 with a note")
     expect(page.locator("td.starred")).to_have_count(1)
@@ -186,7 +190,7 @@ def test_stars_and_notes_survive_a_reload_and_are_copied_as_folders(open_page: O
     page.get_by_role("button", name="Copy folders").click()
     expect(page.locator("#copy-kept")).to_have_text("Copied")
     page.get_by_label("only starred").check()
-    faded = "node => getComputedStyle(node.closest('td')).opacity"
+    faded = "node => getComputedStyle(node).opacity"
     assert float(page.locator("button.canvas").nth(0).evaluate(faded)) < 0.5
     assert float(page.locator("button.canvas").nth(2).evaluate(faded)) == 1
     page.locator("button.canvas").nth(2).focus()

@@ -31,9 +31,15 @@ ALIKE = {
     ),
     "the order of layers": (["content_layers=[conv1_1,conv2_1]"], ["content_layers=[conv2_1,conv1_1]"]),
     "what is said of it": ([], ["name=Blue", "tags=[sky]", "notes=more"]),
+    "the network's own pooling and padding": ([], ["model.pooling=max", "model.padding=zeros"]),
+    "the usual history": ([], ["optimizer.history_size=100"]),
+    "what is recomputed": ([], ["hardware.recompute=true"]),
     "how it is painted": ([], ["hardware.max_batch=1", "hardware.checkpoint=9", "outputs=elsewhere"]),
 }
 OTHERS = {
+    "the pooling": ([], ["model.pooling=average"]),
+    "the padding": ([], ["model.padding=replicate"]),
+    "a shorter history": ([], ["optimizer.history_size=5"]),
     "the seed of noise": ([], ["seed=1"]),
     "the activation": ([], ["activation=conv"]),
     "the size": ([], ["size=26"]),

@@ -9,9 +9,10 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
-from support.composing import config, refusal
+from support.composing import composed, config, refusal
 from support.results import pixels, record
 
 import nst
@@ -26,6 +27,7 @@ from nst.execution.plan import plan
 from nst.execution.progress import BatchProgress
 from nst.execution.resolve import identity_of
 from nst.io.images import to_uint8
+from nst.replay import replay
 from nst.runs import checkpoint
 from nst.runs.job import Job, group_batches
 
@@ -216,6 +218,16 @@ def test_a_pyramid_of_a_photograph_keeps_its_shape(tmp_path: Path) -> None:
     [narrow] = run_batch([job(tmp_path / "1", *mine, "style_layers=conv5_1")])
     assert narrow.error is not None
     assert "pixels at scales.smallest=16 and images.fit=keep, and the features of conv5_1" in narrow.error
+
+
+def test_a_pyramid_is_replayed_to_the_same_pixels(tmp_path: Path) -> None:
+    mine = [*SMALL, *PYRAMID, *AVERAGED, "images.fit=keep", "images.style_scale=1.3"]
+    folder = tmp_path / "0"
+    [result] = run_batch([Job(config(*mine), folder, ())])
+    assert result.error is None
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(composed(mine), folder / ".hydra/config.yaml")
+    assert replay(folder, tmp_path / "again") == "the same pixels"
 
 
 @pytest.mark.parametrize(

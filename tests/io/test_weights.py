@@ -229,10 +229,33 @@ def test_a_download_is_kept_as_safetensors_and_had_once(
 
 
 def test_what_torchvision_publishes_has_its_hash_in_its_name() -> None:
-    for name in ("vgg16", "vgg19"):
+    for name in ("vgg16", "vgg19", "squeezenet1_1", "resnet18", "regnet_y_128gf"):
         url = pretrained._published(name)
         assert url.startswith("https://")
         assert len(url.rpartition("-")[2].removesuffix(".pth")) == 8
+
+
+def test_any_network_of_torchvision_s_is_had_in_the_same_way(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, file = "squeezenet1_1", io.BytesIO()
+    ours = load_weights(name, "random")
+    torch.save({**ours.tensors, "num_batches_tracked": torch.zeros(())}, file)  # as batch norms have it
+    path = f"/squeezenet1_1-{hashlib.sha256(file.getvalue()).hexdigest()[:10]}.pth"
+    server.answers[path] = server.whole(file.getvalue())
+    monkeypatch.setattr(pretrained, "_published", lambda name: server.url + path)
+    weights = load_weights(name, "imagenet")
+    assert (weights.name, weights.source, weights.sha256) == (name, "torchvision", ours.sha256)
+    forget()
+    assert load_weights(name, "imagenet").sha256 == ours.sha256
+    assert server.asked == [path]
+    assert kept(cache) == ["squeezenet1_1.safetensors"]
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(file.getvalue())
+    assert load_weights(name, str(mine)).sha256 == ours.sha256
+    with pytest.raises(NstError, match=r"its features.0.weight is \[64, 3, 3, 3\]") as error:
+        load_weights("squeezenet1_0", str(mine))
+    assert one_line(error).startswith(f"model.weights={mine}: ")
 
 
 def test_torch_hub_s_file_is_used_if_it_is_whole(

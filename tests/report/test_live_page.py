@@ -15,7 +15,7 @@ from nst.report.page import write_page
 from nst.runs.painting import Painting
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
-PAINTING = re.compile('"painting":(true|false)')
+RENEWED = re.compile('"unfinished":(true|false)')
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_it_shows_what_there_is_and_how_far_it_is(sweep: Path) -> None:
     page = write_page(sweep, painting=True).read_text()
-    assert PAINTING.findall(page) == ["true"]
+    assert RENEWED.findall(page) == ["true"]
     assert "4 canvases, 2 painting, 1 waiting" in page
     assert "37% painted at" in page  # (1 + 1/2 + 0 + 0) / 4
     assert page.count("iteration 2 of 4") >= 1
@@ -47,7 +47,7 @@ def test_it_shows_what_there_is_and_how_far_it_is(sweep: Path) -> None:
     assert data["cells"][1]["curve"]["total"] == [9.0, 8.0]
 
     page = write_page(sweep).read_text()  # as of a sweep that was killed
-    assert PAINTING.findall(page) == ["false"]
+    assert RENEWED.findall(page) == ["false"]
     assert "4 canvases, 2 unfinished, 1 missing" in page
     assert "painted at" not in page
     assert page.count('<img alt="canvas of') == 1
@@ -74,7 +74,7 @@ def test_it_is_made_while_painting_and_never_after(sweep: Path, monkeypatch: pyt
     page, index = sweep / "index.html", sweep.parent / "index.html"
     with live_page(sweep, sweep.parent):
         wait_for(index.is_file)
-        assert PAINTING.findall(page.read_text()) == ["true"]
+        assert RENEWED.findall(page.read_text()) == ["true"]
         page.unlink()
         wait_for(page.is_file)  # again and again
     page.write_text("the final one")
@@ -83,7 +83,7 @@ def test_it_is_made_while_painting_and_never_after(sweep: Path, monkeypatch: pyt
 
     with pytest.raises(KeyboardInterrupt):
         break_off(sweep, lambda: page.read_text() != "the final one")
-    assert PAINTING.findall(page.read_text()) == ["false"]  # which is loaded no more
+    assert RENEWED.findall(page.read_text()) == ["false"]  # which is loaded no more
 
 
 def test_without_anything_to_show_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.io.signals import Interrupted
 from nst.runs.painting import Painting
@@ -48,8 +49,8 @@ def started(folder: Path, record: RunRecord = NAME, iterations: int = 0) -> tupl
     writer, video = RunWriter(folder, record), Video()
     image = torch.rand(3, 4, 4)
     writer.begin()
-    cell: Any = SimpleNamespace(content=image, styles=(image,), columns=lambda: COLUMNS)
-    writer.start(cell, ("style", *COLUMNS[1:], "total"), video, iterations)  # type: ignore[arg-type]
+    cell: Any = SimpleNamespace(content=image, styles=(image,), color=StyleColors(), columns=lambda: COLUMNS)
+    writer.start(cell, ("style", *COLUMNS[1:], "total"), video, None, iterations)  # type: ignore[arg-type]
     return writer, video
 
 

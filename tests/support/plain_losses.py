@@ -45,10 +45,8 @@ def sliced(f: Tensor, s: Tensor, directions: int | None = None, seed: int = 0) -
 def nearest(f: Tensor, s: Tensor) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for column in f.T:
-        cosines = [
-            column @ other / ((column @ column + 1e-12) * (other @ other + 1e-12)).sqrt() for other in s.T
-        ]
-        total = total + 1 - torch.stack(cosines).max()
+        lengths = ((column @ column + 1e-12) * ((s**2).sum(0) + 1e-12)).sqrt()
+        total = total + 1 - (column @ s / lengths).max()
     return total / f.shape[1]
 
 

@@ -24,7 +24,7 @@ class Sliced(StyleLoss):
         seed: of the directions.
     """
 
-    copies: ClassVar[float] = 7.0  # projections, sorted projections, their order, the gradient
+    copies: ClassVar[float] = 9.0  # both sorted lists, projections, their order, what sorting takes
 
     name: str = "sliced"
     directions: int | None = None

@@ -1,6 +1,7 @@
 """Batched optimizers: each row of a batch is a problem of its own, and no step waits for the host."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -64,11 +65,12 @@ class OptimizerConfig(Option):
         """The optimizer of a batch, given each row's learning rate `[B]` on the canvas's device."""
         raise NotImplementedError
 
-    def carry(self, before: Any, state: Any) -> None:
-        """Bring what `before`, the state at the scale before, can give over to `state`, a fresh one.
+    def carry(self, state: Any, shape: Sequence[int]) -> Any:
+        """What the next scale begins with, given the state so far and that scale's (height, width).
 
-        An optimizer that has nothing to give begins anew at each scale.
+        None where it begins anew.
         """
+        return None
 
     def check(self) -> None:
         if not (math.isfinite(self.lr) and self.lr > 0):

@@ -1,5 +1,6 @@
 """Adam for B rows at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -72,9 +73,7 @@ class AdamConfig(OptimizerConfig):
     def build(self, lr: Tensor) -> Adam:
         return Adam(lr)
 
-    def carry(self, before: AdamState, state: AdamState) -> None:
-        """Steps, and the moments in the new size: the second bilinearly, since it must not be negative."""
-        shape = state.mean.shape[2:]
-        state.steps.copy_(before.steps)
-        state.mean.copy_(enlarge(before.mean, shape))
-        state.square.copy_(enlarge(before.square, shape, "bilinear").clamp(min=0))
+    def carry(self, state: AdamState, shape: Sequence[int]) -> AdamState:
+        """Steps, and the moments enlarged: the second bilinearly, since it must not be negative."""
+        square = enlarge(state.square, shape, "bilinear").clamp(min=0)
+        return AdamState(state.steps, enlarge(state.mean, shape), square)

@@ -1,7 +1,7 @@
 """L-BFGS for B rows at once, by the compact representation of the inverse Hessian."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -236,13 +236,16 @@ class LBFGS:
 class LBFGSConfig(OptimizerConfig):
     """`optimizer=lbfgs`."""
 
-    canvases: ClassVar[int] = 2 * (HISTORY + 1)
-
     name: str = "lbfgs"
     lr: float = 1.0
+    history_size: int = HISTORY  # torch's name
+
+    @property
+    def canvases(self) -> int:  # type: ignore[override]  # of other optimizers it is the same for all
+        return 2 * (self.history_size + 1)
 
     def build(self, lr: Tensor) -> LBFGS:
-        return LBFGS(lr, HISTORY)
+        return LBFGS(lr, self.history_size)
 
     def check(self) -> None:
         super().check()
@@ -250,3 +253,12 @@ class LBFGSConfig(OptimizerConfig):
             raise NstError(
                 "optimizer.bounds=clamp: L-BFGS has no bounds; give optimizer.bounds=none, or optimizer=adam"
             )
+        if self.history_size < 1:
+            raise NstError(f"optimizer.history_size={self.history_size}: must be at least 1; give more")
+
+    def identity(self) -> Any:
+        # Cells were painted before there was a choice: what they had is not told.
+        told = super().identity()
+        if self.history_size == HISTORY:
+            del told["history_size"]
+        return told

@@ -169,6 +169,8 @@ def _data(folder: Path, sections: Sequence[Section], painting: bool | None) -> d
                 "frame": strip.size if strip else (0, 0),
                 "last": strip.last if strip else 0,
                 "shows": strip.shows if strip else [],
+                "film": strip.film if strip else [],
+                "fps": record.fps or cell.run.value("fps"),
                 "curve": cell.curve(points),
                 "inputs": section.pairs(cell),
                 "results": {key: float(f"{value:.5g}") for key, value in cell.results.items()},
@@ -178,7 +180,7 @@ def _data(folder: Path, sections: Sequence[Section], painting: bool | None) -> d
             }
         )
     return {
-        "painting": bool(painting),
+        "unfinished": any(section.unfinished for section in sections) if painting is None else painting,
         "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},
         "results": {key: name for key, (name, _) in RESULTS.items()},
@@ -194,9 +196,10 @@ def read_part(name: str) -> str:
 
 
 def policy_of(style: str, script: str) -> str:
-    """The security policy of a page: this style and script, pictures in it or beside it, and nothing else."""
+    """The security policy of a page: this style and script, pictures in it, files beside it, no more."""
     return (
-        "default-src 'none'; img-src data: 'self' file:; base-uri 'none'; form-action 'none'; "
+        "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; "
+        "base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
 

@@ -10,13 +10,14 @@ const buttons = cells.map((_, index) => document.querySelector(`button.canvas[da
 const pictures = Object.fromEntries([...document.querySelectorAll("img[id]")].map(image => [image.id, image.src]));
 for (const image of document.querySelectorAll("[data-same]")) image.src = pictures[image.dataset.same];
 
-const grouped = value => value.toLocaleString("en-US");
+const whole = new Intl.NumberFormat("en-US"), short = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
+const grouped = value => whole.format(value);
 
 function shortNumber(value) {
   if (value === null) return "0";
   const size = Math.abs(value);
   if (size && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
-  return value.toLocaleString("en-US", { maximumSignificantDigits: 4 });
+  return short.format(value);
 }
 
 function elided(text, most) {

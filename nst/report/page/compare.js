@@ -50,7 +50,12 @@ function showCompared() {
 }
 
 function paintCompared() {
-  if (comparison.open) compared.forEach((index, side) => paint(panes[side].querySelector(".picture"), cells[index]));
+  if (!comparison.open) return;
+  compared.forEach((index, side) => {
+    const place = panes[side].querySelector(".picture");
+    paint(place, cells[index]);
+    sharpen(place, cells[index]);
+  });
 }
 
 // What differs between two cells, and their numbers; of a score the better one is marked.

@@ -28,14 +28,15 @@ class FrameStrip:
     """The frames of a cell, each a WebP picture, to be shown with (width, height) = `size` pixels.
 
     `last` is the iteration of the final canvas. `shows` has for each moment of the page the place of
-    its frame among `frames`; None is the final canvas. There are no frames if none can be read, or if
-    nothing but the final canvas is shown.
+    its frame among `frames`, None for the final canvas, and `film` its place in the video. There are no
+    frames if none can be read, or if nothing but the final canvas is shown.
     """
 
     frames: tuple[bytes, ...]
     size: tuple[int, int]
     last: int
     shows: list[int | None]
+    film: list[int]
 
 
 class FrameStrips:
@@ -68,10 +69,10 @@ class FrameStrips:
         shows = [wanted.index(frame) if frame < final else None for frame in at]
         pictures = _decode(path, wanted) if wanted else []
         if not pictures:
-            return FrameStrip((), (0, 0), last, shows)
+            return FrameStrip((), (0, 0), last, shows, at)
         # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
-        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows)
+        return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows, at)
 
 
 def _content(path: Path) -> bytes:

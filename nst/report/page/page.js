@@ -44,6 +44,29 @@ function paint(place, cell) {
   canvas.hidden = false;
 }
 
+// The same from the film beside the page: every pixel of it, once it is there, and nothing moves.
+function sharpen(place, cell) {
+  const frame = cell.film[position], wanted = !timer && (cell.shows[position] ?? null) !== null;
+  let film = place.querySelector("video");
+  if (film) film.hidden = true;
+  if (!wanted || !cell.fps) return;
+  if (!film) {
+    film = Object.assign(document.createElement("video"), { muted: true, preload: "auto", hidden: true });
+    film.setAttribute("aria-hidden", "true");
+    film.src = `${cell.folder}/canvas.mp4`;
+    place.append(film);
+  }
+  const seek = () => {
+    // A film's sides are even: beside an odd canvas it has a row and a column more.
+    film.style.width = `${(100 * film.videoWidth) / cell.size[0]}%`;
+    film.style.height = `${(100 * film.videoHeight) / cell.size[1]}%`;
+    film.currentTime = (frame + 0.5) / cell.fps;
+  };
+  film.onseeked = () => (film.hidden = timer > 0 || place.shown !== cell || cell.film[position] !== frame);
+  if (film.readyState) seek();
+  else film.onloadedmetadata = seek;
+}
+
 function show(moment) {
   position = moment;
   const text = times.length ? `iteration ${grouped(times[moment])} of ${grouped(last)}` : "no videos";
@@ -56,6 +79,7 @@ function show(moment) {
   if (open >= 0) {
     const cell = cells[open];
     paint($("large-canvas"), cell);
+    sharpen($("large-canvas"), cell);
     const own = `iteration ${grouped(Math.min(times[moment], cell.last))} of ${grouped(cell.last)}`;
     $("large-moment").textContent = cell.shows.length ? own : "";
   }
@@ -97,6 +121,8 @@ function pause() {
   clearTimeout(timer);
   timer = 0;
   for (const button of document.querySelectorAll(".play")) button.textContent = "Play";
+  if (open >= 0) sharpen($("large-canvas"), cells[open]);
+  paintCompared();
 }
 
 function toggle() {
@@ -167,7 +193,7 @@ function factsOf(cell) {
 function fill(place, cell, whole) {
   const button = buttons[cell.index];
   place.shown = cell;
-  place.classList.toggle("pixels", button.classList.contains("pixels"));
+  for (const kind of ["pixels", "empty"]) place.classList.toggle(kind, button.classList.contains(kind));
   place.replaceChildren(...[...button.children].filter(child => child.tagName !== "CANVAS").map(child => child.cloneNode(true)));
   const image = place.querySelector("img");
   image?.removeAttribute("id");

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from nst.io.color import laid_on_white
 from nst.io.files import open_regular
 
 SMALL = 96  # pixels; a smaller picture is shown by the pixel, and so has to be exact
@@ -71,7 +72,7 @@ def data_uri(encoded: bytes) -> str:
 def _encode(content: bytes, largest: int) -> str | None:
     try:
         with Image.open(io.BytesIO(content)) as image:
-            shown = image.convert("RGB")
+            shown = laid_on_white(image)
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None
     shown.thumbnail((largest, largest), Image.Resampling.LANCZOS)

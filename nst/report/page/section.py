@@ -116,6 +116,11 @@ class Section:
         return self.grid.subtitle.replace(" ", NO_BREAK_SPACE).replace(f"·{NO_BREAK_SPACE}", "· ")
 
     @property
+    def unfinished(self) -> bool:
+        """Whether it is being painted, as far as is known."""
+        return bool(self.sweep.started) and not self.sweep.ended
+
+    @property
     def count(self) -> str:
         """How many cells there are, and what became of them."""
         states = [cell.state[0] for cell in self.cells.values()]

@@ -12,9 +12,18 @@ setView(VIEWS.some(([name]) => name === address.get("view")) ? address.get("view
 bar.hidden = !cells.some(cell => cell.shows.length || cell.curve);
 redraw();
 show(address.has("at") ? Math.max(times.findLastIndex(time => time <= Number(address.get("at"))), 0) : position);
+
+// A page of a sweep that is painted comes anew from disk, unless somebody is at it. The address keeps the view.
+const AGAIN = 20000; // ms
+let touched = performance.now();
+for (const kind of ["pointermove", "keydown", "wheel"]) addEventListener(kind, () => (touched = performance.now()), { passive: true });
+
+function renew() {
+  const busy = timer || dialog.open || performance.now() - touched < AGAIN / 2;
+  if (!busy) location.reload();
+}
+if (data.unfinished) setInterval(renew, AGAIN);
+
 const asked = (address.get("compare") ?? "").split(",").map(cellAt), alone = cellAt(address.get("cell"));
 if (asked.length === 2 && asked.every(index => index >= 0)) compare(...asked);
 else if (alone >= 0) enlarge(alone);
-
-// While it is painted the page is made anew now and then. Who looks closely is not disturbed.
-if (data.painting) setInterval(() => document.querySelector("dialog[open]") || location.reload(), 15000);
