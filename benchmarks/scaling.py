@@ -21,8 +21,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.common import Table, arguments, device_of, publish
+from nst.config.composed import from_composed
 from nst.config.paths import ROOT
-from nst.config.schema import Config, from_composed, register
+from nst.config.schema import Config, register
 from nst.execution.batch import run_batch
 from nst.execution.plan import cut
 from nst.report.build import rebuild

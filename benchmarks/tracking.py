@@ -77,7 +77,7 @@ def timed(sweep: Path, store: Store, processes: int) -> float:
     """Seconds that so many processes take to log a sweep's cells; they were started before."""
     folders = sorted(path.parent for path in sweep.glob("*/run.json"))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nst.tracking.logger", "nst.config.schema", "mlflow.tracking"])
+    context.set_forkserver_preload(["nst.tracking.logger", "nst.config.composed", "mlflow.tracking"])
     begin_sweep(sweep, store)
     with ProcessPoolExecutor(processes, context) as pool:
         list(pool.map(begin_sweep, [sweep] * processes * 4, [store] * processes * 4))

@@ -1,13 +1,16 @@
-"""A run painted again from what it left: its config, its images and its seed.
+"""A run painted again from what it left: its config, its images and its seed; as it was, or changed.
 
-python -m nst.replay FOLDER       a run directory
-python -m nst.replay RUN_ID       a run in MLflow
+python -m nst.replay FOLDER                   a run directory
+python -m nst.replay RUN_ID                   a run in MLflow
+python -m nst.replay FOLDER size=1024         the same picture, larger: it begins from the run's canvas
+python -m nst.replay FOLDER optimizer=adam    changed: it begins anew, unless from=canvas is said
 """
 
 import argparse
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -16,20 +19,32 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 import yaml  # type: ignore[import-untyped]
+from hydra.errors import HydraException
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from nst.config.schema import Config, from_composed, recorded, register
-from nst.core.color import StyleColors
+from nst.cli import check_overrides, describe_error
+from nst.config.composed import from_composed, recorded
+from nst.config.overrides import override
+from nst.config.schema import Config, register
+from nst.core.color import StyleColors, levels
+from nst.core.init_images import File
 from nst.errors import NstError
 from nst.execution.batch import run_batch
+from nst.execution.console import ConsoleHandler, show_plan
 from nst.execution.device import device_of
+from nst.execution.output_dir import FRAMES, conflict_in, leave_config_alone, lock_output_dir
+from nst.execution.plan import plan
 from nst.execution.progress import progress_display
-from nst.execution.resolve import resolve
+from nst.execution.resolve import read_content, read_styles, resolve, style_size
+from nst.execution.runner import paint_job
 from nst.io.credentials import strip_command_line
+from nst.io.images import Fit, image_shape, read, side_by_side
+from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job
 from nst.runs.record import RunRecord, find_damage
@@ -55,7 +70,8 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    composed, config = _config(run, record.model.name)
+    composed = _recorded(run, record.model.name)
+    config = _use_kept(composed, run)
     identity = resolve(config).identity
     if identity != record.identity:
         raise NstError(
@@ -71,8 +87,103 @@ def replay(run: Path, folder: Path) -> str:
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
     if result.error is not None:
         raise NstError(result.error)
+    _use_kept(composed, folder)
     _leave_config(composed, folder)
     return _compared(before, _pixels(folder / "canvas.png"), record, RunRecord.read(folder))
+
+
+def change(run: Path, given: Sequence[str], named: Path) -> None:
+    """Paint a run with other settings, as run.py paints: resumed, tracked, nothing twice.
+
+    Images that were not changed are the originals where these are there and as they were, so that it can be
+    painted larger; else those in `run`, if they have the size that is needed.
+
+    Args:
+        run: the directory of a finished run.
+        given: overrides of its config. `from=canvas` lets it begin from the run's canvas, `from=start` as its
+            config says; if neither is said, a larger `size` begins from the canvas.
+        named: a folder that is new, empty, or of exactly this cell; any other gets a folder beside it.
+
+    Raises:
+        NstError, HydraException, OmegaConfBaseException: what is wrong with it, before anything is painted.
+    """
+    begins = [part.partition("=")[2] for part in given if part.startswith("from=")]
+    overrides = [part for part in given if not part.startswith("from=")]
+    if wrong := [begin for begin in begins if begin not in ("canvas", "start")]:
+        raise NstError(f"from={wrong[0]}: allowed are canvas, start; give one of them")
+    check_overrides(overrides, sweep=True)  # of several values there is more to say below
+    keys = {part.lstrip("+~").partition("=")[0] for part in overrides}
+    groups = {key.partition(".")[0] for key in keys}
+    record = _finished_record(run)
+    old = _recorded(run, record.model.name)
+    old.resume, old.plan = True, False
+    composed, before = override(old, overrides), from_composed(old)
+    larger = from_composed(composed).size > before.size
+    begin = begins[-1] if begins else "canvas" if larger and "init_image" not in groups else "start"
+    own = {name: str(run.resolve() / name) for name in ("canvas.png", "init.png", "content.png", "style.png")}
+    if begin == "canvas" and "init_image" in groups:
+        raise NstError(f"from=canvas: init_image={composed.init_image.name} says otherwise; leave one out")
+    if begin == "canvas":
+        composed.init_image = {"name": File.name, "path": own["canvas.png"]}
+        if "smallest" in composed.scales and not {"scales", "scales.smallest"} & keys:
+            composed.scales.smallest = before.size  # from what there is
+    elif "init_image" not in groups and (run / "init.png").is_file() and not larger:
+        composed.init_image.path = own["init.png"]
+    for kind in ("content", "style"):
+        if not keys & {"images", f"images.{kind}"} and not _is_original(run, before, composed, kind):
+            composed.images[kind] = own[f"{kind}.png"]
+            if kind == "style":
+                _use_colors(composed)
+            elif composed.images.transparency != "white":
+                composed.images.transparency = own["canvas.png"]
+    job = Job(from_composed(composed), named.resolve(), tuple(given))
+    resolve(job.config)  # what is wrong with it is said before there is a folder
+    if job.config.plan:
+        show_plan(plan([job]))
+        return
+    folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job})).resolve()
+    # What was taken from the run is then in the new folder, too, and the run may go.
+    for kind in ("content", "style"):
+        if composed.images[kind] == own[f"{kind}.png"]:
+            composed.images[kind] = str(folder / f"{kind}.png")
+    if begin == "canvas" or composed.init_image.get("path") == own["init.png"]:
+        composed.init_image.path = str(folder / "init.png")
+    _leave_config(composed, folder, overrides)
+    paint_job(replace(job, folder=folder))
+
+
+def _is_original(run: Path, before: Config, composed: DictConfig, kind: str) -> bool:
+    """Whether the image that a run was painted with can be read again; else the one in `run` will do.
+
+    Raises:
+        NstError: neither is so.
+    """
+    wrong, config = "is not there any more", from_composed(composed)
+    kept, content = (_read_whole(run / name) for name in (f"{kind}.png", "content.png"))
+    try:
+        if kind == "content":
+            found = read_content(before)
+        else:
+            found = side_by_side([before.color.recolored(style, content) for style in read_styles(before)])
+        if torch.equal(levels(found), levels(kept)):
+            return True
+        wrong = "is another picture than it was then"
+    except NstError:
+        pass
+    if kind == "content":
+        same_size = (before.size, before.images.fit) == (config.size, config.images.fit)
+    else:
+        same_size = style_size(before) == style_size(config) and before.color == config.color
+    if same_size and kind in _kept(composed):
+        return False
+    raise NstError(
+        f"images.{kind}={getattr(before.images, kind)}: {wrong}, and {kind}.png of the run will not do for "
+        f"what is asked; give images.{kind}=FILE"
+    )
+
+
+def _read_whole(path: Path) -> torch.Tensor:
+    return read(path, max(image_shape(path, path.stem)), path.stem, Fit.keep)
 
 
 def _finished_record(run: Path) -> RunRecord:
@@ -82,13 +193,15 @@ def _finished_record(run: Path) -> RunRecord:
     if missing or not record.takeable:
         lacks = f"it has no {', '.join(missing)}" if missing else "it is not finished"
         raise NstError(f"{run}: cannot be replayed, {lacks}; give a finished run")
+    if (run / FRAMES).is_dir():
+        raise NstError(f"{run}: is a film; replay one of its frames, as in {run / FRAMES / '0000'}")
     if wrong := find_damage(run, record):
         raise NstError(f"{wrong}; this run cannot be replayed, give another")
     return record
 
 
-def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
-    """The run's config, composed and checked, with the images and the network that were really used."""
+def _recorded(run: Path, network: str | None) -> DictConfig:
+    """The run's config, composed and checked, with the network that was really used."""
     register()
     path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
@@ -96,21 +209,29 @@ def _config(run: Path, network: str | None) -> tuple[DictConfig, Config]:
     try:
         composed = recorded(since)
         composed.merge_with(OmegaConf.load(path))
-        for kind in _kept(composed):
-            composed.images[kind] = str(run.resolve() / f"{kind}.png")
-        _use_own(composed, run)
         composed.model.name, composed.model.fallback = network, None
-        config = from_composed(composed)
-        if "style" in _kept(composed) and config.color.identity() == StyleColors.name:
-            # What was kept has the colours already that it was given.
-            composed.color = {"name": StyleColors.name}
-            config = from_composed(composed)
-        return composed, config
+        from_composed(composed)
+        return composed
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
         said = " ".join(str(error).split()) or "no config"
         raise NstError(
             f"{path}: not the config of a run ({escape_unprintable(said)}); give another run"
         ) from error
+
+
+def _use_kept(composed: DictConfig, folder: Path) -> Config:
+    """Let a config name the images that its run directory has, as they were used; the checked config."""
+    for kind in _kept(composed):
+        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
+    _use_own(composed, folder)
+    _use_colors(composed)
+    return from_composed(composed)
+
+
+def _use_colors(composed: DictConfig) -> None:
+    """A style image that was kept has the colours already that it was given."""
+    if "style" in _kept(composed) and from_composed(composed).color.identity() == StyleColors.name:
+        composed.color = {"name": StyleColors.name}
 
 
 def _kept(composed: DictConfig) -> tuple[str, ...]:
@@ -128,14 +249,12 @@ def _use_own(composed: DictConfig, folder: Path) -> None:
         composed.init_image.path = str(folder.resolve() / "init.png")
 
 
-def _leave_config(composed: DictConfig, folder: Path) -> None:
+def _leave_config(composed: DictConfig, folder: Path, overrides: Sequence[str] = ()) -> None:
     """Make `folder` a run directory that can be shown, tracked and replayed as any other."""
-    for kind in _kept(composed):
-        composed.images[kind] = str(folder.resolve() / f"{kind}.png")
-    _use_own(composed, folder)
-    (folder / ".hydra").mkdir()
+    leave_config_alone(folder)
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(composed, folder / ".hydra/config.yaml")
-    OmegaConf.save([], folder / ".hydra/overrides.yaml")
+    OmegaConf.save(list(overrides), folder / ".hydra/overrides.yaml")
 
 
 def _pixels(path: Path) -> NDArray[np.int64]:
@@ -180,13 +299,21 @@ def _found(run: str, uri: str) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Paint a run again."""
+    """Paint a run again, as it was, or with other settings: KEY=VALUE and GROUP=OPTION as for run.py."""
+    install_handlers()
     try:
         strip_command_line()
     except NstError as error:
         sys.exit(f"error: {error}")
     parser = argparse.ArgumentParser(prog="python -m nst.replay", description=main.__doc__)
     parser.add_argument("run", help="a run directory, or the id of a run in MLflow")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="what is to be other than it was; from=canvas begins from the run's canvas, from=start as the "
+        "config says; default: canvas for a larger size, else start",
+    )
     store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     parser.add_argument(
         "--uri", default=store, help="the MLflow store; default: MLFLOW_TRACKING_URI or mlflow.db"
@@ -195,16 +322,23 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("outputs/replays") / now, help="default: %(default)s"
     )
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     try:
-        with _found(given.run, given.uri) as run:
+        with raise_on_signal(), _found(given.run, given.uri) as run:
+            if given.overrides:
+                logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ConsoleHandler()])
+                change(run, given.overrides, given.into)
+                return
             compared = replay(run, given.into)
-    except (NstError, OSError) as error:
-        print(f"error: {escape_unprintable(str(error))}", file=sys.stderr)
+    except (NstError, OSError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {escape_unprintable(describe_error(error, given.overrides))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Interrupted as stop:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + stop.number)
     print(f"folder  {given.into}\ncanvas  {compared}")
 
 

@@ -53,7 +53,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
         torch.OutOfMemoryError: the device, or the host if it paints there, has no memory for several.
         Interrupted: by a signal; a checkpoint is kept, from which it can be resumed.
     """
-    rows = [_Row(job, RunWriter(job.folder, _record(job), job.config.canvas_format)) for job in jobs]
+    rows = [Row(job, RunWriter(job.folder, new_record(job), job.config.canvas_format)) for job in jobs]
     losses: dict[Path, float] = {}
     for row in rows:
         with record_failure(row.writer):
@@ -62,7 +62,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
         try:
             for row in _well(rows):
                 with record_failure(row.writer):
-                    _prepare(row)
+                    prepare(row)
             if ready := _well(rows):
                 losses = _paint(ready, watch)
         except BaseException as error:
@@ -82,7 +82,7 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
 
 
 @dataclass
-class _Row:
+class Row:
     """A job on its way through a batch."""
 
     job: Job
@@ -129,7 +129,7 @@ class _RunLog(logging.FileHandler):
             super().close()
 
 
-def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
+def _close(rows: Sequence[Row], error: BaseException) -> BaseException:
     """Close the runs that `error` ended; returns the reason, which is raised if others have to know.
 
     That is a `torch.OutOfMemoryError` where fewer rows might have fitted.
@@ -144,7 +144,7 @@ def _close(rows: Sequence[_Row], error: BaseException) -> BaseException:
     return reason
 
 
-def _well(rows: Sequence[_Row]) -> list[_Row]:
+def _well(rows: Sequence[Row]) -> list[Row]:
     """Those that have not failed yet."""
     return [row for row in rows if row.writer.error is None]
 
@@ -158,7 +158,7 @@ def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
     return None
 
 
-def _prepare(row: _Row) -> None:
+def prepare(row: Row) -> None:
     """Give a row its cell; raises NstError where its images, weights or layers are not available."""
     config = row.job.config
     row.resolved = resolve(config)
@@ -174,7 +174,7 @@ def _prepare(row: _Row) -> None:
     row.writer.record = replace(row.writer.record, identity=row.resolved.identity, model=model)
 
 
-def _paint(rows: Sequence[_Row], watch: ProgressCallback) -> dict[Path, float]:
+def _paint(rows: Sequence[Row], watch: ProgressCallback) -> dict[Path, float]:
     """Paint prepared rows; returns the final total loss of those that finished."""
     checkpoints = CheckpointDirectory(
         Path(rows[0].job.config.outputs), [row.resolved.identity for row in rows]
@@ -188,7 +188,7 @@ def _paint(rows: Sequence[_Row], watch: ProgressCallback) -> dict[Path, float]:
 
 
 def _paint_at(
-    checkpoints: CheckpointDirectory, rows: Sequence[_Row], watch: ProgressCallback
+    checkpoints: CheckpointDirectory, rows: Sequence[Row], watch: ProgressCallback
 ) -> dict[Path, float]:
     started = time.perf_counter()
     configs = [row.job.config for row in rows]
@@ -254,7 +254,7 @@ def _paint_at(
     return losses
 
 
-def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]]:
+def _scores(rows: Sequence[Row], device: torch.device) -> list[dict[str, float]]:
     """How far each canvas is from its images; nothing, and one warning, where that cannot be told."""
     cells = [row.resolved.cell for row in rows]
     try:
@@ -269,7 +269,7 @@ def _scores(rows: Sequence[_Row], device: torch.device) -> list[dict[str, float]
     return [asdict(score) for score in found]
 
 
-def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
+def _painter(rows: Sequence[Row], device: torch.device) -> Painter:
     """Network, optimizer and canvases of a batch, from scale to scale."""
     configs, cells = [row.job.config for row in rows], [row.resolved.cell for row in rows]
     config, weights = configs[0], rows[0].resolved.weights
@@ -297,7 +297,8 @@ def _painter(rows: Sequence[_Row], device: torch.device) -> Painter:
     return Painter(network, cells, options, config.schedule, start, capture=config.hardware.capture)
 
 
-def _record(job: Job) -> RunRecord:
+def new_record(job: Job) -> RunRecord:
+    """The record of a run that begins."""
     scales = job.config.schedule
     return RunRecord(
         name=job.name,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nst.config.film import all_iterations, frame_count
 from nst.config.schema import Config
 from nst.execution.device import memory, recomputes
 from nst.execution.plan import Plan
@@ -85,11 +86,11 @@ def show_plan(planned: Plan) -> None:
         config = batch[0].config
         out.print(
             f"batch {index}: {len(batch)} cells, {network_of(config) or config.model.name}, "
-            f"{config.optimizer.name}, {_sizes(config)} px, {config.all_iterations} iterations, "
+            f"{config.optimizer.name}, {_sizes(config)} px, {_iterations(config)}, "
             f"{config.hardware.precision.name}, {_memory(batch)}"
         )
     left = sum(map(len, planned.batches))
-    iterations = sum(len(batch) * batch[0].config.all_iterations for batch in planned.batches)
+    iterations = sum(len(batch) * all_iterations(batch[0].config) for batch in planned.batches)
     same = f"{len(planned.shared)} the same as another, " if planned.shared else ""
     out.print(
         f"{len(planned.jobs)} cells: {len(planned.done)} painted before, {same}"
@@ -102,6 +103,11 @@ def show_plan(planned: Plan) -> None:
 def _sizes(config: Config) -> str:
     """The size of a canvas, or the sizes that it has one after the other."""
     return ", ".join(str(scale.size) for scale in config.schedule)
+
+
+def _iterations(config: Config) -> str:
+    frames = frame_count(config)
+    return f"{all_iterations(config)} iterations" + (f" of {frames} frames" if frames > 1 else "")
 
 
 def _memory(batch: Sequence[Job]) -> str:

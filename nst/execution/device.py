@@ -8,7 +8,9 @@ import psutil
 import torch
 
 from nst.config.canvas_shape import canvas_shape
-from nst.config.schema import Config, content_layers, style_layers
+from nst.config.film import frames_cost
+from nst.config.layers import content_layers, style_layers
+from nst.config.schema import Config
 from nst.core import networks
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.scales import shape_at
@@ -98,7 +100,7 @@ def gflop(network: str, configs: Sequence[Config]) -> float:
 
 def estimated_gflop(config: Config) -> float:
     """The arithmetic of a whole cell, in GFLOP: what it costs beside others."""
-    return gflop(config.model.name, [config])
+    return gflop(config.model.name, [config]) * frames_cost(config)
 
 
 def _row_bytes(config: Config, *, recompute: bool) -> int:

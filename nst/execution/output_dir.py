@@ -15,7 +15,9 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]
 from omegaconf.errors import OmegaConfBaseException
 
-from nst.config.schema import Config, TrackingConfig, TrackingName, recorded, typed
+from nst.config.composed import recorded, typed
+from nst.config.film import film_of
+from nst.config.schema import Config, TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
 from nst.io.canvas_format import CanvasFormat
@@ -33,6 +35,7 @@ SWEEP = frozenset(
 )
 SEARCH = SWEEP | {"search.json", "front.png"}
 # Folders for the time of painting, and of what jobs of a cluster print.
+FRAMES = "frames"  # the folder of those of a film, whose painter looks into it
 TRANSIENT = frozenset({".batches", ".painting", ".slurm"})
 # Files that say nothing of a folder: our locks and trials of the disk, and what desktops and NFS leave.
 IGNORED = frozenset({LOCK, ".mlflow.lock", ".DS_Store", "Thumbs.db", "desktop.ini"})
@@ -159,6 +162,8 @@ def _files(folder: Path, cells: Mapping[Path, Job]) -> Iterator[tuple[Path, list
         below = {name: Path(path, name) for name in folders}
         closed = [name for name, at in below.items() if at.is_symlink() or not _may_look(at)]
         folders[:] = sorted(set(folders) - TRANSIENT - set(closed))
+        if FRAMES in folders and place in cells and film_of(cells[place].config):
+            folders.remove(FRAMES)
         names = [name for name in names if name not in IGNORED and not name.startswith(IGNORED_BEGINS)]
         # A run that Hydra has only set up has no file, and one in `.hydra`.
         if names or closed or (place in cells and ".hydra" in folders):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nst.config.film import frames_cost
 from nst.config.schema import Config
 from nst.errors import NstError
 from nst.execution.device import device_name, device_of, estimated_gflop, gflop, most_rows
@@ -39,22 +40,27 @@ class Plan:
             device = device_name(device_of(config))
             speed, runs = self.index.speed(device, config.hardware.precision.name)
             model = network_of(config) or config.model.name
-            total += gflop(model, [job.config for job in batch]) / speed
+            total += gflop(model, [job.config for job in batch]) * frames_cost(config) / speed
             fewest = min(fewest or runs, runs)
         return total, fewest
 
 
-def plan(jobs: Sequence[Job], workers: int = 1) -> Plan:
+def plan(jobs: Sequence[Job], workers: int = 1, index: RunIndex | None = None) -> Plan:
     """Look up which of `jobs` were painted before, and group the others.
 
     A job is looked for in its own folder, in its sweep and below `outputs`, unless `resume=false`.
     Of jobs with the same identity one is painted. One that cannot be resolved is left to be painted,
     so that it fails as any other does.
 
+    Args:
+        jobs: in any order.
+        workers: that paint them.
+        index: of the runs that may be taken, if it was made before.
+
     Raises:
         NstError: a canvas of that size does not fit in memory.
     """
-    index = RunIndex(folder for job in jobs for folder in _places(job))
+    index = index or RunIndex(folder for job in jobs for folder in _places(job))
     painted, done, shared = dict[str, Path](), dict[Path, Path](), dict[Path, Path]()
     left, begun, identities = list[Job](), dict[str, Job](), dict[Path, str]()
     # Of cells that are the same one is painted: one that wants more than 8 bits, if there is any.

@@ -10,13 +10,16 @@ from typing import Any
 
 from torch import Tensor
 
-from nst.config.schema import Config, check_layers, check_shape, content_layers, style_layers
+from nst.config.film import film_of, later_iterations
+from nst.config.layers import check_layers, check_shape, content_layers, style_layers
+from nst.config.schema import Config
 from nst.core.cell import Cell
 from nst.core.color import Color, levels
 from nst.core.init_images import File, InitImage, Picture, cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
+from nst.io.files import sha256_of
 from nst.io.images import Fit, image_shape, located, read, read_alpha
 from nst.io.weights import Weights, load_weights
 
@@ -44,17 +47,12 @@ def resolve(config: Config) -> ResolvedCell:
             or a canvas of that size does not fit in memory.
     """
     most_rows([config])  # before the images: they are as large as the canvas
-    images = config.images
-    content = _image(images.content, config.size, "images.content", images.fit)
-    style_size = max(1, round(images.style_scale * config.size))
-    style_fit = Fit.square if images.fit is Fit.square else Fit.keep
-    several = len(images.styles) > 1
-    keys = [f"images.style[{n}]" if several else "images.style" for n in range(len(images.styles))]
-    styles = [_image(path, style_size, key, style_fit) for path, key in zip(images.styles, keys, strict=True)]
-    styles = [_recolored(config.color, style, content) for style in styles]
+    images, content = config.images, read_content(config)
+    keys = _style_keys(config)
+    styles = [_recolored(config.color, style, content) for style in read_styles(config)]
     weights = _weights(config)
     check_layers(config, weights.name)
-    content_mask, style_mask = regions(config, style_size, style_fit)
+    content_mask, style_mask = regions(config, *style_size(config))
     check_shape(config, f"images.content={images.content}", content.shape[1:])
     if config.uses_style:
         for path, style in zip(images.styles, styles, strict=True):
@@ -89,6 +87,8 @@ def resolve(config: Config) -> ResolvedCell:
     if (alpha := _alpha(config, content)) is not None:
         used["images.transparency"] = alpha
     digests = {key: _digest(image) for key, image in used.items()}
+    if film := film_of(config):
+        digests["images.content"] = _sha256_once(film.path, film.path.stat().st_mtime_ns)
     return ResolvedCell(cell, weights, _identity(config, cell, digests, weights.sha256), digests, init, alpha)
 
 
@@ -102,6 +102,29 @@ def _alpha(config: Config, content: Tensor) -> Tensor | None:
     key = "images.content" if keep else "images.transparency"
     alpha = _read_alpha_once(path, config.size, key, images.fit, changed)
     return None if alpha is None else cover(alpha, (content.shape[1], content.shape[2]))
+
+
+def read_content(config: Config) -> Tensor:
+    """The content image `[3, H, W]`, of a film its first frame; raises NstError where it cannot be read."""
+    return _image(config.images.content, config.size, "images.content", config.images.fit)
+
+
+def read_styles(config: Config) -> list[Tensor]:
+    """The style images `[3, h, w]` in their own colours; raises NstError where one cannot be read."""
+    size, fit = style_size(config)
+    paths = zip(config.images.styles, _style_keys(config), strict=True)
+    return [_image(path, size, key, fit) for path, key in paths]
+
+
+def style_size(config: Config) -> tuple[int, Fit]:
+    """The size at which style images are read, and how they are brought to it."""
+    size = max(1, round(config.images.style_scale * config.size))
+    return size, Fit.square if config.images.fit is Fit.square else Fit.keep
+
+
+def _style_keys(config: Config) -> list[str]:
+    count = len(config.images.styles)
+    return [f"images.style[{number}]" if count > 1 else "images.style" for number in range(count)]
 
 
 def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
@@ -174,6 +197,8 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         parts["style_weights"] = cell.style_weights
     if len(config.schedule) > 1:
         parts["scales"] = [dataclasses.astuple(scale) for scale in config.schedule]
+    if film_of(config):
+        parts["frames"] = [config.frames.warm, later_iterations(config), config.frames.most]
     for key in ("activation", "size", "iterations", "save_every"):
         parts[key] = getattr(config, key)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_name).encode()).hexdigest()
@@ -216,6 +241,11 @@ def _cover(path: Path, changed: int, height: int, width: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _read_alpha_once(path: Path, size: int, key: str, fit: Fit, changed: int) -> Tensor | None:
     return read_alpha(path, size, key, fit)
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, changed: int) -> str:
+    return sha256_of(path)
 
 
 @lru_cache(maxsize=64)

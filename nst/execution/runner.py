@@ -15,7 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from nst.config.canvas_shape import canvas_shape
-from nst.config.schema import Config, from_composed
+from nst.config.composed import from_composed
+from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import show_plan, summarize
@@ -64,12 +65,17 @@ def paint(composed: DictConfig) -> float:
         NstError: outside a sweep, what is wrong with it. In a sweep that is left in `run.json`, the loss
             is NaN, and the other jobs go on.
     """
-    hydra, job, began = HydraConfig.get(), job_here(composed), time.monotonic()
+    hydra, job = HydraConfig.get(), job_here(composed)
     os.chdir(hydra.runtime.cwd)  # `hydra.job.chdir=true` has left it; relative paths count from there
-    sweeping = hydra.mode is RunMode.MULTIRUN
     if job.config.plan:
         show_plan(plan([job]))
         return math.nan
+    return paint_job(job, hydra.mode is RunMode.MULTIRUN)
+
+
+def paint_job(job: Job, sweeping: bool = False) -> float:
+    """Paint a job on its own and track it; raises and returns as `paint` does."""
+    began = time.monotonic()
     tracker, planned = tracker_of(job.config.tracking), plan([job])
     if tracker and not sweeping:
         tracker.close(Path(job.config.outputs))

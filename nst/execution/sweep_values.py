@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 
 from nst.errors import NstError
+from nst.io.text import natural_order
 
 # Keys whose values may be files.
 FILES = ("images.content", "images.style", "init_image.path", "model.weights")
@@ -78,9 +79,9 @@ def values_of(swept: Override, options: Sequence[str] = ()) -> list[str]:
 
 
 def _files(pattern: Glob) -> Iterator[str]:
-    """The files that a glob finds from the working directory, by name."""
+    """The files that a glob finds from the working directory, by name, 2 before 10."""
     found = {os.path.normpath(path) for part in pattern.include for path in glob.glob(part, recursive=True)}
-    for path in sorted(found):
+    for path in sorted(found, key=natural_order):
         if Path(path).is_file() and not any(fnmatch(path, part) for part in pattern.exclude):
             yield path
 

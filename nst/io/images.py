@@ -21,6 +21,7 @@ from nst.errors import NstError
 from nst.io import color
 from nst.io.files import atomic_write
 from nst.io.text import escape_unprintable
+from nst.io.video import VIDEOS, decode
 
 # Not ImageOps.exif_transpose: it writes the whole EXIF block anew, and so fails on a photograph
 # whose only fault is some other malformed tag.
@@ -55,7 +56,7 @@ def read(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor:
 
     It is turned upright by its EXIF orientation, brought from its colour profile to sRGB, laid on
     white where it is transparent, and resized bilinearly with antialiasing to the shape that `fitted`
-    gives. Of an animation it is the first frame. `key` is the config key that messages
+    gives. Of an animation or a video it is the first frame. `key` is the config key that messages
     name. Raises NstError, always one line, for anything that is not a whole, decodable image.
     """
     with _opened(path, key) as (image, named):
@@ -139,6 +140,9 @@ def _opened(path: Path, key: str) -> Iterator[tuple[Image.Image, str]]:
     named = f"{key}={escape_unprintable(str(path))}"
     try:
         _check_file(path, named)
+        if path.suffix.lower() in VIDEOS:
+            yield _first_frame(path, named), named
+            return
         with warnings.catch_warnings():
             # Of large images and odd metadata. What keeps it from the pixels, Pillow raises.
             warnings.simplefilter("ignore")
@@ -148,6 +152,16 @@ def _opened(path: Path, key: str) -> Iterator[tuple[Image.Image, str]]:
         raise
     except Exception as error:  # Pillow's decoders raise whatever the damage made them trip over.
         raise NstError(f"{named}: {_fault(error, path)}") from error
+
+
+def _first_frame(path: Path, named: str) -> Image.Image:
+    frames = decode(path)
+    try:
+        return Image.fromarray(next(frames))
+    except StopIteration:
+        raise NstError(f"{named}: a video without a frame that ffmpeg can decode; give another") from None
+    finally:
+        frames.close()
 
 
 def to_uint8(canvas: Tensor) -> NDArray[np.uint8]:

@@ -13,6 +13,11 @@ def escape_unprintable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key to sort by: so that 10 comes after 9, and seed10 after seed9."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
 def markdown(text: str) -> str:
     """Markdown that shows the text as it is, on one line: it makes no link, no picture and no HTML.
 

@@ -24,6 +24,7 @@ from nst.io.signals import block_signals
 # One thread each: a sweep encodes many videos at once. veryfast takes half the time of the default preset
 # for a smaller file and a mean error at most half a level of 256 more. No frame refers to a later one, so
 # that videos can be put one behind the other (nst.io.segmented_video).
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")  # names of films end so
 SEGMENT = "-preset veryfast -bf 0 -crf 12 -threads 1"
 
 
@@ -82,8 +83,10 @@ class Video:
                     raise ValueError(f"{self._path}: a video needs at least one frame")
 
 
-def decode(path: Path) -> Generator[NDArray[np.uint8]]:
+def decode(path: Path, rate: float | None = None) -> Generator[NDArray[np.uint8]]:
     """The frames of a video, uint8 `[height, width, 3]`, one at a time, as far as they can be read.
+
+    With `rate` so many a second: frames of one whose rate varies are repeated, or left out.
 
     Raises NstError if ffmpeg cannot be started or is stuck.
     """
@@ -94,6 +97,8 @@ def decode(path: Path) -> Generator[NDArray[np.uint8]]:
     options = ["-threads", "1", "-i", f"file:{path}"]
     # Each picture of this kind says how large it is.
     pictures = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"]
+    if rate is not None:
+        pictures = ["-r", str(rate), *pictures]
     with _Ffmpeg(path, [*options, *pictures], stdout=subprocess.PIPE) as ffmpeg:
         stream = io.BufferedReader(ffmpeg.output())
         while stream.readline() == b"P6\n":
@@ -103,6 +108,21 @@ def decode(path: Path) -> Generator[NDArray[np.uint8]]:
             if len(pixels) < 3 * width * height:
                 return
             yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def frame_rate(path: Path) -> float | None:
+    """How many frames a second a video has, on average; None if it is none that can be read."""
+    options = ["-v", "info", "-i", f"file:{path}", "-map", "0:v:0", "-t", "0", "-f", "null", "-"]
+    try:
+        with _Ffmpeg(path, options) as ffmpeg:
+            ffmpeg.finish(path)
+            found = re.search(r"Video:.*?([\d.]+) fps", ffmpeg.complaints())
+    except NstError:
+        return None
+    rate = float(found[1]) if found else 0
+    # It rounds those of television.
+    exact = {rate_of: rate_of * 1000 / 1001 for rate_of in (24, 30, 60)}
+    return next((near for near in exact.values() if abs(near - rate) < 0.006), rate) or None
 
 
 def join(segments: Sequence[Path], path: Path, fps: float) -> int:
@@ -200,6 +220,11 @@ class _Ffmpeg:
         assert self._process.stdout is not None
         return self._process.stdout.read().decode(errors="replace")
 
+    def complaints(self) -> str:
+        """What it has complained of."""
+        self._complaints.seek(0)
+        return self._complaints.read().decode(errors="replace")
+
     def finish(self, writes: Path) -> None:
         """Wait for it to write the rest to a file and end; raises NstError if it fails or is stuck."""
         if self._process.stdin is not None:
@@ -237,8 +262,7 @@ class _Ffmpeg:
         )
 
     def _died(self) -> NstError:
-        self._complaints.seek(0)
-        complaints = self._complaints.read().decode(errors="replace").splitlines()
+        complaints = self.complaints().splitlines()
         # "[vost#0:0/libx264 @ 0x55ce0dd1d280] Error ...": the bracket says nothing to a person.
         reason = complaints[0].rpartition("] ")[2] if complaints else "it gave no reason"
         return NstError(

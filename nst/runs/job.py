@@ -69,19 +69,21 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
 
     They share a step when the network, the shapes of the canvas, the arithmetic, the optimizer but for what
     its rows may have of their own, and the iterations are the same; everything else may differ from row to
-    row.
+    row. A film is alone.
 
     Args:
         jobs: in any order.
         most_rows: the most rows that a batch of such cells may have.
     """
     from nst.config.canvas_shape import canvas_shape  # late: it imports torch
+    from nst.config.film import film_of
 
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         config = job.config
         key = [config.model, config.hardware, config.optimizer.shared()]
         key += [canvas_shape(config), config.schedule, config.save_every]
+        key += [str(job.folder)] if film_of(config) else []
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():

@@ -33,7 +33,10 @@ from nst.runs.json_record import (
 
 # What a run paints: always, and what only some runs have, or can do without.
 REQUIRED_FILES = ("canvas.png", "canvas.mp4", "losses.csv", "content.png", "style.png")
-OUTPUT_FILES = (*REQUIRED_FILES, "losses.png", "init.png", "canvas.jpg", "canvas.tif", "canvas.webp")
+OUTPUT_FILES = (
+    *REQUIRED_FILES,
+    *("losses.png", "init.png", "canvas.jpg", "canvas.tif", "canvas.webp", "film.mp4", "film.gif"),
+)
 MOST_CELLS = 1_000_000
 
 

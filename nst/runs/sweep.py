@@ -1,6 +1,5 @@
 """A sweep's folder: its `sweep.json`, its run directories, and their results."""
 
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nst.io.text import natural_order
 from nst.runs.job import Result
 from nst.runs.record import RunRecord, SweepRecord, now
 
@@ -66,12 +66,7 @@ def run_folders(sweep_dir: Path) -> list[Path]:
     there = [
         path for path in sweep_dir.glob("*") if path.name.isdecimal() or (path / RunRecord.NAME).is_file()
     ]
-    return sorted(there, key=lambda path: _natural(path.name))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """So that 10 comes after 9, and seed10 after seed9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    return sorted(there, key=lambda path: natural_order(path.name))
 
 
 def sweeps_in(folder: Path) -> list[Path]:

@@ -200,11 +200,19 @@ class RunWriter:
         """
         self._keep()
         draw_losses(self.folder)
-        final = dict(zip(self._names[:4], self._losses, strict=False))
+        self.complete(dict(zip(self._names[:4], self._losses, strict=False)), **record)
+        return float(self._losses[0])
+
+    def complete(self, final: Mapping[str, float], **record: Any) -> None:
+        """Say in `run.json` that all its files are there.
+
+        Args:
+            final: its last losses.
+            record: what else `run.json` is to say.
+        """
         files = describe_files(self.folder)
         self._update(status=Status.FINISHED, ended=now(), final=final, files=files, **record)
         self._hide()
-        return float(self._losses[0])
 
     def fail(self, error: BaseException) -> None:
         """Keep what was painted so far, and say in `run.json` what happened. Raises nothing."""

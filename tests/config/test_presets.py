@@ -14,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from support.composing import composed, config
 
+from nst.config.layers import content_layers, style_layers
 from nst.config.paths import ROOT
-from nst.config.schema import Config, content_layers, style_layers
+from nst.config.schema import Config
 from nst.execution.batch import run_batch
 from nst.execution.device import most_rows
 from nst.runs.job import Job, group_batches
@@ -210,7 +211,7 @@ def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
     preset: Any = OmegaConf.to_container(OmegaConf.load(path))
     overrides = preset.pop("defaults", [])
     for base in [entry for entry in overrides if isinstance(entry, str)]:
-        defaults = composed([f"experiment={base}"], hydra=True)
+        defaults = composed([f"experiment={base.removeprefix('/experiment/')}"], hydra=True)
     for override in [entry for entry in overrides if not isinstance(entry, str)]:
         [(key, option)] = override.items()
         group = key.removeprefix("override /")

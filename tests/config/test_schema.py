@@ -7,8 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 from support.composing import composed, config, refusal
 
+from nst.config.composed import recorded, typed
+from nst.config.layers import check_layers, content_layers, style_layers
 from nst.config.paths import ROOT
-from nst.config.schema import Config, check_layers, content_layers, recorded, style_layers, typed
+from nst.config.schema import Config
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 

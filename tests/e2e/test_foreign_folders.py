@@ -19,8 +19,9 @@ from support.composing import config
 from support.forked import python
 from support.results import pixels, record
 
+from nst.config.composed import from_composed
 from nst.config.paths import ROOT
-from nst.config.schema import Config, from_composed
+from nst.config.schema import Config
 from nst.execution.output_dir import conflict_in
 from nst.execution.resolve import identity_of
 from nst.runs.job import Job

@@ -83,3 +83,49 @@ def test_what_cannot_be_replayed_is_one_line(painted: Path, tmp_path: Path) -> N
         [line] = [line for line in done.err.splitlines() if "model.weights=random" not in line]
         assert line.startswith(says)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_larger_begins_from_the_canvas_and_can_be_replayed(tmp_path: Path) -> None:
+    for kind, name in (("content", "cat.png"), ("style", "mosaic.png")):
+        shutil.copy(ROOT / "data" / name, tmp_path / f"{kind}.png")
+    images = [f"images.{kind}={kind}.png" for kind in ("content", "style")]
+    ended = command(
+        tmp_path,
+        *SMALL,
+        *images,
+        "optimizer=adam",
+        "tracking=none",
+        "images.fit=square",
+        "hydra.run.dir=first",
+    )
+    assert ended.code == 0, ended.err
+    done = replay(tmp_path, "first", "size=48", "optimizer.lr=1e-6", "--into", "larger")
+    assert done.code == 0, done.err
+    small, large = (Image.open(tmp_path / name / "canvas.png") for name in ("first", "larger"))
+    assert large.size == (48, 48)
+    resized = np.asarray(small.resize((48, 48), Image.Resampling.BILINEAR), dtype=int)
+    assert np.abs(np.asarray(large, dtype=int) - resized).mean() < 2  # it stays as it began
+    assert (
+        np.abs(np.asarray(Image.open(tmp_path / "larger/init.png"), dtype=int) - np.asarray(large)).max() < 3
+    )
+
+    anew = replay(tmp_path, "first", "from=start", "size=48", "--into", "anew")
+    assert anew.code == 0, anew.err
+    assert record(tmp_path / "anew")["identity"] != record(tmp_path / "larger")["identity"]
+    shutil.rmtree(tmp_path / "first")
+    again = replay(tmp_path, "larger", "--into", "again")
+    assert (again.code, again.out.splitlines()[-1]) == (0, "canvas  the same pixels"), again.err
+
+    (tmp_path / "content.png").unlink()
+    fast = replay(tmp_path, "larger", "iterations=1", "--into", "fast")  # its own pictures are large enough
+    assert fast.code == 0, fast.err
+    shutil.copy(ROOT / "data/pagoda.jpg", tmp_path / "content.png")
+    for given, says in (
+        (["size=64"], "error: images.content=content.png: is another picture than it was then"),
+        (["images.style_scale=2", "images.content=no.png"], "error: images.content=no.png: no such file"),
+        (["from=there"], "error: from=there: allowed are canvas, start"),
+        (["from=canvas", "init_image=noise"], "error: from=canvas: init_image=noise says otherwise"),
+    ):
+        refused = replay(tmp_path, "larger", *given, "--into", "refused")
+        assert (refused.code, refused.errors[-1][: len(says)]) == (2, says)
+    assert not (tmp_path / "refused").exists()

@@ -6,8 +6,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from nst.config.composed import from_composed
 from nst.config.paths import ROOT
-from nst.config.schema import from_composed, register
+from nst.config.schema import register
 from nst.errors import NstError
 from nst.execution.device import MOST_ROWS, most_rows
 from nst.execution.executors import base

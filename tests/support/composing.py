@@ -6,8 +6,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from nst.cli import check_overrides, describe_error
+from nst.config.composed import from_composed
 from nst.config.paths import ROOT
-from nst.config.schema import Config, from_composed, register
+from nst.config.schema import Config, register
 
 register()
 

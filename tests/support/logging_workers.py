@@ -20,7 +20,7 @@ def log_at_once(sweeps: Sequence[Path], shared: Path, store: Store) -> None:
     """Log `sweeps` and the cells of `shared` from four processes; raises what any of them raises."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["nst.tracking.logger", "nst.config.schema", "mlflow.tracking", "mlflow.store.db.utils"]
+        ["nst.tracking.logger", "nst.config.composed", "mlflow.tracking", "mlflow.store.db.utils"]
     )
     with ProcessPoolExecutor(WORKERS, context) as pool:
         cells = sorted(path.parent for path in shared.glob("*/run.json"))

@@ -8,7 +8,9 @@ from typing import Protocol
 
 import torch
 
+from nst.config.film import film_of
 from nst.execution.batch import run_batch
+from nst.execution.film import paint_film
 from nst.execution.progress import ProgressCallback, progress_display
 from nst.runs.job import Job, Result
 
@@ -75,6 +77,8 @@ def paint_what_fits(batch: Sequence[Job], watch: ProgressCallback) -> list[Resul
         batch: the jobs.
         watch: called now and then with the progress of what is painted at a time.
     """
+    if film_of(batch[0].config):
+        return [paint_film(batch[0], watch, paint_what_fits)]
     try:
         return run_batch(batch, watch)
     except torch.OutOfMemoryError as error:
