@@ -37,6 +37,7 @@ THUMBNAIL = (256, 256)
 HOW = (*SAID, "outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 # What a canvas cannot be understood without, beside what its sweep varies.
 TELLING = ("optimizer.name", "init_image.name", "content_layers", "size", "iterations")
+WIDTH = 16  # letters that MLflow's list has room for
 LONGEST_TAG = 250  # of a key
 
 
@@ -127,6 +128,8 @@ class RunView:
     def short(self) -> str:
         """What sets it apart, short enough for a list: "lbfgs · conv5_1", "lr 0.1 · seed 2"."""
         words = [_short(key, value) for key, value in self.telling.items()]
+        if len(" · ".join(words)) > WIDTH:  # what a list cuts off is then the longest
+            words.sort(key=len)
         return escape_unprintable(" · ".join(words)) or self.record.name or self.folder.name
 
     @property
@@ -351,10 +354,10 @@ def _owner(folder: Path) -> str | None:
 
 def _short(key: str, value: str) -> str:
     """An override as a word or two: its value, of a path the end; a number with the end of its key."""
-    words = re.sub(r"[][,'\"]+", " ", value).split()
+    parts = [part.strip(" '\"") for part in value.strip("[] ").split(",")]
     if key.startswith(("images.", "model.weights")):
-        words = [PurePosixPath(word).stem for word in words]
-    text = " ".join(words)
+        parts = [PurePosixPath(part).stem for part in parts]
+    text = " ".join(" ".join(parts).split())
     if as_number(text) is None and text.lower() not in ("true", "false", "null", "none", ""):
         return text
     return f"{key.rpartition('.')[2].replace('_', ' ')} {text}"

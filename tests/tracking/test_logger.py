@@ -32,7 +32,7 @@ from nst.runs.painting import Painting
 from nst.runs.record import OUTPUT_FILES
 from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable, absolute_uri
 from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_run, run_url, watch_run
-from nst.tracking.view import check_names
+from nst.tracking.view import RunView, check_names
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
@@ -100,6 +100,21 @@ def python_m_nst_tracking(folder: Path, uri: str) -> subprocess.Popen[str]:
     command += ["--experiment", "shell", "--canvas-steps", "3"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["optimizer=lbfgs", "content_layers=conv5_1"], "lbfgs · conv5_1"),
+        (["optimizer.lr=0.1", "seed=2"], "lr 0.1 · seed 2"),
+        (["variant=adam_cat_mosaic", "content_layers=conv5_1"], "conv5_1 · adam_cat_mosaic"),
+        (["images.content=my photos/cat.png", "content_layers=none"], "cat · content layers none"),
+        (["experiment=a/b", "tags=[sky]"], "tags=[sky]"),
+        ([], "run"),
+    ],
+)
+def test_a_name_is_short(overrides: list[str], name: str, tmp_path: Path) -> None:
+    assert RunView.read(make_run(tmp_path / "run", overrides=overrides)).short == name
 
 
 def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(store: Store, tmp_path: Path) -> None:
