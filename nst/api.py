@@ -84,7 +84,7 @@ class Cell:
         "conv5_1",
     )
     content_weight: float = 5.0
-    style_weight: float = 5e6
+    style_weight: float = 1e6
     tv_weight: float = 0.1
     activation: Literal["conv", "relu"] = "relu"
     content_loss: str | ContentLoss = "mse"
@@ -180,13 +180,13 @@ def paint(
     size: int = 256,
     fit: Literal["square", "keep", "crop"] = "keep",
     style_scale: float = 1.0,
-    iterations: int = 200,
+    iterations: int = 150,
     model: str = "vgg19",
     weights: str = "imagenet",
     normalize: bool = True,
-    scales: str | Scales = "single",
+    scales: str | Scales = "pyramid",
     pooling: Literal["max", "average", "l2"] = "max",
-    padding: Literal["zeros", "replicate"] = "zeros",
+    padding: Literal["zeros", "replicate"] | None = None,
     device: str = "auto",
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
     callback: Callable[[IterationInfo], object] | None = None,
@@ -208,7 +208,7 @@ def paint(
         normalize: subtract ImageNet's mean and divide by its standard deviation first.
         scales: `single`, `pyramid` (`nst.core.scales.Pyramid`, with its settings), or scales of yours.
         pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
-        padding: around the image, for VGG: `zeros`, or its own border, `replicate`.
+        padding: around the image, for VGG: `zeros`, or its own border, `replicate`; None is the latter.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         precision: what the network computes in.
         callback: called about four times a second, and at each frame.
@@ -226,6 +226,7 @@ def paint(
     _check_choice("precision", precision, DTYPES)
     networks.check_name(model)
     _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
+    padding = padding or ("replicate" if model in LAYERS else "zeros")
     _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = _device(device)
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)

@@ -73,6 +73,7 @@ def test_a_pyramid_is_one_painting(tmp_path: Path) -> None:
         cell,
         **{"size": 32, "iterations": 4, "model": "vgg16", "weights": "random", "device": "cpu"},
         normalize=False,
+        padding="zeros",
         scales=Pyramid(smallest=16, iterations=3),
     )
     assert (to_uint8(painting.canvas) == pixels(folder)).all()
