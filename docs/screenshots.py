@@ -7,7 +7,6 @@ this machine. Needs playwright, which `pip install -e '.[dev]'` brings.
 """
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from nst.errors import NstError
@@ -34,24 +33,6 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 PATIENCE = 120  # seconds, for a server to start and for a page to show what it has
 WIDTH, HEIGHT = 1500, 940
 SETTLED = 4000  # ms after which what MLflow animates stands still
-
-# MLflow keeps in the browser what a person set on its pages, and this is what one would set: no
-# assistant over a third of each page, the parameters that differ and what came out as columns, the
-# curves of all cells and not of the first ten.
-QUIET = """
-localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')
-localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')
-"""
-STATE = 'MLflowLocalStorage-1.1-ExperimentPage-["{}"]-ReactComponentState'
-COLUMNS = (
-    "params.`optimizer.name`",
-    "params.`content_layers`",
-    "metrics.`loss/total`",
-    "metrics.`scores/lpips_content`",
-    "metrics.`scores/style_distance`",
-    "metrics.`timings/painting_seconds`",
-)
-LOSSES = "^loss/"
 
 
 def main(arguments: list[str]) -> int:
@@ -76,7 +57,7 @@ def main(arguments: list[str]) -> int:
                     page.screenshot(path=path)
         if not any(take.__name__ in wanted for take in OF_MLFLOW):
             return 0
-        with tempfile.TemporaryDirectory() as folder, browsing() as page:
+        with tempfile.TemporaryDirectory() as folder:
             # A copy, because where the sweep is tracked for good is recorded in its folder.
             copy = Path(shutil.copytree(sweep, Path(folder) / sweep.name))
             with serving(Path(folder)) as uri:
@@ -85,13 +66,11 @@ def main(arguments: list[str]) -> int:
                 for look in OF_MLFLOW:
                     if look.__name__ not in wanted:
                         continue
-                    look(page, copy, store)
-                    page.wait_for_timeout(SETTLED)
-                    page.get_by_role("button", name="MLflow Assistant").evaluate_all(
-                        "buttons => buttons.forEach(button => button.remove())"
-                    )
-                    print(path := out / f"{look.__name__}.png")
-                    page.screenshot(path=path)
+                    with browsing() as page:  # which has kept nothing of the page before
+                        look(page, copy, store)
+                        page.wait_for_timeout(SETTLED)
+                        print(path := out / f"{look.__name__}.png")
+                        page.screenshot(path=path)
     except (NstError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -100,55 +79,37 @@ def main(arguments: list[str]) -> int:
 
 def mlflow(page: "Page", sweep: Path, store: Store) -> None:
     """The runs of the sweep as a table, the cells below their parent."""
-    page.goto(runs_url(sweep, store))
-    page.locator(".ag-row").first.wait_for()
-    settings = {"selectedColumns": COLUMNS, "runsHiddenMode": "SHOWALL", "chartsSearchFilter": LOSSES}
-    change_state(page, sweep, "state => ({...state, ...change})", settings)
-    name = SweepRecord.load(sweep).name
-    row = page.locator(".ag-cell-wrapper").filter(has=page.get_by_role("link", name=name))
-    row.get_by_role("button").click()
+    page.goto(run_url(sweep, store))
+    show_cells(page, sweep)
     page.get_by_text("matching runs").click()  # which leaves no cell of the table selected
 
 
 def mlflow_compare(page: "Page", sweep: Path, store: Store) -> None:
-    """The loss curves of all cells over one another, on log axes."""
-    curves = page.locator("path.js-line").first
-    page.goto(f"{runs_url(sweep, store)}&compareRunsMode=CHART")
-    curves.wait_for()
-    charts = "state.compareRunCharts.map(chart => ({...chart, ...change}))"
-    change_state(page, sweep, f"state => ({{...state, compareRunCharts: {charts}}})", {"scaleType": "log"})
-    curves.wait_for()
+    """The loss curves of cells over one another."""
+    page.goto(f"{run_url(sweep, store)}&compareRunsMode=CHART")
+    show_cells(page, sweep)
+    page.locator("path.js-line").first.wait_for()
 
 
-def runs_url(sweep: Path, store: Store) -> str:
-    """The address of the table of runs that a sweep is in."""
-    return re.sub(r"/runs/\w+", "/runs", run_url(sweep, store))
-
-
-def change_state(page: "Page", sweep: Path, how: str, change: dict[str, Any]) -> None:
-    """Change what MLflow's page of runs keeps of its settings, and load it again."""
-    key = STATE.format(TrackedRun.load(sweep).experiment_id)
-    script = f"""([key, change]) => {{
-        const after = {how}
-        localStorage.setItem(key, JSON.stringify(after(JSON.parse(localStorage.getItem(key)))))
-    }}"""
-    page.evaluate(script, [key, change])
-    page.reload()
+def show_cells(page: "Page", sweep: Path) -> None:
+    """Show the cells below their sweep, and close what MLflow opens over a third of the page."""
+    page.get_by_role("button", name="Close").first.click()
+    name = SweepRecord.load(sweep).name
+    row = page.locator(".ag-cell-wrapper").filter(has=page.get_by_role("link", name=name))
+    row.get_by_role("button").click()
 
 
 def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     """The canvas of a cell, some way along its slider."""
     cell = min(sweep.glob(f"*/{TrackedRun.NAME}"), key=lambda path: int(path.parent.name)).parent
-    page.goto(run_url(cell, store).replace("?", "/model-metrics?"))
+    page.goto(TrackedRun.load(cell).page(store.uri).replace("?", "/model-metrics?"))
+    page.get_by_role("button", name="Close").first.click()
     page.get_by_placeholder("Search metric charts").fill("canvas")
     page.get_by_role("slider").wait_for()
-    # The card is too small for the parameters that MLflow writes above the image: fill the page.
-    page.get_by_test_id("experiment-view-compare-runs-card").get_by_role("button").first.click()
-    card = page.get_by_role("dialog")
     for _ in range(6):
-        card.get_by_role("slider").press("ArrowRight")
-    card.locator("img").evaluate("image => image.scrollIntoView({block: 'center'})")
-    page.wait_for_function("document.querySelector('[role=dialog] img').naturalWidth > 0")
+        page.get_by_role("slider").press("ArrowRight")
+    image = page.get_by_test_id("experiment-view-compare-runs-card").locator("img").first
+    image.evaluate("image => image.complete || new Promise(done => (image.onload = done))")
 
 
 def page_grid(page: "Page", sweep: Path) -> None:
@@ -189,7 +150,6 @@ def browsing() -> Iterator["Page"]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(1000 * PATIENCE)
-        page.add_init_script(QUIET)
         try:
             yield page
         except Error as error:

@@ -8,6 +8,7 @@ import pytest
 from nst.config.paths import ROOT
 from nst.tracking.client import Store
 from nst.tracking.logger import run_url
+from nst.tracking.tracked import TrackedRun
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -45,4 +46,5 @@ def test_servers_that_we_tell_to_start_are_for_this_machine_alone(tmp_path: Path
                 found += 1
                 assert " --host 127.0.0.1 " in words, (path, line)
     assert found >= 3
+    TrackedRun(uri="sqlite:///mlflow.db", experiment_id="1", run_id="a").write(tmp_path)
     assert " --host 127.0.0.1 " in run_url(tmp_path, Store("sqlite:///mlflow.db", "x", 2))

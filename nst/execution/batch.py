@@ -208,7 +208,8 @@ def _paint_at(
             init = row.resolved.init
             if isinstance(init, Picture):
                 row.writer.keep("init.png", init.image)
-            row.writer.start(row.resolved.cell, painter.engine.objective.columns, video, row.resolved.alpha)
+            columns, alpha = painter.engine.objective.columns, row.resolved.alpha
+            row.writer.start(row.resolved.cell, columns, video, alpha, painter.iterations)
     snapshot_writer, ready = SnapshotWriter(writers), time.perf_counter()
     if saved is not None:
         snapshot_writer.resume(saved.losses, saved.frames, saved.diverged)

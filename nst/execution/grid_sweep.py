@@ -93,7 +93,9 @@ class GridSweep:
         places = iter(self.places)
         for grid in self.grids:
             names = [next(places).name for _ in grid.cells]
-            named = {} if names == [str(number) for number in range(len(names))] else {"folders": names}
+            numbered = names == [str(number) for number in range(len(names))]
+            named: dict[str, Any] = {} if numbered else {"folders": names}
+            named |= {"swept": self.swept} if grid.preset is None else {}
             open_sweep(grid.folder, grid.preset, grid.title, cells=len(names), **named)
         if self.presets is not None:
             names = [grid.folder.relative_to(folder).as_posix() for grid in self.grids]
@@ -126,9 +128,9 @@ class GridSweep:
     def _grids(self, folder: Path, elsewhere: list[str]) -> list[_Grid]:
         """What to sweep over: what the command line and the preset say, or each of several presets."""
         if self.presets is None:
-            cells = product(
-                parse_swept(self.master.hydra.sweeper.params, self.arguments, self.loader), self.loader
-            )
+            parsed = parse_swept(self.master.hydra.sweeper.params, self.arguments, self.loader)
+            cells = product(parsed, self.loader)
+            self.swept = [part.get_key_element() for part in parsed if part.is_sweep_override()]
             name, title = self.master.hydra.runtime.choices.get(GROUP), title_of(self.master)
             return [_Grid(folder, name, title, [[*cell, *elsewhere] for cell in cells])]
         rest = [str(part.input_line) for part in self.given if part is not self.presets]

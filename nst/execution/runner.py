@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space, format_error
 from nst.report.build import rebuild
+from nst.report.live_page import live_page
 from nst.report.outputs_index import refresh_index
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import link_run
@@ -77,7 +79,11 @@ def paint_job(job: Job, sweeping: bool = False) -> float:
     tracker, planned = tracker_of(job.config.tracking), plan([job])
     if tracker and not sweeping:
         tracker.close(Path(job.config.outputs))
-    [result] = _paint(planned, InProcessExecutor())
+    if tracker and planned.batches:
+        tracker.watch([job.folder])
+    alone = planned.batches and not sweeping
+    with live_page(job.folder, Path(job.config.outputs)) if alone else nullcontext():
+        [result] = _paint(planned, InProcessExecutor())
     if tracker:
         tracker.log(job.folder)
         tracker.wait()
@@ -118,7 +124,10 @@ def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> lis
             tracker.begin(sweep)
         if executor.logs:
             tracker.wait()  # else each of them might make it
-    logged = {job.folder for batch in planned.batches for job in batch} if executor.logs else set()
+    painted = {job.folder for batch in planned.batches for job in batch}
+    logged = painted if executor.logs else set()
+    if tracker and not executor.logs:
+        tracker.watch(painted)
     for result in _paint(planned, executor):
         results[result.folder] = result
         if tracker and result.folder not in logged:

@@ -21,6 +21,7 @@ from nst.io.files import atomic_write, format_error
 from nst.io.locks import unlock_dir
 from nst.io.signals import raise_pending
 from nst.report.build import rebuild
+from nst.report.live_page import live_page
 from nst.runs.job import Job
 from nst.runs.sweep import close_sweep, results_of, sweeps_in
 from nst.tracking.background import BackgroundTracker, tracker_of
@@ -124,7 +125,8 @@ def run_sweep(sweep: Sweep, master: DictConfig, launcher: Launcher) -> list[Any]
     with atomic_write(folder / "multirun.yaml") as temporary:
         OmegaConf.save(master, temporary)
     try:
-        return [_launch(launcher, cells) for cells in sweep.batches(folder)]
+        with live_page(folder.resolve(), Path(sweep.jobs[0].config.outputs)):
+            return [_launch(launcher, cells) for cells in sweep.batches(folder)]
     except BaseException:
         _abort_sweep(folder.resolve(), tracker_of(sweep.jobs[0].config.tracking))
         raise

@@ -1,6 +1,7 @@
 """Text from outside, fit to be shown."""
 
 import html
+import math
 import re
 
 
@@ -18,9 +19,13 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 
 
 def markdown(text: str) -> str:
-    """Markdown that shows the text as it is, on one line: it makes no link, no picture and no HTML."""
-    escaped = html.escape(escape_unprintable(text), quote=False)
-    return re.sub(r"([\\`*_{}\[\]()#+.!~=|:-])", r"\\\1", escaped).strip()
+    """Markdown that shows the text as it is, on one line: it makes no link, no picture and no HTML.
+
+    Only what would be taken for markup is escaped: some pages show the source.
+    """
+    escaped = html.escape(escape_unprintable(text).strip(), quote=False)
+    escaped = re.sub(r"([\\`*\[\]~]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.)", r"\\\1", escaped)
+    return re.sub(r"^(\d*)([#+=.)-])", r"\1\\\2", escaped)  # else a heading, a rule or a list
 
 
 def markdown_code(text: str) -> str:
@@ -29,3 +34,12 @@ def markdown_code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     pad = " " if len(fence) > 1 else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def as_number(value: str) -> float | None:
+    """A value as a number; None if it is none, or not finite."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nst.errors import NstError
+from nst.io.text import as_number
 from nst.runs.description import Description
 from nst.runs.reader import SAID, Run, read_run
 from nst.runs.record import SweepRecord
@@ -287,15 +288,6 @@ def as_written(value: str) -> str:
         mantissa, _, exponent = f"{number:.14e}".partition("e")
         forms.insert(0, f"{float(mantissa):.15g}e{int(exponent)}")
     return min(forms, key=len)
-
-
-def as_number(value: str) -> float | None:
-    """A value as a number; None if it is none, or not finite."""
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:

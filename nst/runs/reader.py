@@ -71,10 +71,10 @@ def read_run(folder: Path) -> Run:
     return Run(folder, overrides, config, RunRecord.read(folder, lenient=True), tuple(map(str, typed)))
 
 
-def canvas_size(folder: Path) -> tuple[int, int] | None:
+def canvas_size(folder: Path, name: str = "canvas.png") -> tuple[int, int] | None:
     """(width, height) of a run's canvas, by its header; None where it has none that can be read."""
     try:
-        with open_regular(folder / "canvas.png") as file, Image.open(file) as image:
+        with open_regular(folder / name) as file, Image.open(file) as image:
             return image.size
     except (OSError, SyntaxError):  # Pillow raises the latter for a broken PNG
         return None

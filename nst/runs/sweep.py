@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from nst.runs.job import Result
 from nst.runs.record import RunRecord, SweepRecord, now
 
 
-def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -> None:
+def open_sweep(
+    folder: Path, name: str | None, title: str | None, swept: Sequence[str] = (), **more: Any
+) -> None:
     """Say in `sweep.json` of a sweep's folder what it is.
 
     Args:
@@ -19,13 +22,14 @@ def open_sweep(folder: Path, name: str | None, title: str | None, **more: Any) -
             by this process.
         name: of the preset whose sweep it is, or what was asked for if it is a sweep of presets.
         title: what it shows, in words.
+        swept: the keys that it sweeps over, after which it is named if nothing else says a name.
         more: `grids`, the folders of the sweeps in it, if it is a sweep of presets; `cells`, how many run
             directories there will be; `folders`, their names, if these are not their numbers; `per_row`,
             how many to show in a row, if it is no grid.
     """
     known = SweepRecord.read(folder)
     SweepRecord(
-        name=name or "sweep",
+        name=name or " x ".join(swept) or "sweep",
         title=title,
         command=_command(None if "grids" in more else name),
         started=known.started or now(),

@@ -1,6 +1,7 @@
 """A run directory, written while its canvas is painted and off the thread that paints it."""
 
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,9 +23,11 @@ from nst.io.canvas_format import CanvasFormat
 from nst.io.files import atomic_write, discard_temporaries, format_error
 from nst.io.images import side_by_side, to_uint8, write_png
 from nst.io.segmented_video import SegmentedVideo
+from nst.runs.painting import Painting
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
+SECONDS_TO_SHOW = 10.0  # between what is left for those who watch
 PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
 
 
@@ -61,6 +64,7 @@ class RunWriter:
         self.frames: list[int] = []
         self.error: str | None = None
         self._open = ExitStack()
+        self._iterations, self._shown = 0, time.monotonic()
 
     @property
     def status(self) -> Status:
@@ -82,7 +86,12 @@ class RunWriter:
         write_png(image, self.folder / name)
 
     def start(
-        self, cell: Cell, columns: Sequence[str], video: SegmentedVideo, alpha: Tensor | None = None
+        self,
+        cell: Cell,
+        columns: Sequence[str],
+        video: SegmentedVideo,
+        alpha: Tensor | None = None,
+        iterations: int = 0,
     ) -> None:
         """Write the images, and open the files that grow while painting.
 
@@ -91,7 +100,9 @@ class RunWriter:
             columns: names of the columns of the losses to come, among them all of this cell's.
             video: where its frames go.
             alpha: `[1, H, W]`, the opacity that the canvas is given; its frames are laid on white.
+            iterations: in all, for those who watch; where it is 0, nothing is left for them.
         """
+        self._iterations, self._shown = iterations, time.monotonic()
         write_png(cell.content, self.folder / "content.png")
         write_png(side_by_side(cell.styles), self.folder / "style.png")
         self._cell, self._alpha = cell, alpha
@@ -100,6 +111,7 @@ class RunWriter:
         self._video = video
         self._open.callback(video.discard)
         table = self._open.enter_context(atomic_write(self.folder / "losses.csv"))
+        self._table_name = table.name
         self._table = self._open.enter_context(table.open("w"))
         self._table.write(",".join(["iteration", *self._names]) + "\n")
 
@@ -137,9 +149,27 @@ class RunWriter:
         if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
             canvas = enlarge(canvas[None], content.shape[1:])[0]
         shown = self._cell.color.decode(canvas, content)
-        self._video.append(to_uint8(on_white(shown, self._alpha)))
+        frame = on_white(shown, self._alpha)
+        self._video.append(to_uint8(frame))
         self.frames.append(iteration)
         self.canvas = shown
+        if self._iterations and time.monotonic() - self._shown >= SECONDS_TO_SHOW:
+            with suppress(OSError):  # it is no part of the result; what is, tells of a full disk
+                self._show(iteration, frame)
+
+    def _show(self, iteration: int, frame: Tensor) -> None:
+        """Leave what there is so far for those who watch."""
+        self._table.flush()
+        write_png(frame, self.folder / Painting.PICTURE)
+        Painting(
+            started=self.record.started,
+            at=now(),
+            iteration=iteration,
+            iterations=self._iterations,
+            table=self._table_name,
+            losses=dict(zip(self._names[:4], self._losses, strict=False)),
+        ).write(self.folder)
+        self._shown = time.monotonic()
 
     def end_segment(self) -> None:
         """See to it that the frames so far are on disk."""
@@ -182,6 +212,7 @@ class RunWriter:
         """
         files = describe_files(self.folder)
         self._update(status=Status.FINISHED, ended=now(), final=final, files=files, **record)
+        self._hide()
 
     def fail(self, error: BaseException) -> None:
         """Keep what was painted so far, and say in `run.json` what happened. Raises nothing."""
@@ -200,6 +231,12 @@ class RunWriter:
                 self._keep()
         with suppress(Exception):
             self._update(**status, error=self.error, ended=now())
+        self._hide()
+
+    def _hide(self) -> None:
+        """Remove what was left for those who watch."""
+        with suppress(OSError):
+            Painting.remove(self.folder)
 
     def _keep(self) -> None:
         """Complete the files of what was painted, each whatever becomes of the others.

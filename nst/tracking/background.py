@@ -3,8 +3,9 @@
 import atexit
 import logging
 import shlex
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Condition, Thread
@@ -16,6 +17,7 @@ from nst.config.schema import TrackingConfig, TrackingName
 from nst.errors import NstError
 from nst.io.credentials import check_address, variables_needed, without_secrets
 from nst.io.text import escape_unprintable
+from nst.runs.record import RunRecord, now
 from nst.tracking import logger
 from nst.tracking.client import Store, TrackingUnavailable, absolute_uri, log_command
 from nst.tracking.tracked import TrackedRun
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 # MLflow bounds each wait for a byte, not a whole answer: a server may send one byte after the other.
 QUIET_SECONDS = 300  # without anything logged, after which the store is given up
 ABORT_SECONDS = 10
+LOOK_SECONDS = 20  # between looks at what is being painted
 
 Act = Callable[[Path, Store], object]
 
@@ -45,6 +48,8 @@ class BackgroundTracker:
         self._changed = Condition()
         self._todo = deque[tuple[Act, Path]]()  # the first is being done
         self._done = 0
+        self._watched = dict[Path, str]()  # what is or will be painted, since when
+        self._looked = time.monotonic()
         # A daemon, because a process has to end even while a store keeps the thread waiting.
         Thread(target=self._work, name="tracking", daemon=True).start()
         atexit.register(self.wait)
@@ -53,8 +58,15 @@ class BackgroundTracker:
         """Open the parent run of a sweep."""
         self._later(logger.begin_sweep, sweep)
 
+    def watch(self, runs: Iterable[Path]) -> None:
+        """Log what there is of these run directories now and then while they are painted, until `log`."""
+        with self._changed:
+            self._watched |= dict.fromkeys(runs, now())
+            self._changed.notify_all()
+
     def log(self, run: Path) -> None:
         """Log a run directory."""
+        self._watched.pop(run, None)
         self._later(logger.log_run, run)
 
     def end(self, sweep: Path) -> None:
@@ -67,6 +79,7 @@ class BackgroundTracker:
 
     def abort(self, sweeps: Sequence[Path]) -> None:
         """Forget what is still to be logged, close the sweeps as killed, and do not wait long for it."""
+        self._watched.clear()
         with self._changed:
             while len(self._todo) > 1:
                 self._todo.pop()
@@ -110,13 +123,31 @@ class BackgroundTracker:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._todo)
-                act, folder = self._todo[0]
+                while not self._todo and (left := self._until_look()) != 0:
+                    self._changed.wait(left)
+                act, folder = self._todo[0] if self._todo else (None, Path())
+            if self._until_look() == 0:
+                self._look()
+            if act is None:
+                continue
             self._attempt(act, folder)
             with self._changed:
                 self._todo.popleft()
                 self._done += 1
                 self._changed.notify_all()
+
+    def _until_look(self) -> float | None:
+        """Seconds until the next look at what is being painted; None if nothing is."""
+        left = LOOK_SECONDS - (time.monotonic() - self._looked)
+        return max(0.0, left) if self._watched else None
+
+    def _look(self) -> None:
+        """Log what there is so far of what is being painted."""
+        for run, since in list(self._watched.items()):
+            begun = RunRecord.read(run, lenient=True).started >= since  # not what a killed process left
+            if begun and run in self._watched:
+                self._attempt(logger.watch_run, run)
+        self._looked = time.monotonic()
 
     def _attempt(self, act: Act, folder: Path) -> None:
         if self._given_up or (self._failed and (self._asked_again or act is not logger.end_sweep)):
@@ -127,7 +158,8 @@ class BackgroundTracker:
         except TrackingUnavailable as error:
             self._fail(str(error))
         except NstError as error:  # it is of this folder, and the others can do without it
-            self._complain(str(error))
+            if act is not logger.watch_run:  # which may see a run end, and is followed by `log_run`
+                self._complain(str(error))
         except Exception as error:  # a view of the results must not cost the results
             self._fail(f"tracking.uri={self.store.uri}: {type(error).__name__}: {error}")
         else:

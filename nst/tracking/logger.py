@@ -1,10 +1,11 @@
 """A run directory -> MLflow.
 
 The disk is the truth and MLflow a view of it: everything here is read from the files of a run or
-of a sweep after it was painted, so it can be done again, on old directories too, and nothing is
-lost when a store is down. FOLDER/mlflow.json says under which run a folder is tracked. A run
-counts as logged when its status in the store is final, because that is set last; one that was
-interrupted, or whose directory was painted again since, is replaced as a whole.
+of a sweep, so it can be done again, on old directories too, and nothing is lost when a store is
+down. FOLDER/mlflow.json says under which run a folder is tracked. While it is painted, a run gets
+what there is so far, and the rest at its end. It counts as logged when its status in the store is
+final, because that is set last; one that broke off in between, or whose directory was painted again
+since, is replaced as a whole.
 
     python -m nst.tracking outputs/…    logs what is not there yet, without doubles
 """
@@ -13,7 +14,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +27,13 @@ from omegaconf import OmegaConf
 from nst.config.paths import CONF
 from nst.errors import NstError
 from nst.io.credentials import strip_command_line, strip_credentials
-from nst.io.files import atomic_copy, format_error, is_regular
+from nst.io.files import atomic_copy, final_name, format_error, is_regular
 from nst.io.locks import is_locked
 from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.runs.description import Description
+from nst.runs.painting import Painting
 from nst.runs.reader import read_run
-from nst.runs.record import OUTPUT_FILES, RunRecord, SweepRecord
+from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
 from nst.runs.sweep import run_folders
 from nst.tracking.client import (
     LOCK_SECONDS,
@@ -42,7 +46,7 @@ from nst.tracking.client import (
     open_experiment,
 )
 from nst.tracking.tracked import TrackedRun, is_server, serve_command, tracked_run
-from nst.tracking.view import Point, RunView, check_names, millis, table
+from nst.tracking.view import Point, RunView, best, check_names, last_sign, millis, shared, table, tags_of
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
     from mlflow.entities import Run, RunInfo
@@ -55,7 +59,10 @@ RUN_FILES = (*OUTPUT_FILES, *CONFIG, RunRecord.NAME, "nst.log")
 SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
 SWEEP_FILES = (*SHEETS, SweepRecord.NAME, "search.json", "multirun.yaml")
 ENTITIES_A_CALL = 1000
+PARAMS_A_CALL = 100  # and as many tags
 LONGEST_PARAM = 6000
+LONGEST_TAG = 5000
+LOCAL_SERVER = "http://127.0.0.1:5000"  # where `mlflow ui` serves if not told otherwise
 DEFAULTS = CONF / "tracking/mlflow.yaml"
 
 
@@ -71,44 +78,102 @@ def begin_sweep(sweep_dir: Path, store: Store) -> str:
         return str(parent.run_id)
 
 
+def watch_run(run_dir: Path, store: Store) -> None:
+    """Log what there is so far of a run that is being painted: its losses, and its canvas.
+
+    The run is RUNNING in the store until `log_run` completes it. Raises as that does.
+    """
+    view = RunView.read(run_dir.resolve())
+    kept = TrackedRun.read(view.folder, lenient=True)
+    if view.record.status is not Status.RUNNING:
+        return
+    begun, now = kept.painting == view.record.started and not kept.half, view.painting
+    last = -1 if kept.last is None or not begun else kept.last
+    if begun and (now is None or now.iteration <= last):
+        return
+    with tempfile.TemporaryDirectory() as stage:
+        with _reading(view.folder):
+            steps = view.write_painting(Path(stage), store.canvas_steps, kept.steps if begun else [])
+            points = view.points(after=last)
+            params = {} if begun else view.params()
+        with connect(store) as client:
+            if not begun:
+                kept = _begin_run(client, view, store)
+            replace(kept, half=True).write(view.folder)
+            tags = {"mlflow.loggedImages": "True"} if steps and not kept.steps else {}
+            if now and kept.last is None:
+                tags["mlflow.note.content"] = _note(view, kept.run_id)
+            _log_batches(client, kept.run_id, tags, params, points)
+            if now:
+                client.log_artifacts(kept.run_id, stage)
+                kept = replace(kept, last=now.iteration, steps=steps)
+            kept.write(view.folder)
+
+
+def _begin_run(client: "MlflowClient", view: RunView, store: Store) -> TrackedRun:
+    """Make the run of a folder that is being painted, instead of one of an earlier painting."""
+    tags, experiment_id = view.tags(), None
+    if (view.folder.parent / SweepRecord.NAME).is_file():
+        parent = _parent(client, view.folder.parent, store)
+        tags["mlflow.parentRunId"], experiment_id = parent.run_id, parent.experiment_id
+    if known := _known(client, view.folder):
+        client.delete_run(known.info.run_id)
+    experiment_id = experiment_id or open_experiment(client, store)
+    info = _create_run(client, experiment_id, view.started, tags, view.name)
+    _write_record(view.folder, store, info, half=True)
+    _delete_others(client, info, tags)
+    return replace(TrackedRun.read(view.folder), half=False, painting=view.record.started)
+
+
 def log_run(run_dir: Path, store: Store) -> str:
     """Log a run directory, under its sweep's run if it is a cell of one; return its run id.
 
-    Nothing is sent when it is there already. Raises `NstError` when it is not a run directory,
-    `TrackingUnavailable` when the store does not answer.
+    What is logged already is not done again: not the run, if all of it is there, nor, if it was logged
+    while it was painted, what it has since then. Raises `NstError` when the directory holds no run, and
+    `TrackingUnavailable` when the store does not answer within half a minute.
     """
     view = RunView.read(run_dir.resolve())
-    tags = view.tags()
+    tags, kept = view.tags(), TrackedRun.read(run_dir.resolve(), lenient=True)
     with connect(store) as client:
         parent = None
         if (view.folder.parent / SweepRecord.NAME).is_file():
             parent = _parent(client, view.folder.parent, store)
             tags["mlflow.parentRunId"] = parent.run_id
         known = _known(client, view.folder)
-        half = TrackedRun.read(view.folder, lenient=True).half
-        if known and known.info.status == view.status and not half:
-            same = ("nst.started", "mlflow.parentRunId")
-            if all(known.data.tags.get(tag) == tags.get(tag) for tag in same):
-                return str(known.info.run_id)
+        same = ("nst.started", "mlflow.parentRunId")
+        as_it_is = known is not None and all(known.data.tags.get(tag) == tags.get(tag) for tag in same)
+        if known and as_it_is and known.info.status == view.status and not kept.half and not kept.painting:
+            return str(known.info.run_id)
+        if not as_it_is or kept.half or not kept.painting:
+            kept = TrackedRun()  # all of it is to be logged
 
     with tempfile.TemporaryDirectory() as stage:
         # Everything is read before the run is made: a broken directory leaves nothing behind.
         with _reading(view.folder):
             _copy_known(view.folder, RUN_FILES, Path(stage))
-            view.write_canvas_steps(Path(stage), store.canvas_steps)
-            params, points = view.params(), view.points()
+            view.write_canvas_steps(Path(stage), store.canvas_steps, kept.steps)
+            params = {} if kept.painting else view.params()
+            points = view.points(after=-1 if kept.last is None else kept.last)
+            tags |= view.rest()
             for names in (tags, params, {point.key for point in points}):
                 check_names(names)
         with connect(store) as client:
-            experiment_id = parent.experiment_id if parent else open_experiment(client, store)
-            if known:
-                client.delete_run(known.info.run_id)
-            info = client.create_run(experiment_id, view.started, tags, view.name).info
+            if known and kept.painting:
+                info = known.info
+                tags = {key: value for key, value in tags.items() if known.data.tags.get(key) != value}
+            else:
+                experiment_id = parent.experiment_id if parent else open_experiment(client, store)
+                if known:
+                    client.delete_run(known.info.run_id)
+                info = _create_run(client, experiment_id, view.started, tags, view.name)
+                tags = {}
             # Known from now on: whoever goes on after a failure deletes this one first.
             _write_record(view.folder, store, info, half=True)
-            _log_batches(client, info.run_id, _note(view, info.run_id), params, points)
+            tags["mlflow.note.content"] = _note(view, info.run_id)
+            _log_batches(client, info.run_id, tags, params, points)
             client.log_artifacts(info.run_id, stage)
-            _delete_others(client, info, tags)
+            if not kept.painting:
+                _delete_others(client, info, view.tags())
             client.set_terminated(info.run_id, view.status, view.ended)
             _write_record(view.folder, store, info)
             return str(info.run_id)
@@ -137,11 +202,10 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
             _copy_known(sweep_dir, SWEEP_FILES, Path(stage))
             (Path(stage) / "cells.json").write_text(json.dumps(table(whole)))
         with connect(store) as client:
-            run_id = str(_parent(client, sweep_dir, store).run_id)
+            parent = _parent(client, sweep_dir, store)
+            run_id = str(parent.run_id)
             client.log_artifacts(run_id, stage)
-            title, command = markdown(sweep.title or ""), markdown_code(sweep.command)
-            parts = (title, command, _picture(run_id, sweep_dir / "sheet.png"))
-            client.set_tag(run_id, "mlflow.note.content", "\n\n".join(filter(None, parts)))
+            _summarize(client, run_id, sweep_dir, sweep, whole)
             status = "FINISHED" if all(view.status == "FINISHED" for view in cells) else "FAILED"
             if sweep.interrupted:
                 status = "KILLED"
@@ -149,6 +213,33 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
     if broken:
         raise broken[0]
     return run_id
+
+
+def _summarize(
+    client: "MlflowClient", run_id: str, sweep_dir: Path, sweep: SweepRecord, cells: list[RunView]
+) -> None:
+    """Give a sweep's run what its cells have in common, the scores of the best, and a description."""
+    there, winner = client.get_run(run_id).data, best(cells)
+    # A param cannot be changed, and a folder of files keeps the same value twice.
+    params = {key: value for key, value in shared(cells).items() if key not in there.params}
+    scores = {f"scores/{key}": value for key, value in winner.record.scores.items()} if winner else {}
+    points = [
+        Point(key, value, winner.ended, 0)
+        for key, value in scores.items()
+        if winner and there.metrics.get(key) != value
+    ]
+    said = Description.of(cell.run for cell in cells)
+    parts = (
+        markdown(said.notes),
+        markdown(sweep.title or ""),
+        markdown_code(sweep.command),
+        f"Best of both scores: {markdown(winner.short)}" if winner and len(cells) > 1 else "",
+        _picture(run_id, sweep_dir / "sheet.png"),
+    )
+    tags = {"mlflow.note.content": "\n\n".join(filter(None, parts))}
+    if winner:
+        tags["nst.best"] = winner.short
+    _log_batches(client, run_id, tags, params, points)
 
 
 def close_interrupted(folder: Path, store: Store) -> int:
@@ -170,23 +261,22 @@ def close_interrupted(folder: Path, store: Store) -> int:
         for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
             shown = Path(run.data.tags.get("nst.run_dir", ""))
             if shown.is_relative_to(folder) and not is_locked(shown) and not is_locked(shown.parent):
-                client.set_terminated(run.info.run_id, "KILLED", _last_sign(shown))
+                ended = last_sign(shown, *shown.glob("*")) or None
+                client.set_terminated(run.info.run_id, "KILLED", ended)
                 closed += 1
         return closed
 
 
-def _last_sign(folder: Path) -> int | None:
-    """When a sweep or a run last wrote of itself, in ms since the epoch."""
-    signs = [folder / SweepRecord.NAME, *(at / RunRecord.NAME for at in (folder, *folder.glob("*")))]
-    times = [path.stat().st_mtime for path in signs if path.is_file()]
-    return round(max(times) * 1000) if times else None
-
-
 def run_url(folder: Path, store: Store) -> str:
-    """Where to look at a folder that was logged: its address, or the command that serves it."""
-    if not is_server(store.uri):
-        return serve_command(store.uri)
-    return str(replace(TrackedRun.load(folder), uri=store.uri).address)
+    """Where to look at a folder that was logged: its address, after the command that serves it if need be.
+
+    Of a sweep that is the list of its experiment's runs, where it is at the top.
+    """
+    tracked = TrackedRun.load(folder)
+    page = tracked.runs_page if (folder / SweepRecord.NAME).is_file() else tracked.page
+    if is_server(store.uri):
+        return page(store.uri)
+    return f"{serve_command(store.uri)}  # then {page(LOCAL_SERVER)}"
 
 
 def fetch_run(run_id: str, uri: str, folder: Path) -> None:
@@ -220,16 +310,26 @@ def _parent(client: "MlflowClient", sweep_dir: Path, store: Store) -> "RunInfo":
         if known:
             return known.info
         experiment_id = open_experiment(client, store)
-        tags = {
-            "nst.run_dir": str(sweep_dir),
+        said = Description.of(map(read_run, run_folders(sweep_dir)[:1]))
+        tags = tags_of(sweep_dir, said) | {
             "nst.started": sweep.started,
             "nst.command": sweep.command,
+            "mlflow.note.content": markdown(said.notes),
             "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}]),
         }
-        info = client.create_run(experiment_id, millis(sweep.started), tags, sweep.name).info
+        tags = {key: str(value) for key, value in tags.items() if value}
+        name = said.name or sweep.name
+        info = _create_run(client, experiment_id, millis(sweep.started), tags, name)
         _delete_others(client, info, tags)
         _write_record(sweep_dir, store, info)
         return info
+
+
+def _create_run(
+    client: "MlflowClient", experiment_id: str, started: int, tags: Mapping[str, str], name: str
+) -> "RunInfo":
+    short = {key: value[:LONGEST_TAG] for key, value in tags.items()}
+    return client.create_run(experiment_id, started, short, name).info
 
 
 def _known(client: "MlflowClient", folder: Path) -> "Run | None":
@@ -285,32 +385,46 @@ def _reading(folder: Path) -> Iterator[None]:
 
 
 def _note(view: RunView, run_id: str) -> str:
-    """The run's description: why it has no more, its canvas, and where that was painted."""
+    """The run's description: what was said of it, why it has no more, its canvas, where that was painted."""
     source, error = view.record.taken_from, view.record.error
     taken = f"Not painted for this sweep: taken from {markdown_code(str(source))}." if source else None
     why = markdown_code(error) if error else None
-    parts = (taken, why, _picture(run_id, view.folder / "canvas.png"))
+    name = Painting.PICTURE if view.painting else "canvas.png"
+    parts = (markdown(view.said.notes), taken, why, _picture(run_id, view.folder / name))
     return "\n\n".join(filter(None, parts))
 
 
 def _picture(run_id: str, path: Path) -> str:
     """Markdown that shows an artifact in a run's description; empty if there is no such file."""
-    address = f"get-artifact?path={path.name}&run_uuid={run_id}"
-    return f"![{path.name}]({address})" if path.is_file() else ""
+    name = final_name(path.name)
+    return f"![{name}](get-artifact?path={name}&run_uuid={run_id})" if path.is_file() else ""
 
 
 def _log_batches(
-    client: "MlflowClient", run_id: str, note: str, params: dict[str, str], points: list[Point]
+    client: "MlflowClient",
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    points: Sequence[Point],
 ) -> None:
+    """Log all of it in as few requests as the limits allow."""
     from mlflow.entities import Metric, Param, RunTag
 
-    tags = [RunTag("mlflow.note.content", note)]
-    entities = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
-    metrics = [Metric(point.key, point.value, point.millis, point.step) for point in points]
-    first = ENTITIES_A_CALL - len(entities) - len(tags)
-    client.log_batch(run_id, metrics[:first], entities, tags)
-    for start in range(first, len(metrics), ENTITIES_A_CALL):
-        client.log_batch(run_id, metrics[start : start + ENTITIES_A_CALL])
+    every = deque[Any](
+        [
+            *(RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()),
+            *(Param(key, value[:LONGEST_PARAM]) for key, value in params.items()),
+            *(Metric(point.key, point.value, point.millis, point.step) for point in points),
+        ]
+    )
+    while every:
+        parts: dict[type, list[Any]] = {RunTag: [], Param: [], Metric: []}
+        while every and sum(map(len, parts.values())) < ENTITIES_A_CALL:
+            part = parts[type(every[0])]
+            if len(part) == PARAMS_A_CALL and part is not parts[Metric]:
+                break
+            part.append(every.popleft())
+        client.log_batch(run_id, parts[Metric], parts[Param], parts[RunTag])
 
 
 def _copy_known(folder: Path, names: Sequence[str], stage: Path) -> None:

@@ -4,11 +4,16 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nst.io.credentials import without_secrets
 from nst.io.text import escape_unprintable
-from nst.runs.json_record import RecordFile, as_flag, as_text, json_key
+from nst.runs.json_record import RecordFile, as_count, as_flag, as_list, as_text, json_key
 from nst.tracking.client import absolute_uri, local_path
+
+
+def _steps(value: Any) -> list[int]:
+    return [as_count(step) for step in as_list(value)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +23,10 @@ class TrackedRun(RecordFile):
     Attributes:
         uri: of the store.
         experiment_id, run_id: in the store.
-        half: whether some of the folder is not logged yet.
+        half: whether an attempt to log it broke off, so that it is to be replaced.
+        painting: when the run that is painted, and logged meanwhile, was `started`.
+        last: the iteration up to which its curves are logged; None if none is.
+        steps: the iterations of the canvases that are logged.
     """
 
     NAME = "mlflow.json"
@@ -28,16 +36,28 @@ class TrackedRun(RecordFile):
     experiment_id: str = json_key(as_text, "")
     run_id: str = json_key(as_text, "")
     half: bool = json_key(as_flag, False)
+    painting: str | None = json_key(as_text)
+    last: int | None = json_key(as_count)
+    steps: list[int] = json_key(_steps, list)
 
     @property
     def address(self) -> str | None:
         """The page of the run; None if the store is no server."""
-        if not is_server(self.uri):
-            return None
-        place = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
-        # MLflow's page is else laid out for language models.
+        return self.page(self.uri) if is_server(self.uri) else None
+
+    def page(self, uri: str) -> str:
+        """The page of the run, on a server at an address."""
+        return self._page(uri, f"/{self.run_id}")
+
+    def runs_page(self, uri: str) -> str:
+        """The page of all runs of its experiment."""
+        return self._page(uri)
+
+    def _page(self, uri: str, run: str = "") -> str:
+        place = f"#/experiments/{self.experiment_id}/runs{run}"
+        # MLflow's pages are else laid out for language models.
         query = "?workflowType=machine_learning"
-        return escape_unprintable(f"{_shown(self.uri).rstrip('/')}/{place}{query}")
+        return escape_unprintable(f"{_shown(uri).rstrip('/')}/{place}{query}")
 
     @property
     def command(self) -> str | None:

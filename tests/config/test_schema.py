@@ -200,6 +200,14 @@ def test_the_store_is_that_of_mlflows_own_variable(
     assert config("tracking=none").tracking.uri is None
 
 
+def test_the_experiment_is_that_of_mlflows_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    assert config().tracking.experiment == "neural-style-transfer"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "skies")
+    assert config().tracking.experiment == "skies"
+    assert config("tracking.experiment=mine").tracking.experiment == "mine"
+
+
 def test_weights_by_position_are_those_of_the_nth_selected_layer() -> None:
     found = config("style_layers=[conv5_1,conv3_1]")
     assert style_layers(found) == {"conv3_1": 1e3 / 16**2, "conv5_1": 1e3 / 32**2}

@@ -143,7 +143,7 @@ def check_sweep(folder: Path, allowed: set[str]) -> None:
     assert len(runs) == 2
     for run in runs:
         assert record(run)["status"] == "finished"
-        assert RunView.read(run).params()["images.content"] == "cat.png"
+        assert RunView.read(run).settings["images.content"] == "cat.png"
         assert not list(run.rglob("outputs"))
     assert (sweep / "sheet.png").is_file()
     assert {path.name for path in folder.iterdir()} <= allowed

@@ -16,6 +16,7 @@ from nst.report.build import rebuild
 from nst.report.loss_curves import WIDTH
 from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep, run_url
+from nst.tracking.tracked import TrackedRun
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -26,11 +27,12 @@ pytestmark = [
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SECONDS = 60_000  # of patience, in ms: the pages are large and test machines small
-NAMES = [
-    "optimizer=adam content_layers=conv1_1",
-    "optimizer=adam content_layers=conv5_1",
-    "optimizer=lbfgs content_layers=[conv2_1,conv4_1]",
+JOBS = [
+    ["optimizer=adam", "content_layers=conv1_1"],
+    ["optimizer=adam", "content_layers=conv5_1"],
+    ["optimizer=lbfgs", "content_layers=[conv2_1,conv4_1]"],
 ]
+NAMES = ["adam · conv1_1", "adam · conv5_1", "lbfgs · conv2_1 conv4_1"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Place:
 
     def url(self, folder: Path, tab: str = "") -> str:
         """The page of a run, or one of its tabs."""
-        return run_url(folder, self.store).replace("?", f"{tab}?")
+        return TrackedRun.load(folder).page(self.store.uri).replace("?", f"{tab}?")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("ui")
-    sweep = make_sweep(folder / "sweep", "readme/noise_adam", [name.split() for name in NAMES], size=64)
+    sweep = make_sweep(folder / "sweep", "readme/noise_adam", JOBS, size=64)
     rebuild(sweep)
     with serving(folder / "server") as server:
         store = Store(server.uri, "neural-style-transfer", canvas_steps=3)
@@ -71,7 +73,7 @@ def page() -> Iterator[Page]:
 def test_the_experiment_lists_the_sweep_with_its_cells_inside(
     page: Page, place: Place, tmp_path: Path
 ) -> None:
-    page.goto(re.sub(r"/runs/\w+", "/runs", place.url(place.sweep)))
+    page.goto(run_url(place.sweep, place.store))  # the link that is printed
     parent = page.get_by_role("link", name="readme/noise_adam")
     expect(parent).to_be_visible()
     for name in NAMES:
@@ -89,6 +91,7 @@ def test_a_cell_shows_its_params_and_its_parent(page: Page, place: Place, tmp_pa
     expect(page.get_by_role("link", name="readme/noise_adam")).to_be_visible()
     expect(page.get_by_text("conv2_1 conv4_1", exact=True)).to_be_visible()
     expect(page.get_by_text("nst.model", exact=True)).to_be_visible()
+    expect(page.get_by_text("run.py", exact=True)).to_be_visible()
     expect(page.locator("img[src*='path=canvas.png']")).to_have_js_property("naturalWidth", 64)
     page.screenshot(path=tmp_path / "cell.png")
 
@@ -96,8 +99,9 @@ def test_a_cell_shows_its_params_and_its_parent(page: Page, place: Place, tmp_pa
 def test_a_cell_shows_its_loss_curves(page: Page, place: Place, tmp_path: Path) -> None:
     page.goto(place.url(place.sweep / "0", "/model-metrics"))
     search = page.get_by_placeholder("Search metric charts")
-    search.fill("^loss/")
-    for key in ("total", "content", "style", "tv"):  # under a heading of their own, loss
+    expect(page.get_by_test_id("experiment-view-compare-runs-card").first).to_contain_text("total")
+    search.fill("^(loss|terms)/")
+    for key in ("total", "content", "style", "tv"):
         card = page.get_by_test_id("experiment-view-compare-runs-card").filter(
             has=page.get_by_role("heading", name=key, exact=True)
         )

@@ -11,6 +11,7 @@ import pytest
 from nst.errors import NstError
 from nst.io.files import warn_skipped
 from nst.runs.record import FileInfo, Machine, Model, RunRecord, Status, SweepRecord
+from nst.runs.sweep import open_sweep
 
 FILES = ("canvas.png", "canvas.mp4", "losses.csv", "losses.png", "content.png", "style.png")
 # Written by the version before records were typed.
@@ -274,3 +275,13 @@ def test_why_a_run_has_no_canvas(status: str, why: tuple[str, str]) -> None:
     record, _ = RunRecord.from_json({"status": status, "error": "no memory"})
     assert record.why_no_canvas("3") == why
     assert record.has_canvas is (status in ("finished", "diverged"))
+
+
+def test_a_sweep_is_named_by_its_preset_or_by_what_it_sweeps(tmp_path: Path) -> None:
+    for name, swept, said in (
+        ("readme/noise_adam", ["seed"], "readme/noise_adam"),
+        (None, ["optimizer", "content_layers"], "optimizer x content_layers"),
+        (None, [], "sweep"),
+    ):
+        open_sweep(tmp_path, name, None, swept)
+        assert SweepRecord.load(tmp_path).name == said

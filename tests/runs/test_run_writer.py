@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nst.core.color import StyleColors
 from nst.errors import NstError
 from nst.io.signals import Interrupted
+from nst.runs.painting import Painting
 from nst.runs.record import RunRecord, Status, find_damage
 from nst.runs.writer import Diverged, RunWriter, record_failure
 
@@ -42,13 +44,13 @@ class Video:
         self.discarded = True
 
 
-def started(folder: Path, record: RunRecord = NAME) -> tuple[RunWriter, Video]:
+def started(folder: Path, record: RunRecord = NAME, iterations: int = 0) -> tuple[RunWriter, Video]:
     """A writer of a run that is about to be painted."""
     writer, video = RunWriter(folder, record), Video()
     image = torch.rand(3, 4, 4)
     writer.begin()
     cell: Any = SimpleNamespace(content=image, styles=(image,), color=StyleColors(), columns=lambda: COLUMNS)
-    writer.start(cell, ("style", *COLUMNS[1:], "total"), video)  # type: ignore[arg-type]
+    writer.start(cell, ("style", *COLUMNS[1:], "total"), video, None, iterations)  # type: ignore[arg-type]
     return writer, video
 
 
@@ -101,6 +103,33 @@ def test_losses_are_a_table_of_the_cells_own_columns(tmp_path: Path) -> None:
     assert [line.split(",")[:2] for line in lines[1:]] == [["0", "9"], ["1", "8"], ["2", "7.25"]]
     assert len(video.frames) == 2
     assert video.discarded
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "begun again"])
+def test_what_there_is_so_far_is_there_while_it_is_painted(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, _ = started(tmp_path, iterations=40)
+    add(writer, 0, 9.0)
+    assert Painting.of(tmp_path, writer.record) is None  # not each moment
+    monkeypatch.setattr("nst.runs.writer.SECONDS_TO_SHOW", 0)
+    add(writer, 2, 8.0, 7.5, canvas=0.0)
+    now = Painting.of(tmp_path, writer.record)
+    assert now is not None
+    assert (now.text, now.share, now.losses["total"]) == ("iteration 3 of 40", 3 / 40, 7.5)
+    table = (tmp_path / now.table).read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [["0", "9"], ["1", "8"], ["2", "7.5"]]
+    with Image.open(tmp_path / Painting.PICTURE) as picture:
+        assert picture.getextrema() == ((0, 0),) * 3
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {"run.json", "content.png", "style.png"}
+    if end == "finished":
+        writer.finish(draw)
+    elif end == "failed":
+        writer.fail(NstError("no more"))
+    else:
+        started(tmp_path)
+    assert Painting.of(tmp_path, RunRecord.read(tmp_path)) is None
+    assert not [path for path in tmp_path.glob(".*") if "painting" in path.name]
 
 
 @pytest.mark.parametrize("what", ["loss", "canvas"])

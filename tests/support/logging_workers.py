@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep, log_run
-from nst.tracking.view import CURVE_POINTS
+from nst.tracking.view import CURVE_POINTS, curve_name
 
 WORKERS = 4
 
@@ -64,14 +64,14 @@ def check_arrived(sweeps: Sequence[Path], store: Store) -> tuple[int, int, int]:
         artifacts += len(images) + len(hydra)
         with (folder / "losses.csv").open(newline="") as file:
             header, *rows = list(csv.reader(file))
-        columns = [name if "/" in name else f"loss/{name}" for name in header[1:]]
+        columns = [curve_name(name) for name in header[1:]]
         for key in columns:
             history = client.get_metric_history(run.info.run_id, key)
             logged = sorted({point.step for point in history})
             assert len(history) == len(logged) == min(len(rows), CURVE_POINTS)
             assert logged[-1] == int(rows[-1][0])
             points += len(history)
-        once = {f"{group}/{key}" for group in ("timings", "scores") for key in record[group]}
+        once = {f"scores/{key}" for key in record["scores"]}
         assert run.data.metrics.keys() == {*columns, *once}
         points += len(once)
     return len(found), points, artifacts

@@ -28,15 +28,18 @@ from support.mlflow_server import Broken, Server, free_port, serving
 from support.rundirs import make_run, make_sweep
 
 from nst.errors import NstError
+from nst.runs.painting import Painting
+from nst.runs.record import OUTPUT_FILES
 from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable, absolute_uri
-from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_run, run_url
-from nst.tracking.view import check_names
+from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_run, run_url, watch_run
+from nst.tracking.view import RunView, check_names
 
 JOBS = [
     ["optimizer=adam", "content_layers=conv1_1"],
     ["optimizer=lbfgs", "content_layers=[conv4_1,conv2_1]"],
 ]
 
+NOTE = "mlflow.note.content"
 HYDRA = ("config", "hydra", "overrides")
 
 
@@ -99,6 +102,21 @@ def python_m_nst_tracking(folder: Path, uri: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["optimizer=lbfgs", "content_layers=conv5_1"], "lbfgs · conv5_1"),
+        (["optimizer.lr=0.1", "seed=2"], "lr 0.1 · seed 2"),
+        (["variant=adam_cat_mosaic", "content_layers=conv5_1"], "conv5_1 · adam_cat_mosaic"),
+        (["images.content=my photos/cat.png", "content_layers=none"], "cat · content layers none"),
+        (["experiment=a/b", "tags=[sky]"], "tags=[sky]"),
+        ([], "run"),
+    ],
+)
+def test_a_name_is_short(overrides: list[str], name: str, tmp_path: Path) -> None:
+    assert RunView.read(make_run(tmp_path / "run", overrides=overrides)).short == name
+
+
 def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(store: Store, tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS)
     make_run(sweep / "10", overrides=["optimizer=adam", "seed=7"], status="failed")
@@ -122,10 +140,10 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(store: Store, tmp_pa
     assert parent.info.end_time - parent.info.start_time == 5000
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent_id}
     assert {child.info.run_name: child.info.status for child in children} == {
-        "optimizer=adam content_layers=conv1_1": "FINISHED",
-        "optimizer=lbfgs content_layers=[conv4_1,conv2_1]": "FINISHED",
-        "optimizer=adam seed=7": "FAILED",
-        "optimizer=adam seed=8": "KILLED",
+        "adam · conv1_1": "FINISHED",
+        "lbfgs · conv4_1 conv2_1": "FINISHED",
+        "adam · seed 7": "FAILED",
+        "adam · seed 8": "KILLED",
     }
     assert children[0].info.run_id == first
     assert children[0].info.end_time - children[0].info.start_time == 3000
@@ -156,6 +174,7 @@ def test_the_parent_carries_the_sheet_and_a_table_of_its_cells(
     note = get(store, run_id).data.tags["mlflow.note.content"]
     assert note == (
         "`python run.py -m experiment=readme/noise_adam`\n\n"
+        "Best of both scores: adam · conv1_1\n\n"
         f"![sheet.png](get-artifact?path=sheet.png&run_uuid={run_id})"
     )
 
@@ -192,7 +211,7 @@ def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> Non
     rows = [every[iteration] for iteration in shown]
     client = MlflowClient(store.uri)
     for key in rows[0].keys() - {"iteration"}:
-        name = key if "/" in key else f"loss/{key}"
+        name = f"terms_{key}" if "/" in key else "loss/total" if key == "total" else f"terms/{key}"
         points = client.get_metric_history(logged.info.run_id, name)
         points.sort(key=lambda point: point.step)
         assert [point.step for point in points] == shown
@@ -201,32 +220,173 @@ def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> Non
         assert times == sorted(times)
         assert logged.info.start_time < times[0] < times[-1] == logged.info.end_time
     assert math.isnan(client.get_metric_history(logged.info.run_id, "loss/total")[0].value)
-    assert logged.data.metrics["timings/painting_seconds"] == 2.0
+    assert logged.data.tags["nst.timings.painting_seconds"] == "2"
+    assert not any(key.startswith("timings") for key in logged.data.metrics)
     scores = json.loads((run / "run.json").read_text())["scores"]
     assert logged.data.metrics["scores/lpips_content"] == scores["lpips_content"]
     assert logged.data.metrics["scores/style_distance"] == scores["style_distance"]
 
 
-def test_params_are_the_resolved_config(store: Store, tmp_path: Path) -> None:
+def test_params_are_what_varies_and_matters_and_tags_the_rest(store: Store, tmp_path: Path) -> None:
     odd = {"images": {"content": "${hydra:runtime.cwd}/a.jpg", "style": "x" * 9000}}
-    run = make_run(tmp_path / "run", overrides=JOBS[1], config=odd, status="failed")
+    overrides = [*JOBS[1], "images.content=odd", "seed=3"]
+    run = make_run(tmp_path / "run", overrides=overrides, config=odd, status="failed")
     plain = make_run(tmp_path / "plain", overrides=["content_layers=none"])
     referring = "seed: 5\nweights: {tv: 1.5, style_layers: [1, 0.25]}\nsize: ${seed}\n"
     (plain / ".hydra/config.yaml").write_text(referring + "content_layers: {conv1_1: false}\n")
 
-    params = get(store, log_run(run, store)).data.params
-    assert params["content_layers"] == "conv2_1 conv4_1"
-    assert params["optimizer.lr"] == "1.0"
-    assert params["model.normalize"] == "False"
-    assert params["images.content"] == "${hydra:runtime.cwd}/a.jpg"
-    assert params["images.style"] == "x" * 6000
-    assert get(store, log_run(plain, store)).data.params == {
-        "seed": "5",
-        "weights.tv": "1.5",
-        "weights.style_layers": "1 0.25",
-        "size": "5",
-        "content_layers": "none",
+    data = get(store, log_run(run, store)).data
+    assert data.params == {
+        "optimizer.name": "lbfgs",
+        "init_image.name": "noise",
+        "content_layers": "conv2_1 conv4_1",
+        "images.content": "${hydra:runtime.cwd}/a.jpg",
+        "size": "32",
+        "iterations": "20",
+        "seed": "3",
     }
+    assert data.tags["config.model.normalize"] == "False"
+    assert data.tags["config.optimizer.lr"] == "1.0"
+    assert data.tags["config.images.style"] == "x" * 5000
+    assert not any(f"config.{key}" in data.tags for key in data.params)
+
+    data = get(store, log_run(plain, store)).data
+    assert data.params == {"size": "5", "content_layers": "none"}
+    rest = {key: value for key, value in data.tags.items() if key.startswith("config.")}
+    assert rest == {"config.seed": "5", "config.weights.tv": "1.5", "config.weights.style_layers": "1 0.25"}
+
+
+def test_the_sweep_has_what_its_cells_share_and_the_best_scores(store: Store, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS)
+    for cell, scores in (("0", (0.2, 0.9)), ("1", (0.3, 0.4))):
+        rewrite(sweep / cell, scores=dict(zip(("lpips_content", "style_distance"), scores, strict=True)))
+    parent = get(store, end_sweep(sweep, store))
+    end_sweep(sweep, store)  # nothing twice
+    cells = [run.data for run in runs_of(store)[1:]]
+    assert parent.data.params["weights.tv"] == "1.2"
+    assert "optimizer.name" not in parent.data.params
+    assert not parent.data.params.keys() & {"content_layers", "optimizer.lr"}
+    assert [cell.tags["config.optimizer.lr"] for cell in cells] == ["0.06", "1.0"]
+    assert all("weights.tv" not in cell.params and "config.weights.tv" not in cell.tags for cell in cells)
+    assert parent.data.metrics == {"scores/lpips_content": 0.3, "scores/style_distance": 0.4}
+    history = MlflowClient(store.uri).get_metric_history(parent.info.run_id, "scores/lpips_content")
+    assert len(history) == 1
+    assert parent.data.tags["nst.best"] == "lbfgs · conv4_1 conv2_1"
+    assert "Best of both scores: lbfgs · conv4_1 conv2_1" in get(store, parent.info.run_id).data.tags[NOTE]
+
+
+def test_what_a_person_says_is_there_and_can_be_searched(store: Store, tmp_path: Path) -> None:
+    said = {
+        "name": "skies",
+        "tags": ["sky", "for/the talk", "mlflow.user"],
+        "notes": "Two (or 3) skies: a_b.",
+    }
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS, config=said)
+    single = make_run(tmp_path / "single", overrides=["optimizer=adam"], config=said)
+    log_run(single, store)
+    end_sweep(sweep, store)
+    client = MlflowClient(store.uri)
+    experiment = client.get_experiment_by_name(store.experiment)
+    assert experiment is not None
+    for query in (
+        "tags.sky = 'true'",
+        "tags.`for_the talk` = 'true'",
+        "tags.`nst.tags` LIKE '%sky, for/the%'",
+    ):
+        assert len(client.search_runs([experiment.experiment_id], query)) == 4
+    runs = {run.info.run_name: run.data.tags for run in client.search_runs([experiment.experiment_id])}
+    assert runs.keys() == {"skies", "adam · conv1_1", "lbfgs · conv4_1 conv2_1"}
+    for tags in runs.values():
+        assert tags[NOTE].startswith("Two (or 3) skies: a_b.\n\n")
+        assert tags["mlflow.user"] == tmp_path.owner()
+        assert tags["mlflow.source.name"] == "run.py"
+
+
+PAINTED = "2026-11-23T20:13:57.123456+00:00"  # when a run of `make_run` was begun
+
+
+def painting(run: Path, iteration: int, iterations: int, losses: list[str]) -> None:
+    """Leave what a painter leaves for those who watch."""
+    (run / ".losses-a1b2c3d4.csv").write_text("\n".join(losses[: iteration + 2]) + "\n0,12")
+    Image.new("RGB", (32, 32), (iteration, 0, 0)).save(run / Painting.PICTURE)
+    at = f"2026-11-23T20:13:59.{iteration:06}+00:00"
+    told = {"iteration": iteration, "iterations": iterations, "table": ".losses-a1b2c3d4.csv"}
+    Painting(started=PAINTED, at=at, **told).write(run)  # type: ignore[arg-type]
+
+
+def test_a_run_is_watched_while_it_is_painted_and_completed_after_that(store: Store, tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS[:1], iterations=400)
+    run = sweep / "0"
+    finished = json.loads((run / "run.json").read_text())
+    losses = (run / "losses.csv").read_text().splitlines()
+    aside = {name: (run / name).read_bytes() for name in OUTPUT_FILES if (run / name).is_file()}
+    for name in aside:
+        (run / name).unlink()
+    begun = {key: finished[key] for key in ("name", "started", "identity")}
+    (run / "run.json").write_text(json.dumps(begun | {"status": "running"}))
+
+    def seen() -> tuple[Run, list[int], list[int]]:
+        [child] = [found for found in runs_of(store) if found.info.run_name == "adam · conv1_1"]
+        client = MlflowClient(store.uri)
+        there = client.list_artifacts(child.info.run_id, "images")
+        steps = {int(re.findall(r"step\+(\d+)", file.path)[0]) for file in there}
+        history = client.get_metric_history(child.info.run_id, "loss/total")
+        return child, sorted(point.step for point in history), sorted(steps)
+
+    watch_run(run, store)
+    child, points, steps = seen()
+    assert (child.info.status, points, steps) == ("RUNNING", [], [])
+    assert child.data.params["optimizer.name"] == "adam"
+    for iteration in (100, 110, 250):
+        painting(run, iteration, 400, losses)
+        watch_run(run, store)
+    watch_run(run, store)  # nothing new
+    watched, points, steps = seen()
+    assert (watched.info.status, watched.info.run_id) == ("RUNNING", child.info.run_id)
+    grid = [round(399 * number / 249) for number in range(250)]
+    assert points == [step for step in grid if step <= 250]
+    assert steps == [100, 250]  # one in each fifth
+    assert "![canvas.png]" in watched.data.tags[NOTE]
+    found = artifacts(store, child.info.run_id, tmp_path / "watched")
+    assert found["canvas.png"] == (run / Painting.PICTURE).read_bytes()
+
+    Painting.remove(run)
+    for name, content in aside.items():
+        (run / name).write_bytes(content)
+    (run / "run.json").write_text(json.dumps(finished))
+    assert log_run(run, store) == child.info.run_id
+    done, points, steps = seen()
+    assert (done.info.status, points, steps) == ("FINISHED", grid, [0, 100, 200, 250, 399])
+    assert done.data.tags["nst.timings.painting_seconds"] == "2"
+    assert artifacts(store, child.info.run_id, tmp_path / "done")["canvas.png"] == aside["canvas.png"]
+    assert log_run(run, store) == child.info.run_id  # all of it is there
+    assert len(runs_of(store)) == 2
+
+
+def test_what_was_watched_and_broke_off_is_replaced(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", overrides=JOBS[0], status="running")
+    losses = ["iteration,total", *(f"{number},2" for number in range(9))]
+    painting(run, 3, 20, losses)
+    watch_run(run, store)
+    [first] = runs_of(store)
+    painting(run, 5, 20, losses)
+    with monkeypatch.context() as full:
+        full.setattr(MlflowClient, "log_artifacts", refusing)
+        with pytest.raises(TrackingUnavailable):
+            watch_run(run, store)
+    assert close_interrupted(tmp_path, store) == 1
+    painting(run, 7, 20, losses)
+    watch_run(run, store)  # as after a restart
+    [second] = runs_of(store)
+    assert second.info.run_id != first.info.run_id
+    assert second.info.status == "RUNNING"
+    assert second.data.metrics["loss/total"] == 2
+    rewrite(run, status="failed", error="out of memory", ended="2026-11-24T08:00:00.000001+00:00")
+    Painting.remove(run)
+    log_run(run, store)
+    assert [run.info.status for run in runs_of(store)] == ["FAILED"]
 
 
 def test_artifacts_are_the_files_and_the_canvas_has_steps(store: Store, tmp_path: Path) -> None:
@@ -309,7 +469,7 @@ def refusing(*_: object) -> None:
 
 
 def test_no_name_is_the_folder_of_another() -> None:
-    check_names(["loss/total", "loss/content", "content/conv1_1", "nst.model", "nst.model.asked"])
+    check_names(["loss/total", "terms/content", "terms_content/conv1_1", "nst.model", "nst.model.asked"])
     for names in (["content", "content/conv1_1"], ["a/b/c", "a"], ["a/b", "a/b/c/d"]):
         with pytest.raises(NstError, match=r"^a(/b)?: |^content: "):
             check_names(names)
@@ -326,7 +486,7 @@ def test_a_run_that_hardly_began(database: str, tmp_path: Path) -> None:
     logged = get(store, log_run(run, store))
     assert (logged.info.run_name, logged.info.status) == ("run", "FAILED")
     assert logged.data.tags["nst.error"] == record["error"]
-    assert logged.data.params["mode"] == "reconstruct"
+    assert logged.data.tags["config.mode"] == "reconstruct"
     found = artifacts(store, logged.info.run_id, tmp_path / "artifacts")
     assert found.keys() == {"run.json", *(f".hydra/{name}.yaml" for name in HYDRA)}
 
@@ -355,11 +515,14 @@ def test_where_to_look(server: Server, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", overrides=JOBS[0], status="failed")
     store = Store(server.uri, "where", canvas_steps=5)
     info = get(store, log_run(run, store)).info
-    address = f"{server.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
-    assert run_url(run, replace(store, uri=f"{server.uri}/")).startswith(address)
+    page = f"/#/experiments/{info.experiment_id}/runs/{info.run_id}?workflowType=machine_learning"
+    assert run_url(run, replace(store, uri=f"{server.uri}/")) == f"{server.uri}{page}"
     command = run_url(run, replace(store, uri="sqlite:////a b/mlflow.db"))
     assert command.startswith("mlflow ui --host 127.0.0.1 ")
-    assert command.endswith("'sqlite:////a b/mlflow.db'")
+    assert command.endswith(f"'sqlite:////a b/mlflow.db'  # then http://127.0.0.1:5000{page}")
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS[:1], status="failed")
+    end_sweep(sweep, store)  # all runs of its experiment
+    assert run_url(sweep, store) == f"{server.uri}{page.replace(f'/{info.run_id}', '')}"
 
 
 @pytest.mark.e2e

@@ -20,7 +20,7 @@ from nst.execution.executors.task import (
     remove_reports,
 )
 from nst.execution.progress import progress_display
-from nst.io.credentials import PASSWORD, USERNAME
+from nst.io.credentials import SECRETS, USERNAME
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.runs.job import Job, Result
 
@@ -88,7 +88,7 @@ class RayExecutor:
         tasks = batch_tasks(batches)
         remote = _paint.options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=ATTEMPTS - 1)
         # A worker of a cluster that was there before has its own environment.
-        secrets = {name: os.environ[name] for name in (USERNAME, PASSWORD) if name in os.environ}
+        secrets = {name: os.environ[name] for name in (USERNAME, *SECRETS) if name in os.environ}
         waiting = {remote.remote(task, secrets): task for task in tasks}
         try:
             with progress_display(len(tasks)) as display:

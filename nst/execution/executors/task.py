@@ -65,9 +65,12 @@ class BatchTask:
         left = [job for job in self.jobs if job.folder not in there]
         if reason := self._refuses():
             return failed_results(self, reason)
+        tracker = tracker_of(self.jobs[0].config.tracking)
+        if tracker:
+            tracker.watch(job.folder for job in left)
         if left:
             there |= {result.folder: result for result in paint_what_fits(left, self._report)}
-        if tracker := tracker_of(self.jobs[0].config.tracking):
+        if tracker:
             for job in self.jobs:
                 tracker.log(job.folder)
         return [there[job.folder] for job in self.jobs]

@@ -24,7 +24,7 @@ from nst.report.page.frame_strip import MOST_STRIPS, FrameStrips
 from nst.report.page.pictures import Pictures
 from nst.report.page.section import Section
 from nst.runs.description import Description
-from nst.runs.record import RunRecord, SweepRecord
+from nst.runs.record import RunRecord, SweepRecord, now
 from nst.tracking.tracked import tracked_run
 
 __all__ = ["policy_of", "read_part", "templates", "write_page"]
@@ -43,7 +43,7 @@ SCRIPTS = (
 FEW = 3  # columns: so few canvases are shown larger
 
 
-def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
+def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None, painting: bool | None = None) -> Path:
     """Write `index.html` of a sweep, of a sweep of sweeps with all its grids, or of a run; return its path.
 
     A grid that has not begun says so.
@@ -51,6 +51,7 @@ def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
     Args:
         folder: the sweep or run directory.
         grids: those that have been read before.
+        painting: whether it is being painted, or was until now: then the page is made fast, without frames.
 
     Raises:
         NstError: `folder` does not exist, or has neither runs nor grids.
@@ -67,9 +68,11 @@ def write_page(folder: Path, grids: Mapping[Path, Grid] | None = None) -> Path:
     sections, canvases = dict[str, Section | None](), 0
     for index, (name, each) in enumerate(found.items()):
         inside = sweep.grids is not None
-        sections[name] = Section(folder / name, each, index, canvases, pictures, inside) if each else None
+        place, watched = folder / name, bool(painting)
+        section = Section(place, each, index, canvases, pictures, inside, watched) if each else None
+        sections[name] = section
         canvases += each.count if each else 0
-    page = _render(folder, sweep, sections, canvases, pictures)
+    page = _render(folder, sweep, sections, canvases, pictures, painting)
     path = folder / "index.html"
     with atomic_write(path) as temporary:
         # A lone surrogate, which JSON and file names can hold, is no text that can be encoded.
@@ -101,7 +104,12 @@ def templates() -> Environment:
 
 
 def _render(
-    folder: Path, sweep: SweepRecord, grids: Mapping[str, Section | None], canvases: int, pictures: Pictures
+    folder: Path,
+    sweep: SweepRecord,
+    grids: Mapping[str, Section | None],
+    canvases: int,
+    pictures: Pictures,
+    painting: bool | None,
 ) -> str:
     sections = [section for section in grids.values() if section]
     collection = sweep.grids is not None
@@ -128,25 +136,26 @@ def _render(
             grids=grids,
             canvases=canvases,
             pictures=pictures,
-            data=_data(folder, sections),  # names pictures, some of which are not shown elsewhere
+            data=_data(folder, sections, painting),  # names pictures, some of which are not shown elsewhere
             results=RESULTS,
             scores=[key for key in SCORES if any(key in section.results for section in sections)],
             commands=sorted({run.command for run in served if run and run.command}),
             most_strips=MOST_STRIPS,
             few=FEW,
+            made=now(),
         )
     )
 
 
-def _data(folder: Path, sections: Sequence[Section]) -> dict[str, Any]:
+def _data(folder: Path, sections: Sequence[Section], painting: bool | None) -> dict[str, Any]:
     """What the script reads: the moments, the videos and the curves of the cells, what to say of them."""
     cells = [(section, cell) for section in sections for cell in section.cells.values()]
-    strips = FrameStrips([cell.run for _, cell in cells if cell.canvas])
+    strips = FrameStrips([cell.run for _, cell in cells if cell.canvas and painting is None])
     points = max(20, min(CURVE_POINTS, MOST_POINTS // max(1, len(cells))))
     known: dict[tuple[bytes, ...], int] = {}  # cells that were painted once share one
     found = []
     for section, cell in cells:
-        strip = strips.of(cell.run) if cell.canvas else None
+        strip = strips.of(cell.run) if cell.canvas and painting is None else None
         record = cell.run.record
         found.append(
             {
@@ -171,7 +180,7 @@ def _data(folder: Path, sections: Sequence[Section]) -> dict[str, Any]:
             }
         )
     return {
-        "unfinished": any(section.unfinished for section in sections),
+        "unfinished": any(section.unfinished for section in sections) if painting is None else painting,
         "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},
         "results": {key: name for key, (name, _) in RESULTS.items()},

@@ -12,6 +12,7 @@ from nst.io.files import open_text
 from nst.report.grid import as_written
 from nst.report.page.frame_strip import spread
 from nst.report.page.pictures import SMALL, Pictures
+from nst.runs.painting import Painting
 from nst.runs.reader import Run, canvas_size
 from nst.runs.record import Status
 from nst.tracking.tracked import TrackedRun, tracked_run
@@ -51,7 +52,8 @@ RESULTS = {
 class Cell:
     """A run directory as the page shows it: the page's cell `number`; `label` says which of the grid's it is.
 
-    `to_common_loss` is its place among the runs with its objective, as `nst.report.same_loss` has it.
+    `to_common_loss` is its place among the runs with its objective, as `nst.report.same_loss` has it;
+    `watched`, whether its sweep is being painted.
     """
 
     run: Run
@@ -59,17 +61,38 @@ class Cell:
     label: str
     pictures: Pictures
     to_common_loss: int | None = None
+    watched: bool = False
+
+    @cached_property
+    def painting(self) -> Painting | None:
+        """How far it is, while it is painted."""
+        return Painting.of(self.run.folder, self.run.record) if self.watched else None
+
+    @property
+    def share(self) -> float:
+        """How much of it is painted, up to 1."""
+        waiting = self.run.record.status in (Status.RUNNING, Status.MISSING)
+        return self.painting.share if self.painting else float(not waiting)
+
+    @property
+    def picture(self) -> str:
+        """The name of the file that has its canvas."""
+        return Painting.PICTURE if self.painting else "canvas.png"
 
     @cached_property
     def canvas(self) -> str | None:
-        """The address of the final canvas, or of the last finite one; None if it has none."""
-        shown = self.run.record.has_canvas
-        return self.pictures.read(self.run.folder / "canvas.png", self.pictures.side) if shown else None
+        """The address of the canvas, final, so far, or the last finite one; None if it has none."""
+        shown = self.painting or self.run.record.has_canvas
+        return self.pictures.read(self.run.folder / self.picture, self.pictures.side) if shown else None
 
     @cached_property
     def state(self) -> tuple[str, str]:
         """What became of it in a word, and why or what else there is to know."""
         record = self.run.record
+        if self.watched and record.status in (Status.RUNNING, Status.MISSING):
+            if record.status is Status.MISSING:
+                return "waiting", ""
+            return "painting", self.painting.text if self.painting else ""
         if record.finished and self.canvas:
             return record.status.label, f"taken from {record.taken_from}" if record.taken_from else ""
         return record.why_no_canvas(self.run.folder.name)
@@ -85,6 +108,8 @@ class Cell:
         record = self.run.record
         if not self.canvas:
             return None
+        if self.painting:
+            return self.painting.text
         if record.status is Status.DIVERGED:
             return f"diverged at iteration {record.diverged_at}"
         return f"taken from {'/'.join(record.taken_from.parts[-3:])}" if record.taken_from else None
@@ -109,6 +134,8 @@ class Cell:
         """Its numbers by their key in `RESULTS`, as far as there are any."""
         record = self.run.record
         found = {**record.final, **record.scores, **record.timings}
+        if self.painting:
+            found |= self.painting.losses
         if self.to_common_loss is not None:
             found["to_common_loss"] = self.to_common_loss
         return {key: float(found[key]) for key in RESULTS if key in found}
@@ -119,8 +146,10 @@ class Cell:
         What a logarithmic axis has no place for is None. Without a table of losses, None.
         """
         try:
-            with open_text(self.run.folder / "losses.csv") as file:
+            now = self.painting
+            with open_text(self.run.folder / (now.table if now else "losses.csv")) as file:
                 rows = list(csv.DictReader(file))
+            rows = rows[: now.iteration + 1] if now else rows  # behind them may be half a line
             at = [int(row["iteration"]) for row in rows]
             shown = set(spread(at, points))
             kept = [row for row, iteration in zip(rows, at, strict=True) if iteration in shown]
@@ -132,7 +161,7 @@ class Cell:
     @cached_property
     def size(self) -> tuple[int, int] | None:
         """Pixels of its canvas across and down; None if it has none."""
-        return canvas_size(self.run.folder) if self.canvas else None
+        return canvas_size(self.run.folder, self.picture) if self.canvas else None
 
     def about(self) -> list[tuple[str, str]]:
         """What is known of its run, as lines of a name and a value."""

@@ -24,7 +24,10 @@ CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name"
 
 @dataclass
 class Section:
-    """One grid of a page, with others or alone. `index` is its number, `first` that of its first cell."""
+    """One grid of a page, with others or alone. `index` is its number, `first` that of its first cell.
+
+    `watched` says that it is being painted.
+    """
 
     folder: Path
     grid: Grid
@@ -32,6 +35,7 @@ class Section:
     first: int
     pictures: Pictures
     inside: bool  # of a sweep of sweeps
+    watched: bool = False
     cells: dict[tuple[int, int], Cell] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +45,8 @@ class Section:
             for column, run in enumerate(runs):
                 if run:
                     label, number = self._label(run, row, column), self.first + len(self.cells)
-                    cell = Cell(run, number, label, self.pictures, reached.get(run.folder))
+                    common = reached.get(run.folder)
+                    cell = Cell(run, number, label, self.pictures, common, self.watched)
                     self.cells[row, column] = cell
 
     @property
@@ -122,6 +127,12 @@ class Section:
         text = f"{len(states)} canvas{'es' if len(states) != 1 else ''}"
         others = {state: states.count(state) for state in states if state != "finished"}
         return ", ".join([text, *(f"{number} {state}" for state, number in others.items())])
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is painted, up to 1; None if it is not being painted."""
+        shares = [cell.share for cell in self.cells.values()]
+        return sum(shares) / len(shares) if self.watched and min(shares) < 1 else None
 
     def place(self, run: Run) -> list[int]:
         """Which value a run has on each axis."""
