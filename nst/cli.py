@@ -307,8 +307,9 @@ def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]
     allowed = [f"{parent}.{name}" if parent else name for name in names]
-    inner = [] if parent else _keys_of_groups(cause.parent_node, str(cause.key))
-    meant = _did_you_mean(inner[0] if inner else str(cause.full_key), [*inner, *allowed])
+    typed = str(cause.full_key)
+    inner = [] if parent else _keys_of_groups(cause.parent_node, typed)
+    meant = f"did you mean {inner[0]}? " if inner else _did_you_mean(typed, allowed)
     say = f"{meant}allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
     return f"{override or cause.full_key}: no such key; {say}"
 
@@ -316,7 +317,7 @@ def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
 def _keys_of_groups(config: Any, name: str) -> list[str]:
     """The keys GROUP.NAME that a config has."""
     nodes = config.items_ex(resolve=False) if isinstance(config, DictConfig) else ()
-    return [f"{group}.{name}" for group, node in nodes if isinstance(node, DictConfig) and name in node]
+    return [f"{group!s}.{name}" for group, node in nodes if isinstance(node, DictConfig) and name in node]
 
 
 def _wrong_value(wrong: OmegaConfBaseException) -> str:
