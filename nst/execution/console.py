@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nst.config.film import all_iterations, frame_count
 from nst.config.schema import Config
-from nst.execution.device import memory, recomputes
+from nst.execution.device import device_name, device_of, memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
 from nst.runs.job import Job, Result
@@ -78,6 +78,26 @@ def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -
     console.print(f"{finished} of {cells} finished in {seconds:.1f} s{suffix}", style="bold")
     for line in where:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def announce(planned: Plan) -> None:
+    """Log what is about to be painted, on what, and where: the first step may be seconds away."""
+    batches = [[job for job in batch if job.folder in planned.identities] for batch in planned.batches]
+    batches = [batch for batch in batches if batch]
+    jobs = [job for batch in batches for job in batch]
+    if not jobs:  # or their images cannot be read, which is said instead
+        return
+    networks, devices = (
+        ", ".join(dict.fromkeys(said))
+        for said in (
+            [job.config.model.name for job in jobs],
+            [device_name(device_of(batch[0].config)) for batch in batches],
+        )
+    )
+    together = f" in {_count(len(batches), 'batch')}" if len(jobs) > 1 else ""
+    where = os.path.commonpath([job.folder for job in jobs])
+    painted = f"{_count(len(jobs), 'cell')}{together}"
+    log.info("painting %s with %s on %s, into %s", painted, networks, devices, _short(Path(where)))
 
 
 def show_plan(planned: Plan) -> None:
