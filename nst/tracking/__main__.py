@@ -2,6 +2,6 @@
 
 import sys
 
-from nst.tracking.logger import main
+from nst.tracking.command import main
 
 sys.exit(main())

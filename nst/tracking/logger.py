@@ -6,13 +6,9 @@ down. FOLDER/mlflow.json says under which run a folder is tracked. While it is p
 what there is so far, and the rest at its end. It counts as logged when its status in the store is
 final, because that is set last; one that broke off in between, or whose directory was painted again
 since, is replaced as a whole.
-
-    python -m nst.tracking outputs/…    logs what is not there yet, without doubles
 """
 
-import argparse
 import json
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from omegaconf import OmegaConf
 
-from nst.config.paths import CONF
 from nst.errors import NstError
-from nst.io.credentials import strip_command_line, strip_credentials
 from nst.io.files import atomic_copy, final_name, format_error, is_regular
 from nst.io.locks import is_locked
-from nst.io.text import escape_unprintable, markdown, markdown_code
+from nst.io.text import markdown, markdown_code
 from nst.runs.description import Description
 from nst.runs.painting import Painting
 from nst.runs.reader import read_run
@@ -45,7 +38,7 @@ from nst.tracking.client import (
     local_path,
     open_experiment,
 )
-from nst.tracking.tracked import TrackedRun, is_server, serve_command, tracked_run
+from nst.tracking.tracked import TrackedRun, is_server, serve_command
 from nst.tracking.view import Point, RunView, best, check_names, last_sign, millis, shared, table, tags_of
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
@@ -63,7 +56,6 @@ PARAMS_A_CALL = 100  # and as many tags
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where `mlflow ui` serves if not told otherwise
-DEFAULTS = CONF / "tracking/mlflow.yaml"
 
 
 def begin_sweep(sweep_dir: Path, store: Store) -> str:
@@ -187,7 +179,7 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
     """
     sweep_dir = sweep_dir.resolve()
     sweep = SweepRecord.load(sweep_dir)
-    cells = [RunView.read(folder) for folder in _cells(sweep_dir)]
+    cells = [RunView.read(folder) for folder in painted_cells(sweep_dir)]
     whole, broken = list[RunView](), list[NstError]()
     for view in cells:
         try:
@@ -435,81 +427,6 @@ def _copy_known(folder: Path, names: Sequence[str], stage: Path) -> None:
             atomic_copy(folder / name, stage / name)
 
 
-def tracked_in(folder: Path) -> Iterator[Path]:
-    """The sweep or the run that a folder is; else those in the folders below it."""
-    sweep = SweepRecord.read(folder, lenient=True)
-    if (not sweep.blank and sweep.grids is None) or (folder / RunRecord.NAME).is_file():
-        yield folder
-    else:
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-                yield from tracked_in(path)
-
-
-def configured_store(folder: Path, **chosen: Any) -> Store:
-    """Where a run, or the first cell of a sweep, was to be tracked, but for what is `chosen` here.
-
-    What the run does not say is as `conf/tracking/mlflow.yaml` has it.
-    """
-    run = next((run for run in map(read_run, [folder, *_cells(folder)]) if run.config), None)
-    default = OmegaConf.load(DEFAULTS)
-    for key in ("uri", "experiment", "canvas_steps"):
-        if chosen.get(key) is None:
-            configured = run.value(f"tracking.{key}") if run else None
-            chosen[key] = OmegaConf.select(default, key) if configured is None else configured
-    store = Store(**chosen)
-    return replace(
-        store, uri=absolute_uri(strip_credentials(store.uri))
-    )  # an old config may hold credentials
-
-
-def _cells(sweep_dir: Path) -> list[Path]:
+def painted_cells(sweep_dir: Path) -> list[Path]:
     """The run directories of a sweep that have a record."""
     return [cell for cell in run_folders(sweep_dir) if (cell / RunRecord.NAME).is_file()]
-
-
-def _log(folder: Path, store: Store) -> tuple[int, int]:
-    """Log a run or a sweep; how many runs were sent, and how many were there already."""
-    sweep = (folder / SweepRecord.NAME).is_file()
-    runs = _cells(folder) if sweep else [folder]
-    before = [tracked_run(run) for run in runs]
-    (end_sweep if sweep else log_run)(folder, store)
-    sent = sum(tracked_run(run) != old for run, old in zip(runs, before, strict=True))
-    return sent, len(runs) - sent
-
-
-def main() -> int:
-    """Log the runs and sweeps in a folder, and in those below it, that are not in MLflow yet."""
-    parser = argparse.ArgumentParser(prog="python -m nst.tracking", description=main.__doc__)
-    parser.add_argument("folder", type=Path)
-    as_configured = "default: as each run was configured"
-    parser.add_argument("--uri", help=f"{as_configured}; NAME:PASSWORD@ in it goes no further")
-    parser.add_argument("--experiment", help=as_configured)
-    parser.add_argument("--canvas-steps", type=int, help=as_configured)
-    logged, there, failed, places = 0, 0, False, dict[str, None]()
-    try:
-        strip_command_line()
-        given = vars(parser.parse_args())
-        top = given.pop("folder")
-        if not top.is_dir():
-            raise NstError(f"{top}: no such folder; give that of a run, of a sweep, or one above them")
-        folders = list(tracked_in(top))
-        if not folders:
-            raise NstError(f"{top}: no runs in it; give the folder of a run, of a sweep, or one above them")
-        for folder in folders:
-            store = configured_store(folder, **given)
-            try:
-                sent, known = _log(folder, store)
-            except TrackingUnavailable:
-                raise
-            except NstError as error:  # it is of this folder, and the others can do without it
-                print(escape_unprintable(str(error)), file=sys.stderr)
-                failed = True
-                continue
-            print(escape_unprintable(f"{folder}: {sent} logged, {known} there already"), flush=True)
-            logged, there = logged + sent, there + known
-            places[run_url(folder, store)] = None
-    except NstError as error:
-        sys.exit(escape_unprintable(str(error)))
-    print(f"{logged} runs logged, {there} there already", *places, sep="\n")
-    return int(failed)

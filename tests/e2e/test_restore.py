@@ -13,7 +13,8 @@ from support.forked import python
 from support.rundirs import make_collection, make_run, make_sweep
 
 from nst.report.build import rebuild
-from nst.tracking.logger import configured_store, end_sweep, log_run
+from nst.tracking.command import configured_store
+from nst.tracking.logger import end_sweep, log_run
 
 JOBS = [["optimizer=adam", "content_layers=conv1_1"], ["optimizer=lbfgs", "content_layers=conv4_1"]]
 
