@@ -1,23 +1,29 @@
-# `make demo` and `make test` each do all their own set-up, in .venv.
+# `make help` lists what there is. Each target does all its own set-up, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install clean
+.PHONY: demo ui help test check install clean
 
-demo: install
+demo: install ## paint six small canvases
 	$(BIN)/python run.py -m experiment=quickstart
 
+ui: install ## look at what was painted in MLflow, until Ctrl-C
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+help: ## what make can do; python run.py --help says what can be painted
+	@sed -n 's/^\([a-z]*\):.* *## \(.*\)/make \1	\2/p' Makefile
+
 # While working: .venv/bin/python -m pytest -m "not e2e" -n 2
-test: install check
+test: install check ## all checks and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-check: install
+check: install ## format, types, imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-install: .venv/.installed
+install: .venv/.installed ## into .venv, nothing else
 
 # constraints.txt holds the versions that were tested together; delete it to try newer ones.
 .venv/.installed: pyproject.toml constraints.txt
@@ -26,5 +32,5 @@ install: .venv/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:
+clean: ## remove .venv; what was painted stays
 	rm -rf .venv

@@ -302,14 +302,17 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
 def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
     keys = {argument.lstrip("+~"): argument.lstrip("+~").partition("=")[0].strip() for argument in given}
-    override = next((one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")), "")
+    above = [one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")]
+    override = max(above, key=lambda one: len(keys[one]), default="")
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]
     allowed = [f"{parent}.{name}" if parent else name for name in names]
     typed = str(cause.full_key)
     inner = [] if parent else _keys_of_groups(cause.parent_node, typed)
-    meant = f"did you mean {inner[0]}? " if inner else _did_you_mean(typed, allowed)
+    like = inner or get_close_matches(typed.rpartition(".")[2], names, n=1)
+    where = f"{parent}." if parent else ""
+    meant = f"did you mean {where}{like[0]}? " if like else ""
     say = f"{meant}allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
     return f"{override or cause.full_key}: no such key; {say}"
 
