@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -66,6 +67,7 @@ def run_app(main: Callable[[], object]) -> int:
         try:
             strip_command_line()  # before Hydra writes what it was given into files
             options, given, sweep = _split_arguments(sys.argv[1:])
+            given = [quote_home(argument) for argument in given]
             sys.argv[1:] = [*options, *given]
             check_overrides(given, sweep)
             with raise_on_signal():
@@ -131,15 +133,20 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], bo
     """Options, overrides, and whether -m is there; Hydra's parser does not take one of these between others.
 
     Raises:
-        NstError: an option is unknown, or lacks its value.
+        NstError: an option is unknown, or lacks its value, or -m does not go with it.
     """
     parser = get_args_parser()
+    known = [name for action in parser._actions for name in action.option_strings]
 
     def fail(message: str) -> NoReturn:
-        raise NstError(f"{message}; `--help` says what is taken")
+        unknown = re.fullmatch(r"unrecognized arguments: (\S+).*", message)
+        meant = _did_you_mean(unknown[1], known) if unknown else ""
+        raise NstError(f"{message}; {meant}`--help` says what is taken")
 
     parser.error = fail  # type: ignore[method-assign]  # argparse's own prints how it is used, and exits
     parsed = parser.parse_intermixed_args(list(arguments))
+    if parsed.multirun and parsed.cfg:
+        raise NstError("-m --cfg: shows one cell only; leave out -m, or put plan=true in place of --cfg")
     given: list[str] = parsed.overrides
     left = Counter(given)
     options = []
@@ -149,6 +156,19 @@ def _split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str], bo
         else:
             options.append(argument)
     return options, given, parsed.multirun
+
+
+def quote_home(argument: str) -> str:
+    """The override with its paths in the home folder quoted: Hydra's grammar has no ~ in a value."""
+    if "'" in argument or '"' in argument:
+        return argument
+    return re.sub(r"(?<=[=,\[(])~[^,\[\]()=\\]*(?=[,\])]|$)", r'"\g<0>"', argument)
+
+
+def _did_you_mean(typed: str, names: Collection[str]) -> str:
+    """The name that is most like what was typed, as a question; nothing if none is like it."""
+    like = get_close_matches(typed, names, n=1)
+    return f"did you mean {like[0]}? " if like else ""
 
 
 def _nobody_reads() -> bool:
@@ -275,7 +295,8 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
     folder = CONF / group
     # Hydra does not look into subfolders, where experiment=readme/... are.
     ours = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
-    return f"{group}={option}: no such option; allowed are {', '.join(sorted(ours.union(options)))}"
+    names = sorted(ours.union(options))
+    return f"{group}={option}: no such option; {_did_you_mean(option, names)}allowed are {', '.join(names)}"
 
 
 def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
@@ -286,8 +307,17 @@ def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]
     allowed = [f"{parent}.{name}" if parent else name for name in names]
-    say = f"allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
+    typed = str(cause.full_key)
+    inner = [] if parent else _keys_of_groups(cause.parent_node, typed)
+    meant = f"did you mean {inner[0]}? " if inner else _did_you_mean(typed, allowed)
+    say = f"{meant}allowed are {', '.join(allowed)}" if allowed else "+ before it adds it"
     return f"{override or cause.full_key}: no such key; {say}"
+
+
+def _keys_of_groups(config: Any, name: str) -> list[str]:
+    """The keys GROUP.NAME that a config has."""
+    nodes = config.items_ex(resolve=False) if isinstance(config, DictConfig) else ()
+    return [f"{group!s}.{name}" for group, node in nodes if isinstance(node, DictConfig) and name in node]
 
 
 def _wrong_value(wrong: OmegaConfBaseException) -> str:

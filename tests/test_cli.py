@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nst.cli import run_app
+from nst.cli import check_overrides, quote_home, run_app
 from nst.errors import NstError
 
 
@@ -47,3 +47,39 @@ def test_nothing_wrong_is_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(sys, "argv", ["run.py"])
     assert run_app(lambda: 3.5) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--hepl"], "did you mean --help?"),
+        (["-m", "--cfg", "job", "seed=1,2"], "plan=true"),
+        (["seed=1,2"], "add -m"),
+    ],
+)
+def test_options_of_hydra_are_explained(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    assert run_app(lambda: None) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("images.content=~/me.jpg", 'images.content="~/me.jpg"'),
+        ("images.content=~/a b.jpg,c.jpg", 'images.content="~/a b.jpg",c.jpg'),
+        ("images.style=[a.jpg,~ann/b.jpg]", 'images.style=[a.jpg,"~ann/b.jpg"]'),
+        ("images.content=glob(~/*.jpg)", 'images.content=glob("~/*.jpg")'),
+        ("images.content='~/me.jpg'", "images.content='~/me.jpg'"),
+        ("images.content=a~b.jpg", "images.content=a~b.jpg"),
+        ("~hydra/launcher", "~hydra/launcher"),
+    ],
+)
+def test_paths_of_the_home_folder_are_quoted(typed: str, quoted: str) -> None:
+    assert quote_home(typed) == quoted
+    if typed != "images.content=a~b.jpg":
+        check_overrides([quoted], sweep=True)  # Hydra's grammar takes it

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from nst.execution.console import console
 
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 
 SECONDS_A_LINE = 10.0
 MOST_LINES = 4  # at a time: of more batches only how much is painted in all
+BAR = 16
+# The bar, "100000/100000", "1000.0 it/s", "0:00:00" and spaces; the label and the losses have the rest.
+ALWAYS = BAR + 13 + 11 + 7 + 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def progress_display(batches: int) -> Iterator[ProgressDisplay]:
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=BAR),
         TextColumn("{task.fields[count]}", justify="right"),
         TextColumn("{task.fields[rate]}", justify="right"),
         TimeRemainingColumn(elapsed_when_finished=True),
@@ -98,7 +102,10 @@ def progress_display(batches: int) -> Iterator[ProgressDisplay]:
 
 
 class _Bars:
-    """A bar for each batch that is painted, and above them one for all."""
+    """A bar for each batch that is painted, if these are few, and above them one for all.
+
+    Where the terminal is narrow the losses are left out and the label is cut, and nothing else is.
+    """
 
     def __init__(self, bars: Progress, batches: int) -> None:
         self._bars, self._batches = bars, batches
@@ -110,13 +117,18 @@ class _Bars:
         if label not in self._tasks:
             self._tasks[label] = self._add(label, 1)
         task = self._tasks[label]
+        room = console.width - ALWAYS
+        name = Text(label)
+        name.truncate(max(room, 8), overflow="ellipsis")
         speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
         self._bars.update(
             task,
+            description=name.plain,
+            visible=list(self._tasks).index(label) < MOST_LINES,
             completed=progress.share,
             count=f"{progress.iteration}/{progress.iterations}",
             rate=f"{speed / progress.each:.1f} it/s" if speed else "",
-            loss=progress.loss,
+            loss=progress.loss if name.cell_len + len(progress.loss) < room else "",
         )
         self._share(label, progress.share)
 

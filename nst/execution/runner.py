@@ -19,7 +19,7 @@ from nst.config.composed import from_composed
 from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
-from nst.execution.console import show_plan, summarize
+from nst.execution.console import announce, show_plan, summarize
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
@@ -168,6 +168,7 @@ def _paint(planned: Plan, executor: Executor) -> Iterator[Result]:
     finished = {planned.identities[folder] for folder in planned.done}
     if planned.done:
         log.info("%s", _painted_before(planned))
+    announce(planned)
     for folder, source in planned.done.items():
         yield _take(source, jobs[folder])
     for results in executor.paint(planned.batches):

@@ -80,9 +80,11 @@ def values_of(swept: Override, options: Sequence[str] = ()) -> list[str]:
 
 def _files(pattern: Glob) -> Iterator[str]:
     """The files that a glob finds from the working directory, by name, 2 before 10."""
-    found = {os.path.normpath(path) for part in pattern.include for path in glob.glob(part, recursive=True)}
+    include = [os.path.expanduser(part) for part in pattern.include]
+    exclude = [os.path.expanduser(part) for part in pattern.exclude]
+    found = {os.path.normpath(path) for part in include for path in glob.glob(part, recursive=True)}
     for path in sorted(found, key=natural_order):
-        if Path(path).is_file() and not any(fnmatch(path, part) for part in pattern.exclude):
+        if Path(path).is_file() and not any(fnmatch(path, part) for part in exclude):
             yield path
 
 

@@ -62,7 +62,7 @@ def test_an_option_may_choose_others(run: DictConfig) -> None:
         ("siz=1", "siz=1: no setting of a run; allowed are activation, "),
         ("hydra.run.dir=x", "hydra.run.dir=x: no setting of a run"),
         ("experiment=paint", "experiment=paint: no setting of a run"),
-        ("weights.styles=1", "weights.styles=1: no such key; allowed are weights.content, "),
+        ("weights.styles=1", "weights.styles=1: no such key; did you mean weights.style? allowed are "),
         ("optimizer.momentum=1", "optimizer.momentum=1: no such key; allowed are optimizer.name, "),
     ],
 )

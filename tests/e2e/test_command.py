@@ -86,7 +86,7 @@ def test_config_shows_and_starts_nothing(tmp_path: Path) -> None:
             ["content_layers=conv9_9"],
             "error: content_layers=conv9_9: vgg16 has no such layer; allowed are conv1_1",
         ),
-        (["sizes=3"], "error: sizes=3: no such key; allowed are model"),
+        (["sizes=3"], "error: sizes=3: no such key; did you mean size? allowed are model"),
         (["size=7"], "error: size=7: the features of conv5_1 need at least 16 pixels"),
         (["optimizer=[adam,lbfgs]"], "error: optimizer=[...]: takes one option"),
         (["images.content=none.png"], "error: images.content=none.png: no such file"),

@@ -119,7 +119,9 @@ def test_help_and_refusals_know_them(extras: Path, tmp_path: Path) -> None:
 
 def test_of_built_in_options_unknown_ones_and_wrong_settings_are_refused() -> None:
     assert refusal("optimizer.name=sgd").startswith("optimizer=sgd: allowed are adam, lbfgs")
-    assert refusal("style_loss=grams").startswith("style_loss=grams: no such option; allowed are gram")
+    assert refusal("style_loss=grams").startswith(
+        "style_loss=grams: no such option; did you mean gram? allowed"
+    )
     assert refusal("optimizer.lr=fast").startswith("optimizer.lr=fast: ")
     with pytest.raises(NstError, match=r"optimizer=adam: is nst\.core\.optimizers\.adam already"):
         type("Mine", (OptimizerConfig,), {"name": "adam", "__module__": "mine"})

@@ -125,7 +125,7 @@ def test_a_plan_says_what_is_done_and_starts_nothing(tmp_path: Path) -> None:
         "2 optimizer=lbfgs seed=0 painted before, in outputs/first/1",
         "3 optimizer=lbfgs seed=1 batch 2",
     ]
-    assert lines[4].startswith("batch 1: 1 cells, vgg16, adam, 24 px, 3 iterations, fp32, about 0.0 GiB")
+    assert lines[4].startswith("batch 1: 1 cell, vgg16, adam, 24 px, 3 iterations, fp32, about 0.0 GiB")
     assert lines[6] == "4 cells: 2 painted before, 2 to paint in 2 batches, 6 iterations of a cell"
     assert lines[7].startswith("about ")
     assert lines[7].endswith(" of painting, by the speed of 2 earlier runs")

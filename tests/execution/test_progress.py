@@ -1,6 +1,7 @@
 """What a person sees while it paints."""
 
 import logging
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -71,3 +72,33 @@ def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: 
     for name in names:
         assert escape_unprintable(name) in shown
     assert "\x1b]0;" not in shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_bar_iterations_rate_and_time_left_never_vanish(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=width)
+    monkeypatch.setattr(progress, "console", terminal)
+    label = "images.content=/a/very/long/path/to/a/picture.png optimizer=adam seed=1"
+    with progress_display(15) as display:
+        assert isinstance(display, progress._Bars)
+        clock = iter(range(0, 1000))
+        display._bars.get_time = lambda: float(next(clock))
+        for cell in range(6):  # as many at a time as there are workers
+            for iteration in (0, 500, 1000, 1500):
+                steps = BatchProgress.of(iteration, [(2500, 1.0)], [12345.0, 9.87e7])
+                display.update(f"{cell} {label}", steps)
+        assert isinstance(terminal.file, StringIO)
+        terminal.file.truncate(0)
+        terminal.file.seek(0)
+        display._bars.refresh()
+        drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", terminal.file.getvalue())
+        lines = [line for line in drawn.splitlines() if "\u2501" in line]
+    whole, *batches = lines
+    assert whole.startswith("15 batches")
+    assert len(batches) == progress.MOST_LINES
+    for line in batches:
+        assert len(line) <= width
+        assert "1500/2500" in line
+        assert " it/s" in line
+        assert re.search(r"\d:\d\d:\d\d", line)
+        assert "\u2501" * 8 in line
