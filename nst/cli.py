@@ -302,7 +302,8 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
 def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
     keys = {argument.lstrip("+~"): argument.lstrip("+~").partition("=")[0].strip() for argument in given}
-    override = next((one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")), "")
+    matching = [one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")]
+    override = max(matching, key=lambda one: len(keys[one]), default="")  # optimizer.lr=1, not optimizer=adam
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]
