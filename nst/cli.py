@@ -167,8 +167,10 @@ def quote_home(argument: str) -> str:
 
 def _did_you_mean(typed: str, names: Collection[str]) -> str:
     """The name that is most like what was typed, as a question; nothing if none is like it."""
-    like = get_close_matches(typed, names, n=1)
-    return f"did you mean {like[0]}? " if like else ""
+    # Of dotted keys the last part: what they share makes all of them alike.
+    last = {name.rpartition(".")[2]: name for name in names}
+    like = get_close_matches(typed.rpartition(".")[2], last, n=1)
+    return f"did you mean {last[like[0]]}? " if like else ""
 
 
 def _nobody_reads() -> bool:
