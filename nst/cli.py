@@ -167,8 +167,10 @@ def quote_home(argument: str) -> str:
 
 def _did_you_mean(typed: str, names: Collection[str]) -> str:
     """The name that is most like what was typed, as a question; nothing if none is like it."""
-    like = get_close_matches(typed, names, n=1)
-    return f"did you mean {like[0]}? " if like else ""
+    # Of dotted keys the last part: what they share makes all of them alike.
+    last = {name.rpartition(".")[2]: name for name in names}
+    like = get_close_matches(typed.rpartition(".")[2], last, n=1)
+    return f"did you mean {last[like[0]]}? " if like else ""
 
 
 def _nobody_reads() -> bool:
@@ -302,8 +304,8 @@ def _no_such_option(file: str, options: Collection[str]) -> str:
 def _no_such_key(cause: OmegaConfBaseException, given: Sequence[str]) -> str:
     schema, parent = cause.object_type, str(cause.full_key).rpartition(".")[0]
     keys = {argument.lstrip("+~"): argument.lstrip("+~").partition("=")[0].strip() for argument in given}
-    above = [one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")]
-    override = max(above, key=lambda one: len(keys[one]), default="")
+    matching = [one for one, key in keys.items() if f"{cause.full_key}.".startswith(f"{key}.")]
+    override = max(matching, key=lambda one: len(keys[one]), default="")  # optimizer.lr=1, not optimizer=adam
     names = [field.name for field in fields(schema)] if is_dataclass(schema) else []
     if not names and isinstance(cause.parent_node, DictConfig):  # an option's, which has no schema yet
         names = [str(key) for key in cause.parent_node if key != "_target_"]

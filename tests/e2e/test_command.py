@@ -106,7 +106,7 @@ def test_hydra_full_error_shows_the_trace(tmp_path: Path) -> None:
     ended = command(tmp_path, *SMALL, "tracking=none", "size=0", HYDRA_FULL_ERROR="1")
     assert ended.code == 1
     assert "Traceback" in ended.err
-    assert "_check_size" in ended.err
+    assert "check_size" in ended.err
     assert ended.err.splitlines()[-1].startswith("nst.errors.NstError: size=0:")
 
 

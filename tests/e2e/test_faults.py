@@ -200,7 +200,7 @@ from nst.runs.job import Job
 
 def jobs(folder, seeds):
     every = ["model=vgg16", "model.weights=random", "tracking=none", "hardware.device=cpu"]
-    every += [f"outputs={folder}", "size=256", "optimizer=adam", "iterations=1"]
+    every += [f"outputs={folder}", "images.fit=square", "size=256", "optimizer=adam", "iterations=1"]
     made = [(f"seed={seed}", Path(folder) / str(seed)) for seed in seeds]
     return [Job(config(*every, seed), place, (seed,)) for seed, place in made]
 
@@ -224,6 +224,6 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved(tmp_path: Path) -> None:
     )
     assert done.stdout == f"{[None] * 8}\n", done.stderr
     assert "8 canvases at once need more memory than there is, painting 4" in done.stderr
-    cell = ["size=256", "optimizer=adam", "iterations=1", "seed=5"]
+    cell = ["images.fit=square", "size=256", "optimizer=adam", "iterations=1", "seed=5"]
     [alone] = paint_here(tmp_path / "here", cell)
     assert np.abs(pixels(tmp_path / "batch/5").astype(int) - pixels(alone.folder)).max() <= 1
