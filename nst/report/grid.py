@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omegaconf import DictConfig, OmegaConf
+
 from nst.errors import NstError
 from nst.io.text import as_number
 from nst.runs.description import Description
@@ -134,7 +136,7 @@ class Inputs:
         used |= {kind for run in every for kind in LAYERS_OF.get(str(run.value("mode")), ())}
 
         def alike(group: Iterable[Run | None]) -> bool:
-            return len({str(run.value("images")) for run in group if run and run.config}) <= 1
+            return len({_pictures(run) for run in group if run and run.config}) <= 1
 
         if alike(every):
             vary = "shared"
@@ -148,6 +150,16 @@ class Inputs:
         """The image file of the first of some runs that has it, or where it should have been."""
         paths = [run.folder / f"{kind}.png" for run in runs if run]
         return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _pictures(run: Run) -> str:
+    """What says which images a run has; the weights of styles do not."""
+    images = run.value("images")
+    if not isinstance(images, DictConfig):
+        return str(images)
+    # Unresolved: what an interpolation means is known in Hydra alone.
+    said: Any = OmegaConf.to_container(images)
+    return str({key: value for key, value in said.items() if key != "style_weights"})
 
 
 def grid(sweep_dir: Path) -> Grid:

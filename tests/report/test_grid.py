@@ -7,7 +7,7 @@ import pytest
 from support.rundirs import make_sweep
 
 from nst.report.contact_sheet import APART, GAP, lay_out
-from nst.report.grid import as_written, grid
+from nst.report.grid import Inputs, as_written, grid
 from nst.report.page.section import one_cell
 
 
@@ -92,3 +92,13 @@ def test_a_sheet_of_three_keys_is_nested(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_cell_is_painted_by_the_program_of_its_sweep(command: str, head: list[str]) -> None:
     assert one_cell(command) == head
+
+
+def test_weights_of_styles_are_no_other_images(tmp_path: Path) -> None:
+    jobs = [[f"images.style_weights={weights}"] for weights in ("[1,0]", "[0,1]")]
+    found = grid(make_sweep(tmp_path / "sweep", "blend", jobs, size=16, iterations=1))
+    assert found.column_labels == ["[1,0]", "[0,1]"]
+    assert Inputs.of(found.runs).vary == "shared"
+    others = [[f"images.content={name}"] for name in ("a.jpg", "b.jpg")]
+    found = grid(make_sweep(tmp_path / "others", "others", others, size=16, iterations=1))
+    assert Inputs.of(found.runs).vary == "columns"
