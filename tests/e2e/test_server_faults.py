@@ -24,7 +24,8 @@ from support.rundirs import make_run, make_sweep
 from nst.errors import NstError
 from nst.tracking.background import BackgroundTracker
 from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable
-from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run, main
+from nst.tracking.command import main
+from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, fetch_run, log_run
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
 PAINT = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]
