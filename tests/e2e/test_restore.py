@@ -86,7 +86,7 @@ def test_a_store_that_was_deleted_is_given_back(tmp_path: Path) -> None:
     shutil.rmtree(store)
     done = tracking(outputs)
     assert (done.code, done.err) == (0, "")
-    *folders, count, where = done.out.splitlines()
+    *folders, count, paintings, sketches = done.out.splitlines()
     assert folders == [
         f"{sweep}: 4 logged, 0 there already",
         f"{single}: 1 logged, 0 there already",
@@ -94,7 +94,10 @@ def test_a_store_that_was_deleted_is_given_back(tmp_path: Path) -> None:
         f"{both}/readme/b: 1 logged, 0 there already",
     ]
     assert count == "7 runs logged, 0 there already"
-    assert where == f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri_in(store)}"
+    for where in (paintings, sketches):
+        served, _, address = where.partition("  # then ")
+        assert served == f"mlflow ui --host 127.0.0.1 --backend-store-uri {uri_in(store)}"
+        assert address.startswith("http://127.0.0.1:5000/#/experiments/")
     assert everything(store, tmp_path / "after") == before
 
     again = tracking(outputs)
