@@ -22,7 +22,7 @@ from nst.core import cell as core
 from nst.core import networks
 from nst.core.color import Color
 from nst.core.engine import DTYPES, Snapshot, arithmetic
-from nst.core.init_images import File, InitImage, cover
+from nst.core.init_images import File, InitImage
 from nst.core.losses import ContentLoss, StyleLoss
 from nst.core.metrics import Scores
 from nst.core.network import Tap
@@ -30,6 +30,7 @@ from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - whi
 from nst.core.options import OPTIONS
 from nst.core.painter import Painter
 from nst.core.pooling import POOLINGS
+from nst.core.resizing import cover
 from nst.core.scales import Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nst.core.color import colors, root
 from nst.core.options import Option
+from nst.core.resizing import cover
 from nst.errors import NstError
 
 
@@ -110,21 +110,6 @@ class Picture(InitImage):
 
     def canvas(self, content: Tensor, style: Tensor, seed: int) -> Tensor:
         return cover(self.image, (content.shape[1], content.shape[2]))
-
-
-def cover(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """`image` `[3, h, w]` resized to cover `shape` (height, width), bilinearly, and cropped.
-
-    One of that shape is what it was, bit for bit.
-    """
-    (height, width), (h, w) = shape, image.shape[1:]
-    if (h, w) == shape:
-        return image
-    scale = max(height / h, width / w)
-    whole = max(height, round(h * scale)), max(width, round(w * scale))
-    resized = F.interpolate(image[None], whole, mode="bilinear", antialias=True)[0]
-    top, left = (whole[0] - height) // 2, (whole[1] - width) // 2
-    return resized[:, top : top + height, left : left + width].contiguous()
 
 
 def noise(shape: tuple[int, int], seed: int) -> Tensor:

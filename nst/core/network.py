@@ -12,6 +12,12 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
+def imagenet_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of ImageNet's images, `[1, 3, 1, 1]` each."""
+    mean, std = (torch.tensor(values, device=device, dtype=dtype).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return mean, std
+
+
 class Tap(NamedTuple):
     """Where features are read: a layer, before (`conv`) or after (`relu`) its ReLU."""
 

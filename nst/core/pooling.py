@@ -17,11 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 AVERAGE, L2 = 2.0, 0.78
-WINDOW = (
-    [2, 2],
-    [2, 2],
-    [0, 0],
-)  # its sides, strides and padding; an odd row or column at the end is left out
+# Its sides, strides and padding; an odd row or column at the end is left out.
+WINDOW = ([2, 2], [2, 2], [0, 0])
 
 
 class Pooling(Protocol):

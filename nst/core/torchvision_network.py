@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from nst.core.network import MEAN, STD, Cost, Tap
+from nst.core.network import Cost, Tap, imagenet_statistics
 from nst.core.rows import parts
 from nst.errors import NstError
 
@@ -90,8 +90,7 @@ class TorchvisionNetwork:
         self.name, self.taps, self.layers = name, frozenset(taps), layers(name)
         self.device, self.dtype, self.normalize = torch.device(device), dtype, normalize
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
-        self.mean = torch.tensor(MEAN, device=self.device, dtype=self.wide).view(1, 3, 1, 1)
-        self.std = torch.tensor(STD, device=self.device, dtype=self.wide).view(1, 3, 1, 1)
+        self.mean, self.std = imagenet_statistics(self.device, self.wide)
         self._order = sorted(taps, key=lambda tap: self.layers.index(tap.layer))
         model = _model(name)
         state = model.state_dict()

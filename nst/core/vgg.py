@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst.core.network import MEAN, STD, Cost, Tap
+from nst.core.network import Cost, Tap, imagenet_statistics
 from nst.core.pooling import POOLINGS
 
 # Convolutions a block; each block but the first begins with a 2 x 2 max-pooling (Simonyan & Zisserman,
@@ -100,8 +100,7 @@ class VGG:
         self.pooling, self.replicate = POOLINGS[pooling], padding == "replicate"
         # Canvas, losses and optimizer stay in float32 where the network is narrower.
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
-        self.mean = torch.tensor(MEAN, device=self.device, dtype=self.wide).view(1, 3, 1, 1)
-        self.std = torch.tensor(STD, device=self.device, dtype=self.wide).view(1, 3, 1, 1)
+        self.mean, self.std = imagenet_statistics(self.device, self.wide)
         self.normalize = normalize
 
     @torch.no_grad()

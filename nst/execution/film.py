@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from nst.config.film import all_iterations, film_of, frame_config
-from nst.core.init_images import cover
+from nst.core.resizing import cover
 from nst.errors import NstError
 from nst.execution.batch import Row, new_record, prepare
 from nst.execution.device import most_rows

@@ -15,7 +15,8 @@ from nst.config.layers import check_layers, check_shape, content_layers, style_l
 from nst.config.schema import Config
 from nst.core.cell import Cell
 from nst.core.color import Color, levels
-from nst.core.init_images import File, InitImage, Picture, cover
+from nst.core.init_images import File, InitImage, Picture
+from nst.core.resizing import cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions

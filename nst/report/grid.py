@@ -303,7 +303,8 @@ def as_written(value: str) -> str:
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:
-    name = AXIS_NAMES.get(key, key.replace("_", " "))
+    # A dotted key is as it is typed: without its underscores it would be neither key nor words.
+    name = AXIS_NAMES.get(key, key if "." in key else key.replace("_", " "))
     if key.endswith("_layers") and all(len(_layer_names(value)) == 1 for value in values):
         return name.removesuffix("s")
     return name

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from nst.errors import NstError
 from nst.io.files import atomic_write, format_error, open_text
-from nst.report.page import policy_of, read_part, templates
+from nst.report.page import read_part, render
 from nst.runs.description import Description
 from nst.runs.reader import read_run
 from nst.runs.record import RunRecord, Status, SweepRecord
@@ -65,18 +65,8 @@ def write_index(outputs: Path) -> Path | None:
         return None
     entries = sorted(_entries(outputs), key=lambda entry: entry.started, reverse=True)
     style, script = read_part("page.css") + read_part("outputs.css"), read_part("outputs.js")
-    page = (
-        templates()
-        .get_template("outputs.html")
-        .render(
-            policy=policy_of(style, script),
-            ours=OURS,
-            style=style,
-            script=script,
-            entries=entries,
-            title=outputs.resolve().name,
-        )
-    )
+    title = outputs.resolve().name
+    page = render("outputs.html", style, script, ours=OURS, entries=entries, title=title)
     with atomic_write(path) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))
     return path

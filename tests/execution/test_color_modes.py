@@ -12,7 +12,7 @@ from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
 from nst.core.color import colors, luminance
-from nst.core.init_images import cover
+from nst.core.resizing import cover
 from nst.errors import NstError
 from nst.execution.resolve import identity_of, resolve
 from nst.io.images import Fit, read

@@ -102,3 +102,17 @@ def test_weights_of_styles_are_no_other_images(tmp_path: Path) -> None:
     others = [[f"images.content={name}"] for name in ("a.jpg", "b.jpg")]
     found = grid(make_sweep(tmp_path / "others", "others", others, size=16, iterations=1))
     assert Inputs.of(found.runs).vary == "columns"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("images.style_scale", "images.style_scale"),
+        ("optimizer.history_size", "optimizer.history_size"),
+        ("style_loss", "style loss"),
+        ("optimizer.lr", "learning rate"),
+    ],
+)
+def test_an_axis_is_named_by_words_or_by_its_key(key: str, said: str, tmp_path: Path) -> None:
+    jobs = [[f"{key}=1"], [f"{key}=2"]]
+    assert grid(make_sweep(tmp_path / "sweep", "axis", jobs, size=16, iterations=1)).column_axis == said

@@ -27,7 +27,7 @@ from nst.runs.description import Description
 from nst.runs.record import RunRecord, SweepRecord, now
 from nst.tracking.tracked import tracked_run
 
-__all__ = ["policy_of", "read_part", "templates", "write_page"]
+__all__ = ["read_part", "render", "write_page"]
 
 PARTS = Path(__file__).parent
 SCRIPTS = (
@@ -89,7 +89,7 @@ def _begun(folder: Path) -> Grid | None:
 
 
 @cache
-def templates() -> Environment:
+def _templates() -> Environment:
     """What makes HTML: text that goes into it is escaped, and can be no markup."""
     made = Environment(
         loader=FileSystemLoader(PARTS),
@@ -121,29 +121,25 @@ def _render(
         for run in (section.tracked, *(cell.tracked for cell in section.cells.values()))
     ]
     style, script = read_part("page.css"), "".join(map(read_part, SCRIPTS))
-    return (
-        templates()
-        .get_template("page.html")
-        .render(
-            policy=policy_of(style, script),
-            style=style,
-            script=script,
-            title=title if collection else sections[0].title,
-            collection=collection,
-            said=said,
-            sweep=sweep,
-            tracked=tracked_run(folder),
-            grids=grids,
-            canvases=canvases,
-            pictures=pictures,
-            data=_data(folder, sections, painting),  # names pictures, some of which are not shown elsewhere
-            results=RESULTS,
-            scores=[key for key in SCORES if any(key in section.results for section in sections)],
-            commands=sorted({run.command for run in served if run and run.command}),
-            most_strips=MOST_STRIPS,
-            few=FEW,
-            made=now(),
-        )
+    return render(
+        "page.html",
+        style,
+        script,
+        title=title if collection else sections[0].title,
+        collection=collection,
+        said=said,
+        sweep=sweep,
+        tracked=tracked_run(folder),
+        grids=grids,
+        canvases=canvases,
+        pictures=pictures,
+        data=_data(folder, sections, painting),  # names pictures, some of which are not shown elsewhere
+        results=RESULTS,
+        scores=[key for key in SCORES if any(key in section.results for section in sections)],
+        commands=sorted({run.command for run in served if run and run.command}),
+        most_strips=MOST_STRIPS,
+        few=FEW,
+        made=now(),
     )
 
 
@@ -195,7 +191,16 @@ def read_part(name: str) -> str:
     return (PARTS / name).read_text()
 
 
-def policy_of(style: str, script: str) -> str:
+def render(template: str, style: str, script: str, **values: Any) -> str:
+    """A page with its style and script in it; `values` are the template's."""
+    return (
+        _templates()
+        .get_template(template)
+        .render(policy=_policy(style, script), style=style, script=script, **values)
+    )
+
+
+def _policy(style: str, script: str) -> str:
     """The security policy of a page: this style and script, pictures in it, files beside it, no more."""
     return (
         "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; "
