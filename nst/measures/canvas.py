@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from nst.errors import NstError
-from nst.measures.measure import register
+from nst.measures.measure import finished, register
 from nst.runs.reader import Run
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ def picture(run: Run, name: str = "canvas.png") -> "Tensor":
     """
     from nst.io.canvas_files import read_levels
 
-    if not run.record.finished:
-        raise NstError(f"{run.folder}: is {run.record.status.label}; paint it, then measure it")
     try:
-        return read_levels(run.folder / name)[:3]
+        return read_levels(finished(run).folder / name)[:3]
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of a file that is damaged
         said = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise NstError(f"{run.folder / name}: cannot be read ({said}); paint it again") from error
@@ -106,8 +104,8 @@ def style_distance(run: Run, *, layer: str | None = None) -> float:
     """The relative distance of the Gram matrices of canvas and style image, |G - A|/|A|, 0 if the same.
 
     The mean over conv1_2, conv2_2, conv3_3, conv4_3 and conv5_3 of VGG-16 after their ReLU, whatever
-    painted the canvas: as recorded with it, else computed from the run's files. `style_distance.LAYER` is that of any one
-    layer of VGG-16.
+    painted the canvas: as recorded with it, else computed from the run's files. `style_distance.LAYER` is
+    that of any one layer of VGG-16.
     """
     if layer is not None:
         return _scorer().style_distance_at(layer, picture(run), _style(run))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nst.errors import NstError
-from nst.measures.measure import register
+from nst.measures.measure import finished, register
 from nst.runs.reader import Run, flatten
 
 if TYPE_CHECKING:
@@ -57,15 +57,9 @@ def _column(run: Run, name: str) -> list[float]:
         return []
 
 
-def _finished(run: Run) -> Run:
-    if not run.record.finished:
-        raise NstError(f"{run.folder}: is {run.record.status.label}; paint it, then measure it")
-    return run
-
-
 def _final(run: Run, name: str, layer: str | None) -> float:
     """The last value of a column of losses.csv, or of its part of one layer."""
-    final = _finished(run).record.final
+    final = finished(run).record.final
     if layer is None and name in final:
         return final[name]
     column = f"{name}/{layer}" if layer else name
@@ -158,7 +152,7 @@ def loss_tv(run: Run) -> float:
 
 def _evaluations(run: Run, loss: float) -> float:
     """The evaluations to a total loss; infinity if it was never reached."""
-    found = totals(_finished(run))
+    found = totals(finished(run))
     if not found:
         raise NstError(f"{run.folder / 'losses.csv'}: has no losses that can be read; paint it again")
     count = first_at(found, loss)
@@ -215,7 +209,7 @@ def seconds_per_iteration(run: Run) -> float:
 
     It is a canvas's share of its batch. Compare runs of one machine, in batches of as many cells.
     """
-    timings = _finished(run).record.timings
+    timings = finished(run).record.timings
     if not timings.get("iterations_per_second"):
         raise NstError(f"{run.folder / 'run.json'}: has no timings; paint it again")
     return 1 / (timings["iterations_per_second"] * run.record.batch_cells)

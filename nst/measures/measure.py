@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nst.errors import NstError
+from nst.runs.reader import Run
 
 if TYPE_CHECKING:
     from nst.config.schema import Config
@@ -120,6 +121,14 @@ def measure(name: str, **arguments: Any) -> Measure:
             )
         arguments = {"layer": layer, **arguments}
     return _with(replace(found, name=name), arguments)
+
+
+def finished(run: Run) -> Run:
+    """The run, if it was painted to the end; raises NstError if not."""
+    if not run.record.finished:
+        label = run.record.status.label
+        raise NstError(f"{run.folder}: is {label}, and only what is finished can be measured")
+    return run
 
 
 _NONE = Measure("", "", "", None, lambda run: float("nan"))
