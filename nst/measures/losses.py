@@ -121,7 +121,7 @@ def loss_total(run: Run) -> float:
 
 @register(
     "loss.content",
-    source="Gatys, Ecker & Bethge, CVPR 2016, eq. 1",
+    source="as content_loss is defined; mse: Gatys, Ecker & Bethge, CVPR 2016, eq. 1",
     better="lower",
     checks=[_has_content],
 )
@@ -132,7 +132,7 @@ def loss_content(run: Run, *, layer: str | None = None) -> float:
 
 @register(
     "loss.style",
-    source="Gatys, Ecker & Bethge, CVPR 2016, eq. 4 and 5",
+    source="as style_loss is defined; gram: Gatys, Ecker & Bethge, CVPR 2016, eq. 4 and 5",
     better="lower",
     checks=[_has_style],
 )
@@ -150,12 +150,15 @@ def loss_tv(run: Run) -> float:
     return _final(run, "tv", None)
 
 
+def _totals(run: Run) -> list[float]:
+    if not (found := totals(finished(run))):
+        raise NstError(f"{run.folder / 'losses.csv'}: has no losses that can be read; paint it again")
+    return found
+
+
 def _evaluations(run: Run, loss: float) -> float:
     """The evaluations to a total loss; infinity if it was never reached."""
-    found = totals(finished(run))
-    if not found:
-        raise NstError(f"{run.folder / 'losses.csv'}: has no losses that can be read; paint it again")
-    count = first_at(found, loss)
+    count = first_at(_totals(run), loss)
     return math.inf if count is None else count
 
 
@@ -171,11 +174,11 @@ def _same_objective(run: Run, other: Run) -> None:
 
 def _other_loss(run: Run, other: Run) -> float:
     _same_objective(run, other)
-    return _final(other, "total", None)
+    return _totals(other)[-1]  # as the table rounds it: the last of run.json may be below
 
 
 def _common_loss(run: Run, other: Run) -> float:
-    return max(_final(run, "total", None), _other_loss(run, other))
+    return max(_totals(run)[-1], _other_loss(run, other))
 
 
 _OURS = "counted in losses.csv"

@@ -98,8 +98,8 @@ def measure(name: str, **arguments: Any) -> Measure:
     """The measure of that name.
 
     Args:
-        name: a key of `MEASURES`; `NAME.LAYER` for the part of one layer, where NAME has such parts; or
-            `package.module:function`, a user's own, which need not be registered.
+        name: a key of `MEASURES`; `NAME.LAYER` or `NAME.IMAGE`, which is NAME with that `layer` or
+            with `to` that image; or `package.module:function`, a user's own, which need not be registered.
         arguments: what else it is to be told, by the names of the function's parameters.
 
     Raises:
@@ -110,16 +110,17 @@ def measure(name: str, **arguments: Any) -> Measure:
     elif name in MEASURES:
         found = MEASURES[name]
     else:
-        base, _, layer = name.rpartition(".")
+        base, _, part = name.rpartition(".")
         found = MEASURES.get(base, _NONE)
-        if "layer" not in signature(found.of).parameters:
+        settings = [key for key in ("layer", "to") if key in signature(found.of).parameters]
+        if not settings:
             like = [base] if base in MEASURES else get_close_matches(name, MEASURES, n=1)
             meant = f"did you mean {like[0]}? " if like else ""
             raise NstError(
                 f"measure={name}: no such measure; {meant}There are {', '.join(MEASURES)}, and "
                 "package.module:function for one of your own"
             )
-        arguments = {"layer": layer, **arguments}
+        arguments = {settings[0]: part, **arguments}
     return _with(replace(found, name=name), arguments)
 
 
