@@ -3,22 +3,27 @@
 import csv
 import json
 import math
-from collections.abc import Mapping
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.composing import config as compose
 from support.rundirs import make_run
 
+from nst.config.paths import ROOT
 from nst.core.color import luminance
 from nst.core.image_statistics import color_distance, noise_level, sharpness
 from nst.errors import NstError
 from nst.io.canvas_files import read_levels
 from nst.io.weights import load_scorer
-from nst.measures import MEASURES, Measure, measure
+from nst.measures import MEASURES, Measure, measure, register
 from nst.measures.measure import _measures
 from nst.runs.reader import Run, read_run
 
@@ -98,7 +103,7 @@ def test_every_measure_says_what_it_is(name: str) -> None:
         ("nowhere_at_all:x", {}, "measure=nowhere_at_all:x: cannot be imported (No module named"),
         ("math:nothing", {}, "measure=math:nothing: cannot be imported (module 'math' has no attribute"),
         (":", {}, "measure=:: cannot be imported (Empty module name)"),
-        ("math:pi", {}, "measure=math:pi: is no function; give one of a run"),
+        ("math:pi", {}, "measure=math:pi: is no function of a run; give one"),
     ],
 )
 def test_what_is_no_measure_is_refused(name: str, arguments: dict[str, object], said: str) -> None:
@@ -365,47 +370,81 @@ def test_a_film_has_many_canvases(tmp_path: Path) -> None:
 
 # A user's own
 
-OWN = '''
-from nst.measures import register
+OWN = """
+broken = 3
+
+def text(run):
+    return "much"
+
+def fails(run):
+    raise KeyError(
+        "of two lines")
+
+def three(run, other, third):
+    return 0
+"""
 
 
-def brightness(run, *, times=1.0):
-    """How bright the canvas is."""
-    from PIL import Image, ImageStat
-
-    with Image.open(run.folder / "canvas.png") as canvas:
-        return times * ImageStat.Stat(canvas.convert("L")).mean[0] / 255
-
-
-def brighter(run, other):
-    return brightness(run) - brightness(other)
-
-
-@register(unit="bytes", source="the file system", better="lower")
-def own_bytes(run):
-    """The size of the canvas's file."""
-    return float((run.folder / "canvas.png").stat().st_size)
-'''
-
-
-def test_a_measure_of_one_s_own(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_measures, "own_bytes", None)  # so that it is gone afterwards
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules in a folder outside the repository; that of the documentation is `extras`."""
+    (found,) = re.findall(
+        r"```python\n(# extras/extras.py\n.*?)```", (ROOT / "docs/measures.md").read_text(), re.S
+    )
+    monkeypatch.setitem(_measures, "noise_above", None)  # so that it is gone afterwards
+    monkeypatch.delitem(sys.modules, "extras", raising=False)  # another test's
     (tmp_path / "own").mkdir()
+    (tmp_path / "own/extras.py").write_text(found)
     (tmp_path / "own/my_measures.py").write_text(OWN)
     (tmp_path / "own/broken_measures.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
-    found = measure("my_measures:brightness", times=2)
-    assert (found.name, found.unit, found.source) == (
-        "my_measures:brightness",
-        "",
-        "How bright the canvas is.",
-    )
-    assert found.of(run) == 2 * measure("my_measures:brightness").of(run) > 0
+    yield
+    for name in ("extras", "my_measures"):
+        sys.modules.pop(name, None)
+
+
+def test_a_measure_of_one_s_own(run: Run, own: None, tmp_path: Path) -> None:
+    found = measure("extras:brightness")
+    assert (found.unit, found.source) == ("", "How bright the canvas is, from 0 to 1.")
+    assert (found.better, found.needs_other) == (None, False)
+    grey = Image.open(run.folder / "canvas.png").convert("L")
+    assert found.of(run) == pytest.approx(np.asarray(grey).mean() / 255)
     found.check(config())
-    assert measure("my_measures:brighter").needs_other
-    assert measure("my_measures:brighter").of(run, run) == 0
-    own: Measure = measure("my_measures:own_bytes")
-    assert (own.unit, own.better) == ("bytes", "lower")
-    assert own.of(run) == measure("own_bytes").of(run) == (run.folder / "canvas.png").stat().st_size
-    with pytest.raises(NstError, match=r"^measure=broken_measures:x: cannot be imported \(division"):
-        measure("broken_measures:x")
+    for name in ("extras:noise_above", "noise_above"):
+        compared: Measure = measure(name, share=0.25)
+        assert (compared.name, compared.unit, compared.better) == (name, "levels", "lower")
+        assert compared.needs_other
+        assert compared.of(run, run) == pytest.approx(0.75 * measure("noise").of(run))
+    with pytest.raises(NstError, match="is unfinished"):
+        compared.of(read_run(make_run(tmp_path / "unfinished", overrides=[], status="running")), run)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken_measures:x", "cannot be imported (division by zero); see to PYTHONPATH, or to the module"),
+        ("my_measures:broken", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("my_measures:three", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("builtins:dict", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("my_measures:text", "fails on FOLDER (could not convert string to float: 'much'); mend it"),
+        ("my_measures:fails", "fails on FOLDER ('of two lines'); mend it"),
+    ],
+)
+def test_a_broken_measure_of_one_s_own_is_one_line(name: str, said: str, run: Run, own: None) -> None:
+    with pytest.raises(NstError) as error:
+        measure(name).of(run)
+    assert str(error.value) == f"measure={name}: {said.replace('FOLDER', str(run.folder))}"
+
+
+def test_names_are_taken_once() -> None:
+    with pytest.raises(
+        NstError, match=r"^measure=noise: is nst\.measures\.canvas's already; give it another"
+    ):
+        register("noise", source="here")(lambda run: 0.0)
+    assert MEASURES["noise"].source != "here"
+
+
+def test_nothing_heavy_is_imported_until_it_is_asked_for() -> None:
+    code = "import nst.measures, sys; print({'hydra', 'torch', 'mlflow', 'scipy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
