@@ -36,7 +36,8 @@ from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.color import laid_on_white
 from nst.io.files import open_regular, open_text
-from nst.io.images import Fit, fitted, image_shape, read, to_uint8
+from nst.io.fit import Fit, fitted
+from nst.io.images import image_shape, read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer, load_weights
 

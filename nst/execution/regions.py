@@ -8,7 +8,8 @@ from torch import Tensor
 
 from nst.config.schema import Config
 from nst.errors import NstError
-from nst.io.images import Fit, image_shape, located, read_mask
+from nst.io.fit import Fit
+from nst.io.images import image_shape, located, read_mask
 
 
 def regions(config: Config, style_size: int, style_fit: Fit) -> tuple[Tensor | None, Tensor | None]:
