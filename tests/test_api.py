@@ -14,7 +14,8 @@ import nst
 from nst.config.paths import ROOT
 from nst.core.init_images import noise
 from nst.errors import NstError
-from nst.io.images import Fit, read, to_uint8
+from nst.io.fit import Fit
+from nst.io.images import read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer
 

@@ -11,7 +11,8 @@ from nst.core.color import Color
 from nst.core.regions import Regions
 from nst.core.resizing import cover
 from nst.errors import NstError
-from nst.io.images import Fit, fitted, image_shape, read, read_alpha, read_mask, shaped_mask
+from nst.io.fit import Fit, fitted
+from nst.io.images import image_shape, read, read_alpha, read_mask, shaped_mask
 
 ImageLike = Tensor | str | Path
 

@@ -26,7 +26,8 @@ from nst.core.resizing import cover
 from nst.core.scales import Scales, shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
-from nst.io.images import Fit, read, to_uint8
+from nst.io.fit import Fit
+from nst.io.images import read, to_uint8
 from nst.io.weights import load_weights
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from nst.api.images import ImageLike, Images, several
 from nst.api.paint import as_device
 from nst.core.metrics import Scores
 from nst.core.resizing import cover
-from nst.io.images import Fit, image_shape, read
+from nst.io.fit import Fit
+from nst.io.images import image_shape, read
 from nst.io.weights import load_scorer
 
 

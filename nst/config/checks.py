@@ -6,7 +6,8 @@ from nst.config.layers import (
     check_layers,
     check_size,
 )
-from nst.config.schema import OPTION_GROUPS, Config, ImagesConfig
+from nst.config.options import OPTION_GROUPS
+from nst.config.schema import Config, ImagesConfig
 from nst.core.networks import check_name
 from nst.core.regions import check_masks
 from nst.core.vgg import LAYERS

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nst.config.schema import Config
 from nst.core.regions import Regions, check_pair
-from nst.io.images import Fit, image_shape, located, read_mask
+from nst.io.fit import Fit
+from nst.io.images import image_shape, located, read_mask
 
 
 def regions(config: Config, style_size: int, style_fit: Fit) -> tuple[Regions | None, Regions | None]:

@@ -22,7 +22,8 @@ from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
 from nst.io.files import sha256_of
-from nst.io.images import Fit, image_shape, located, read, read_alpha
+from nst.io.fit import Fit
+from nst.io.images import image_shape, located, read, read_alpha
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.

@@ -5,7 +5,6 @@ import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from nst.errors import NstError
 from nst.io import color
 from nst.io.files import atomic_write
+from nst.io.fit import Fit, fitted
 from nst.io.text import escape_unprintable
 from nst.io.video import VIDEOS, decode
 
@@ -37,18 +37,6 @@ _UPRIGHT = {
 
 
 MOST_REGIONS = 16  # of a label image
-
-# How an image is brought to a size: squashed to a square, with its own shape and a long side of that size, or
-# its middle as a square.
-Fit = Enum("Fit", "square keep crop")
-
-
-def fitted(shape: tuple[int, int], size: int, fit: Fit) -> tuple[int, int]:
-    """(height, width) that an image of such a shape has when it is read at `size`."""
-    if fit is not Fit.keep:
-        return size, size
-    height, width = (max(1, round(size * side / max(shape))) for side in shape)
-    return height, width
 
 
 def read(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor:
