@@ -198,4 +198,6 @@ def register() -> None:
     """Make the schema and the `root` resolver known to Hydra; `conf/config.yaml` begins with them."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+    # Of a study it has no date, so that the same command goes on.
+    OmegaConf.register_new_resolver("study_dir", lambda name: name and f"study/{name}", replace=True)
     OmegaConf.register_new_resolver("or", lambda value, other: value or other, replace=True)
