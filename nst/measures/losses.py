@@ -3,7 +3,11 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nst.errors import NstError
 from nst.measures.measure import finished, register
@@ -162,8 +166,18 @@ def _evaluations(run: Run, loss: float) -> float:
     return math.inf if count is None else count
 
 
+def _recorded_objective(run: Run) -> dict[str, str]:
+    """The objective of a run, with the settings that there were not yet when it was painted."""
+    from nst.config.composed import recorded
+
+    values: Any = OmegaConf.to_container(run.config)  # interpolations mean something in Hydra only
+    with suppress(OmegaConfBaseException):  # it has settings that there are no more
+        values = OmegaConf.to_container(recorded(values))
+    return objective(flatten(values))
+
+
 def _same_objective(run: Run, other: Run) -> None:
-    one, two = (objective(found.parameters().items()) for found in (run, other))
+    one, two = map(_recorded_objective, (run, other))
     one["model"], two["model"] = str(run.record.model.weights), str(other.record.model.weights)
     if differing := _differing(one, two):
         raise NstError(

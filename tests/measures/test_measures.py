@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from support.composing import config as compose
 from support.rundirs import make_run
@@ -151,6 +153,15 @@ def test_losses_of_another_objective_do_not_compare(pair: tuple[Run, Run], tmp_p
     for name in ("iterations_to_other_loss", "seconds_to_common_loss"):
         with pytest.raises(NstError, match=r"whose weights\.tv differs; give another measure$"):
             measure(name).of(pair[0], other)
+
+
+def test_settings_that_are_newer_than_a_run_do_not_set_it_apart(pair: tuple[Run, Run]) -> None:
+    old, new = pair
+    known = OmegaConf.merge(new.config, {"color": {"name": "style"}, "images": {"fit": "square"}})
+    assert measure("iterations_to_other_loss").of(replace(new, config=known), old) == 2
+    other = OmegaConf.merge(known, {"color": {"name": "luminance"}, "images": {"fit": "keep"}})
+    with pytest.raises(NstError, match=r"whose color\.name, images\.fit differs"):
+        measure("iterations_to_other_loss").of(replace(new, config=other), old)
 
 
 # Canvases
