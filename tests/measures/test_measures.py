@@ -259,6 +259,15 @@ def test_a_damaged_canvas_is_one_line(name: str, run: Run) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_a_canvas_of_several_styles_is_measured_as_recorded(run: Run) -> None:
+    several = replace(run, config=OmegaConf.merge(run.config, {"images": {"style": ["a.png", "b.png"]}}))
+    assert measure("style_distance").of(several) == (run.record.scores or {})["style_distance"]
+    assert measure("color_distance.content").of(several) > 0
+    for name in ("style_distance.conv3_1", "texture_distance", "color_distance.style"):
+        with pytest.raises(NstError, match=r"2 style images; give runs of one style image$"):
+            measure(name).of(several)
+
+
 # Pareto
 
 
@@ -282,6 +291,13 @@ def test_the_canvas_dominates_that_is_nowhere_worse(
     found = measure("pareto", measures=["lpips", "style_distance"])
     assert found.of(*runs) == wanted
     assert found.of(*reversed(runs)) == -wanted
+
+
+def test_of_some_measures_more_is_better(tmp_path: Path, own: None) -> None:
+    folders = [make_run(tmp_path / str(size), overrides=[], size=size) for size in (16, 32)]
+    small, large = (record(folder, scores={"lpips_content": 0.5}) for folder in folders)
+    found = measure("pareto", measures=["lpips", "my_measures:size"])
+    assert (found.of(large, small), found.of(small, large)) == (1, -1)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +398,10 @@ def test_a_film_has_many_canvases(tmp_path: Path) -> None:
 # A user's own
 
 OWN = """
+from nst.measures import Measure
+
 broken = 3
+size = Measure("size", "pixels", "here", "higher", lambda run: float(run.value("size")))
 
 def text(run):
     return "much"
