@@ -14,7 +14,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 NST = Path(__file__).resolve().parent.parent / "nst"
-FLOORS = ("app", "execution", "studies", "report", "tracking", "measures", "runs", "config", "io", "core", "errors")
 ABOUT = {
     "app": "command line, Hydra callback, public API, replay",
     "execution": "a config becomes a cell, cells become batches, batches become run directories",
@@ -28,6 +27,7 @@ ABOUT = {
     "core": "VGG, losses, objective, optimizers, engine, metrics: PyTorch only",
     "errors": "NstError: one line, exit code 2",
 }
+FLOORS = tuple(ABOUT)
 INK, GREY, FACE = "#1a1a1a", "#6b6b6b", "#eef2f6"
 
 
