@@ -74,7 +74,9 @@ class GridSweep:
         self.given = parse_swept(None, arguments, loader)
         several = [part for part in self.given if part.key_or_group in GROUPS and part.is_sweep_override()]
         if len(several) > 1:
-            raise NstError(f"{several[0].input_line} {several[1].input_line}: give several of one of them only")
+            raise NstError(
+                f"{several[0].input_line} {several[1].input_line}: give several of one of them only"
+            )
         self.presets = several[0] if several else None
         self._compose_in(Path(master.hydra.sweep.dir), [])
 
