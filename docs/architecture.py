@@ -13,10 +13,23 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 NST = Path(__file__).resolve().parent.parent / "nst"
-FLOORS = ("app", "execution", "report", "tracking", "measures", "runs", "config", "io", "core", "errors")
+FLOORS = (
+    "app",
+    "execution",
+    "studies",
+    "report",
+    "tracking",
+    "measures",
+    "runs",
+    "config",
+    "io",
+    "core",
+    "errors",
+)
 ABOUT = {
     "app": "command line, Hydra callback, public API, replay",
     "execution": "a config becomes a cell, cells become batches, batches become run directories",
+    "studies": "a claim, the statistics of its cells, the verdict",
     "report": "contact sheets, animations, loss curves, Pareto fronts, the page",
     "tracking": "a run directory becomes an MLflow run, on a thread of its own",
     "measures": "numbers of a run that claims are about",

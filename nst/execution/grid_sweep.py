@@ -40,7 +40,7 @@ class _Grid:
 
 
 class GridSweep:
-    """The product of all that is swept over; of presets, the sum; of a study, its conditions over its repetitions.
+    """The product of all that is swept over; of presets the sum; of a study conditions by repetitions.
 
     `experiment=a,b` and `experiment=glob(readme/*)` sweep each preset as it says itself, with what else
     the command line says. Each of them has its own folder, sheet and parent run in that of the whole. So do
@@ -74,7 +74,9 @@ class GridSweep:
         self.given = parse_swept(None, arguments, loader)
         several = [part for part in self.given if part.key_or_group in GROUPS and part.is_sweep_override()]
         if len(several) > 1:
-            raise NstError(f"{several[0].input_line} {several[1].input_line}: give several of one of them only")
+            raise NstError(
+                f"{several[0].input_line} {several[1].input_line}: give several of one of them only"
+            )
         self.presets = several[0] if several else None
         self._compose_in(Path(master.hydra.sweep.dir), [])
 
@@ -156,9 +158,8 @@ class GridSweep:
         grids = []
         for preset, config in self._configs(self.presets, rest):
             inside, arguments = folder / preset, [f"{group}={preset}", *rest]
-            made = None
-            if (study := study_of(config)) is not None:
-                made = study_cells(study, preset, arguments, self.loader)
+            study = study_of(config)
+            made = study_cells(study, preset, arguments, self.loader) if study else None
             swept = parse_swept(config.hydra.sweeper.params, arguments, self.loader)
             every = made.overrides if made else product(swept, self.loader)
             cells = [[*cell, dir_override(inside)] for cell in every]

@@ -18,7 +18,7 @@ from nst.runs.job import Job
 from nst.runs.study_record import StudyRecord
 from nst.studies.study import Study, check_study, expected, measures_of
 
-ALONE = "hydra.sweeper.study=null"  # what the study says is not a cell's, and would be copied with each
+ALONE = "hydra.sweeper.study=null"  # it is no cell's, and would be copied with each
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class StudyCells:
                 same = self._repetition(index)
                 told = " ".join(f"{key}={value}" for key, value in same.items())
                 raise NstError(
-                    f"study.repeat: {told} is the same cells as repetition {first + 1} of {len(rows)}, and would "
-                    "count twice; leave out what decides nothing here"
+                    f"study.repeat: {told} is the same cells as repetition {first + 1} of {len(rows)}, and "
+                    "would count twice; leave out what decides nothing here"
                 )
 
     def _check_measure(self, wanted: Measure, jobs: Sequence[Job]) -> None:

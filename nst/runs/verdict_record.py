@@ -38,7 +38,7 @@ def _numbers(value: Any) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class PairRecord(Record):
-    """A pair: what is the same in it, what each condition measured, its effect, and a run of each condition."""
+    """A pair by name: what each condition measured, the effect, and the folder of one run of each."""
 
     name: str = json_key(as_text, "")
     values: Mapping[str, float] = json_key(_numbers, dict)
@@ -70,6 +70,15 @@ class EffectRecord(Record):
     agree: int = json_key(as_count, 0)
     needed: int | None = json_key(as_count)
     pairs: list[PairRecord] = json_key(_records(PairRecord), list)
+
+    def text(self, by: str) -> str:
+        """The effect with its interval, and how many pairs agree."""
+        count = f"{len(self.pairs)} pair{'' if len(self.pairs) == 1 else 's'}"
+        if self.effect is None:
+            return f"{self.measure}: nothing to judge"
+        sign, unit = ("×", "") if by == "ratio" else ("", self.unit and f" {self.unit}")
+        interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.measure} {sign}{self.effect:.3g}{interval}{unit}, {self.agree} of {count} agree"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +117,17 @@ class VerdictRecord(RecordFile):
     margin: float | None = json_key(as_number)
     effects: list[EffectRecord] = json_key(_records(EffectRecord), list)
     judged: str = json_key(as_moment, "")
+
+    @property
+    def text(self) -> str:
+        """The verdict with its effects, the p-value, and what is to be known of it, in a line."""
+        word = f"{self.verdict}, partial" if self.partial else self.verdict
+        family = f" (of {self.family} studies, by Holm)" if self.family > 1 else ""
+        parts = [*(effect.text(self.by) for effect in self.effects), f"p = {self.p:.2g}{family}"]
+        if self.partial:
+            parts.append(f"{self.finished} of {self.cells} cells")
+        if self.verdict == "open":
+            parts.append(
+                f"about {self.more} more pairs would tell" if self.more else "more pairs may not tell"
+            )
+        return f"{word} · {'; '.join(parts)}"

@@ -15,22 +15,22 @@ from nst.runs.verdict_record import EffectRecord, PairRecord, VerdictRecord
 
 NAME = "verdict.png"
 WIDTH, DPI = 9.6, 100  # inches, pixels an inch
-PLOT, TILE, HEAD = 3.0, 1.35, 0.95  # inches high: the plots of a measure, a row of canvases, the heading
+PLOT, TILE, HEAD = 3.0, 1.5, 0.95  # inches high: the plots of a measure, a row of canvases, the heading
 INK, GREY, RULE = "#1a1a1a", "#6b6b6b", "#e4e4e4"
 AGREES, DISAGREES = "#0072b2", "#d55e00"  # Okabe and Ito's, which the colour-blind can tell apart
 COLORS = {"supported": "#007a53", "refuted": "#b33c00", "open": GREY}
 MOST_TILES = 6
 
 
-def draw(folder: Path, verdict: VerdictRecord) -> Path:
-    """Write `verdict.png` into a study's folder; return its path.
+def draw(folder: Path, verdict: VerdictRecord, path: Path | None = None) -> Path:
+    """Write `verdict.png` into a study's folder, or a JPEG elsewhere; return its path.
 
     Left, each pair as a line from condition to condition; right, the effect of each pair with the mean and
     its interval, beside the bound that it is judged by. Below, canvases of two pairs.
     """
     shown = [effect for effect in verdict.effects if effect.pairs]
     rows = _extremes(shown[0].pairs) if shown else []
-    height = HEAD + PLOT * len(shown) + (TILE + 0.3) * len(rows) + 0.2
+    height = HEAD + PLOT * len(shown) + TILE * len(rows) + 0.2
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     _heading(figure, verdict, height)
@@ -42,44 +42,13 @@ def draw(folder: Path, verdict: VerdictRecord) -> Path:
         top += PLOT
     for name, pair in rows:
         _canvases(figure, folder, name, pair, _conditions(verdict), top, height)
-        top += TILE + 0.3
-    path = folder / NAME
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": SRGB})
-    return path
-
-
-def said(verdict: VerdictRecord) -> str:
-    """The effects, the interval, the pairs that agree and the p-value, in a line."""
-    parts = [f"{_effect(effect, verdict)}, {effect.agree} of {_pairs(effect)} agree" for effect in verdict.effects]
-    return "; ".join([*parts, f"p = {verdict.p:.2g}{_family(verdict)}", *_rest(verdict)])
-
-
-def _effect(effect: EffectRecord, verdict: VerdictRecord) -> str:
-    sign = "×" if verdict.by == "ratio" else ""
-    unit = f" {effect.unit}" if effect.unit and not sign else ""
-    if effect.effect is None:
-        return f"{effect.measure}: nothing to judge"
-    whole = "" if effect.low is None else f" [{effect.low:.3g}, {effect.high:.3g}]"
-    return f"{effect.measure} {sign}{effect.effect:.3g}{whole}{unit}"
-
-
-def _pairs(effect: EffectRecord) -> str:
-    count = len(effect.pairs)
-    return f"{count} pair{'' if count == 1 else 's'}"
-
-
-def _family(verdict: VerdictRecord) -> str:
-    return f" (of {verdict.family} studies, by Holm)" if verdict.family > 1 else ""
-
-
-def _rest(verdict: VerdictRecord) -> list[str]:
-    found = []
-    if verdict.partial:
-        found.append(f"partial: {verdict.finished} of {verdict.cells} cells")
-    if verdict.verdict == "open":
-        found.append(f"about {verdict.more} more pairs would tell" if verdict.more else "more pairs may not tell")
-    return found
+        top += TILE
+    with atomic_write(path or folder / NAME) as temporary:
+        if path:
+            figure.savefig(temporary, format="jpeg", pil_kwargs={"quality": 85})
+        else:
+            figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": SRGB})
+    return path or folder / NAME
 
 
 def _conditions(verdict: VerdictRecord) -> list[str]:
@@ -88,13 +57,12 @@ def _conditions(verdict: VerdictRecord) -> list[str]:
 
 
 def _heading(figure: Figure, verdict: VerdictRecord, height: float) -> None:
-    word = f"{verdict.verdict}, partial" if verdict.partial else verdict.verdict
     claim = "\n".join(textwrap.wrap(verdict.claim, 88, max_lines=2, placeholder=" …"))
     # No TeX: a claim may hold a dollar sign.
     figure.text(
         0.02, 1 - 0.1 / height, claim, fontsize=12, color=INK, va="top", weight="bold", parse_math=False
     )
-    line = "\n".join(textwrap.wrap(f"{word} · {said(verdict)}", 130, max_lines=2, placeholder=" …"))
+    line = "\n".join(textwrap.wrap(verdict.text, 130, max_lines=2, placeholder=" …"))
     color = COLORS.get(verdict.verdict, GREY)
     figure.text(0.02, 1 - 0.55 / height, line, fontsize=9, color=color, va="top", parse_math=False)
 
@@ -111,13 +79,17 @@ def _lines(axes: Axes, effect: EffectRecord, conditions: Sequence[str]) -> None:
     places = range(len(conditions))
     for number, pair in enumerate(effect.pairs):
         color = AGREES if number < effect.agree else DISAGREES
-        axes.plot(places, [pair.values[name] for name in conditions], color=color, lw=1, alpha=0.65, marker=".")
+        axes.plot(
+            places, [pair.values[name] for name in conditions], color=color, lw=1, alpha=0.65, marker="."
+        )
     means = [sum(pair.values[name] for pair in effect.pairs) / len(effect.pairs) for name in conditions]
     axes.plot(places, means, color=INK, lw=2.4, marker="o", ms=4)
     axes.set_xticks(list(places), [textwrap.shorten(name, 16, placeholder="…") for name in conditions])
     axes.set_xlim(-0.25, len(conditions) - 0.75)
     unit = f" ({effect.unit})" if effect.unit else ""
-    axes.set_title(f"{effect.measure}{unit}, a line a pair, mean in black", fontsize=9, color=GREY, loc="left")
+    axes.set_title(
+        f"{effect.measure}{unit}, a line a pair, mean in black", fontsize=9, color=GREY, loc="left"
+    )
     _plain(axes)
 
 
@@ -165,16 +137,18 @@ def _canvases(
 ) -> None:
     """A row with a canvas of each condition, from one pair."""
     label = f"{name}: {pair.name}"
-    figure.text(
-        0.02, 1 - (top + 0.02) / height, label, fontsize=9, color=INK, va="top", parse_math=False
-    )
+    figure.text(0.02, 1 - (top + 0.02) / height, label, fontsize=9, color=INK, va="top", parse_math=False)
     for number, condition in enumerate(conditions[:MOST_TILES]):
-        side = TILE - 0.25
-        box = (0.02 + number * (side + 0.2) / WIDTH, 1 - (top + 0.22 + side) / height)
+        side = TILE - 0.5
+        box = (0.02 + number * (side + 0.3) / WIDTH, 1 - (top + 0.36 + side) / height)
         axes = figure.add_axes((*box, side / WIDTH, side / height))
         axes.set_axis_off()
         try:
-            axes.imshow(matplotlib.image.imread(folder / pair.runs[condition] / "canvas.png"), interpolation="nearest")
+            axes.imshow(
+                matplotlib.image.imread(folder / pair.runs[condition] / "canvas.png"), interpolation="nearest"
+            )
         except (OSError, SyntaxError, ValueError, KeyError):
             axes.text(0.5, 0.5, "no canvas", fontsize=8, color=GREY, ha="center")
-        axes.set_title(f"{condition} {pair.values[condition]:.3g}", fontsize=8, color=GREY, pad=2, parse_math=False)
+        axes.set_title(
+            f"{condition} {pair.values[condition]:.3g}", fontsize=8, color=GREY, pad=2, parse_math=False
+        )

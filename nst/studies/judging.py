@@ -1,11 +1,11 @@
 """From the run directories of a study to its verdict.
 
-A study is judged by what there is of it, so one that was broken off has a verdict, too, which is called partial.
+A study is judged by what there is of it: one that was broken off has a verdict, too, called partial.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import numpy as np
 from nst.errors import NstError
 from nst.measures import Measure, measure
 from nst.runs.reader import Run, read_run
-from nst.runs.record import now
+from nst.runs.record import RunRecord, now
 from nst.runs.study_record import StudyRecord
 from nst.runs.sweep import run_folders, sweeps_in
 from nst.runs.verdict_record import EffectRecord, PairRecord, VerdictRecord
+from nst.studies.figure import draw
 from nst.studies.statistics import ALPHA, Finding, above, contrary, holm, pairs_needed, within
 
 Repetition = tuple[tuple[str, str], ...]
@@ -33,22 +34,28 @@ class Pair:
 
 
 def judge(folder: Path) -> list[VerdictRecord]:
-    """Judge the study in a folder, or those in it, all together; write and return their verdicts.
+    """Judge the study in a folder, or those in it, all together; write, draw and return their verdicts.
 
     None are there where the folder is of another sweep.
     """
     folders = [sweep for sweep in sweeps_in(folder) if (sweep / StudyRecord.NAME).is_file()]
-    verdicts = corrected([verdict_of(sweep) for sweep in folders])
-    for sweep, verdict in zip(folders, verdicts, strict=True):
-        verdict.write(sweep)
-    return verdicts
+    return publish({sweep: verdict_of(sweep) for sweep in folders})
+
+
+def publish(verdicts: Mapping[Path, VerdictRecord]) -> list[VerdictRecord]:
+    """Judge studies together by their verdicts alone; write and draw into their folders what comes of it."""
+    together = corrected(list(verdicts.values()))
+    for folder, verdict in zip(verdicts, together, strict=True):
+        verdict.write(folder)
+        draw(folder, verdict)
+    return together
 
 
 def verdict_of(folder: Path) -> VerdictRecord:
     """The verdict on the study in a folder, alone."""
     study = StudyRecord.load(folder)
     folders = run_folders(folder)[: len(study.cells)]
-    runs = [read_run(run) if (run / "run.json").is_file() else None for run in folders]
+    runs = [read_run(run) if (run / RunRecord.NAME).is_file() else None for run in folders]
     finished = [run if run and run.record.finished else None for run in runs]
     pairs, left_out = pairs_of(study, finished)
     effects, findings = list[EffectRecord](), list[Finding]()
@@ -143,7 +150,7 @@ def pairs_of(study: StudyRecord, runs: Sequence[Run | None]) -> tuple[list[Pair]
     What differs in images is a pair of its own. What is repeated beside, such as seeds, is averaged within a
     pair: canvases of the same images are not independent. Where nothing but such is repeated, each is a pair.
     """
-    keys = [key for key in (study.cells[0]["repetition"] if study.cells else {})]
+    keys = list(study.cells[0]["repetition"]) if study.cells else []
     several = {key for key in keys if len({cell["repetition"].get(key) for cell in study.cells}) > 1}
     telling = [key for key in keys if key in several and key.startswith("images")]
     telling = telling or [key for key in keys if key in several]
@@ -193,11 +200,15 @@ def _effect(
         measured.append((pair, scaled, shown))
     first, second = study.sides
     # Of two canvases a distance is the same both ways: then it is the effect itself.
-    itself = found.needs_other and study.kind != "lower" and measured and all(
-        math.isclose(scaled[first[0]], scaled[second[0]], rel_tol=1e-6) for _, scaled, _ in measured
+    itself = (
+        found.needs_other
+        and study.kind != "lower"
+        and measured
+        and all(math.isclose(scaled[first[0]], scaled[second[0]], rel_tol=1e-6) for _, scaled, _ in measured)
     )
     effects = [
-        scaled[first[0]] if itself
+        scaled[first[0]]
+        if itself
         else float(np.mean([scaled[n] for n in second]) - np.mean([scaled[n] for n in first]))
         for _, scaled, _ in measured
     ]
@@ -248,7 +259,7 @@ def _values(study: StudyRecord, found: Measure, pair: Pair, name: str) -> list[f
 
 
 def _mean(by: str, values: Sequence[float]) -> float:
-    """The mean over what is averaged within a pair, of ratios that of logarithms; raises NstError where there is none."""
+    """The mean over a pair's repetitions, by ratio that of logarithms; NstError where there is none."""
     if by == "ratio" and not all(value > 0 for value in values):
         raise NstError(f"by=ratio: {min(values):g} has none; give by: difference")
     return float(np.mean([_scaled(by, value) for value in values]))

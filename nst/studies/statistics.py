@@ -1,4 +1,4 @@
-"""The statistics of paired effects: an exact test, an interval, Holm's correction, and how many pairs it takes.
+"""The statistics of paired effects: an exact test, an interval, Holm's correction, how many pairs it takes.
 
 A study has an effect for each pair. A claim holds where the mean effect is above a bound, or between two;
 each bound is tested on its own, and then on both sides of it: for the claim, and against it.
@@ -27,7 +27,7 @@ class Finding:
         mean: of the effects.
         low, high: the interval of 95% around it; NaN where there are fewer than two pairs.
         support, refute: the p-values of the claim and of its contrary.
-        lies: whether the interval lies where the claim says (1), where its contrary says (-1), or in neither (0).
+        lies: 1 where the interval lies as the claim says, -1 as its contrary says, 0 else.
         room: how far the mean is from the nearest bound.
         spread: the standard deviation of the effects.
         pairs: how many.
@@ -60,7 +60,9 @@ def within(effects: Sequence[float], margin: float) -> Finding:
     lies = 1 if -margin < low and high < margin else -1 if low > margin or high < -margin else 0
     support = min(1.0, 2 * max(one_sided(x + margin), one_sided(margin - x)))
     refute = min(1.0, 2 * min(one_sided(x - margin), one_sided(-x - margin)))
-    return _finding(x, low, high, support, refute, lies, abs(margin - abs(float(x.mean()))) if len(x) else 0.0)
+    return _finding(
+        x, low, high, support, refute, lies, abs(margin - abs(float(x.mean()))) if len(x) else 0.0
+    )
 
 
 def contrary(finding: Finding) -> Finding:
@@ -107,8 +109,8 @@ def one_sided(effects: Sequence[float] | np.ndarray) -> float:
 def interval(effects: Sequence[float] | np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:
     """The bootstrap interval of 95% of the mean, bias-corrected and accelerated (Efron, 1987).
 
-    So corrected, because effects are often skewed. NaN for fewer than two; of effects that are all the same it has
-    no width.
+    So corrected, because effects are often skewed. NaN for fewer than two; without a width where all effects
+    are the same.
     """
     x = np.asarray(effects, float)
     if len(x) < 2:

@@ -14,7 +14,7 @@ WAYS = ("difference", "ratio")
 
 @dataclass
 class Expectation:
-    """What would support the claim: `lower` and `higher`, or `alike`, or `apart`, the last two with a `margin`.
+    """What would support the claim: `lower` and `higher`, or `alike` or `apart` with a `margin`.
 
     Attributes:
         lower, higher: a condition each, or several, whose mean counts.
@@ -55,7 +55,7 @@ class Study:
 
 
 def expected(study: Study) -> tuple[str, list[str], list[str]]:
-    """The kind of the expectation, and the conditions of its two sides: `lower` and `higher`, or two of one kind.
+    """The kind of the expectation, and the conditions of its two sides, that of `lower` first.
 
     Raises:
         NstError: it is none, or names a condition that there is not.
@@ -63,7 +63,9 @@ def expected(study: Study) -> tuple[str, list[str], list[str]]:
     expect = study.expect
     given = {key for key in ("lower", "higher", "alike", "apart") if getattr(expect, key) is not None}
     if given not in ({"lower", "higher"}, {"alike"}, {"apart"}):
-        raise NstError("study.expect: must have lower and higher, or alike, or apart; give conditions by name")
+        raise NstError(
+            "study.expect: must have lower and higher, or alike, or apart; give conditions by name"
+        )
     if given == {"lower", "higher"}:
         kind, sides = "lower", [_names(expect.lower), _names(expect.higher)]
         if set(sides[0]) & set(sides[1]):
@@ -74,7 +76,9 @@ def expected(study: Study) -> tuple[str, list[str], list[str]]:
         sides = [[name] for name in _names(getattr(expect, kind))]
         least = 1 if study.by == "ratio" else 0
         if len(sides) != 2 or sides[0] == sides[1]:
-            raise NstError(f"study.expect.{kind}={getattr(expect, kind)}: must be two conditions, as in [a, b]")
+            raise NstError(
+                f"study.expect.{kind}={getattr(expect, kind)}: must be two conditions, as in [a, b]"
+            )
         if expect.margin is None or not expect.margin > least:
             raise NstError(
                 f"study.expect.margin={expect.margin}: must be above {least} with by={study.by}: the effect "
