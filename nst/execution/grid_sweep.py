@@ -142,11 +142,11 @@ class GridSweep:
     def _grids(self, folder: Path, elsewhere: list[str]) -> list[_Grid]:
         """What to sweep over: what the command line and the preset say, or each of several presets."""
         if self.presets is None:
-            if (study := study_of(self.master)) is not None:
+            if (whole := study_of(self.master)) is not None:
                 name = self.master.hydra.runtime.choices.get("study") or "study"
-                made = study_cells(study, name, self.arguments, self.loader)
-                cells = [[*cell, *elsewhere] for cell in made.overrides]
-                return [_Grid(folder, f"study/{name}", study.claim, cells, made)]
+                alone = study_cells(whole, name, self.arguments, self.loader)
+                cells = [[*cell, *elsewhere] for cell in alone.overrides]
+                return [_Grid(folder, f"study/{name}", whole.claim, cells, alone)]
             parsed = parse_swept(self.master.hydra.sweeper.params, self.arguments, self.loader)
             cells = product(parsed, self.loader)
             self.swept = [part.get_key_element() for part in parsed if part.is_sweep_override()]

@@ -23,7 +23,7 @@ ALONE = "hydra.sweeper.study=null"  # it is no cell's, and would be copied with 
 
 @dataclass(frozen=True)
 class StudyCells:
-    """The overrides of each cell, all conditions of one repetition after the other, and what they stand for."""
+    """The overrides of each cell, repetition by repetition, and what they stand for."""
 
     overrides: list[list[str]]
     record: StudyRecord
