@@ -13,7 +13,7 @@ from scipy import stats
 
 ALPHA = 0.05  # of both sides: a claim without an effect is supported in 2.5% of studies at most
 POWER = 0.8
-EXACT = 13  # pairs up to which all 2^n signs are tried
+EXACT = 16  # pairs up to which all 2^n signs are tried
 FLIPS = 9_999  # of more pairs, so many at random
 RESAMPLES = 9_999
 MOST = 10_000  # pairs worth planning for
@@ -83,7 +83,7 @@ def _finding(
 def one_sided(effects: Sequence[float] | np.ndarray) -> float:
     """The p-value of effects whose mean is above 0: how often the signs, flipped at random, give such a mean.
 
-    It is exact for up to 13 pairs (Fisher's randomisation test, 1935), and needs no normal distribution:
+    It is exact for up to 16 pairs (Fisher's randomisation test, 1935), and needs no normal distribution:
     only that a pair's effect is as likely to be x as -x where there is none.
     """
     x = np.asarray(effects, float)
