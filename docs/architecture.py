@@ -17,7 +17,7 @@ NST = Path(__file__).resolve().parent.parent / "nst"
 ABOUT = {
     "app": "command line, Hydra callback, public API, replay",
     "execution": "a config becomes a cell, cells become batches, batches become run directories",
-    "studies": "claims, their conditions and their verdicts",
+    "studies": "a claim, the statistics of its cells, the verdict",
     "report": "contact sheets, animations, loss curves, Pareto fronts, the page",
     "tracking": "a run directory becomes an MLflow run, on a thread of its own",
     "measures": "numbers of a run that claims are about",

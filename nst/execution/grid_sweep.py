@@ -40,7 +40,7 @@ class _Grid:
 
 
 class GridSweep:
-    """The product of all that is swept over; of presets, the sum; of a study, its conditions over its repetitions.
+    """The product of all that is swept over; of presets the sum; of a study conditions by repetitions.
 
     `experiment=a,b` and `experiment=glob(readme/*)` sweep each preset as it says itself, with what else
     the command line says. Each of them has its own folder, sheet and parent run in that of the whole. So do
@@ -142,11 +142,11 @@ class GridSweep:
     def _grids(self, folder: Path, elsewhere: list[str]) -> list[_Grid]:
         """What to sweep over: what the command line and the preset say, or each of several presets."""
         if self.presets is None:
-            if (study := study_of(self.master)) is not None:
+            if (whole := study_of(self.master)) is not None:
                 name = self.master.hydra.runtime.choices.get("study") or "study"
-                made = study_cells(study, name, self.arguments, self.loader)
-                cells = [[*cell, *elsewhere] for cell in made.overrides]
-                return [_Grid(folder, f"study/{name}", study.claim, cells, made)]
+                alone = study_cells(whole, name, self.arguments, self.loader)
+                cells = [[*cell, *elsewhere] for cell in alone.overrides]
+                return [_Grid(folder, f"study/{name}", whole.claim, cells, alone)]
             parsed = parse_swept(self.master.hydra.sweeper.params, self.arguments, self.loader)
             cells = product(parsed, self.loader)
             self.swept = [part.get_key_element() for part in parsed if part.is_sweep_override()]
@@ -158,9 +158,8 @@ class GridSweep:
         grids = []
         for preset, config in self._configs(self.presets, rest):
             inside, arguments = folder / preset, [f"{group}={preset}", *rest]
-            made = None
-            if (study := study_of(config)) is not None:
-                made = study_cells(study, preset, arguments, self.loader)
+            study = study_of(config)
+            made = study_cells(study, preset, arguments, self.loader) if study else None
             swept = parse_swept(config.hydra.sweeper.params, arguments, self.loader)
             every = made.overrides if made else product(swept, self.loader)
             cells = [[*cell, dir_override(inside)] for cell in every]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -14,16 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from nst.errors import NstError
 from nst.execution.resolve import identity_of
 from nst.execution.sweep_values import parse_swept, product
+from nst.measures import Measure, measure
 from nst.runs.job import Job
 from nst.runs.study_record import StudyRecord
 from nst.studies.study import Study, check_study, expected, measures_of
 
-ALONE = "hydra.sweeper.study=null"  # what the study says is not a cell's, and would be copied with each
+ALONE = "hydra.sweeper.study=null"  # it is no cell's, and would be copied with each
 
 
 @dataclass(frozen=True)
 class StudyCells:
-    """The overrides of each cell, all conditions of one repetition after the other, and what they stand for."""
+    """The overrides of each cell, repetition by repetition, and what they stand for."""
 
     overrides: list[list[str]]
     record: StudyRecord
@@ -34,13 +34,8 @@ class StudyCells:
         Args:
             jobs: the cells, composed, in their order.
         """
-        if find_spec("nst.measures"):
-            from nst.measures import measure
-
-            for one in self.record.measures:
-                wanted = measure(**one)
-                for job in jobs[: len(self.record.conditions)]:
-                    wanted.check(job.config)
+        for one in self.record.measures:
+            self._check_measure(measure(**one), jobs)
         identities = [identity_of(job.config) for job in jobs]
         step = len(self.record.conditions)
         rows = [tuple(identities[start : start + step]) for start in range(0, len(jobs), step)]
@@ -57,9 +52,23 @@ class StudyCells:
                 same = self._repetition(index)
                 told = " ".join(f"{key}={value}" for key, value in same.items())
                 raise NstError(
-                    f"study.repeat: {told} is the same cells as repetition {first + 1} of {len(rows)}, and would "
-                    "count twice; leave out what decides nothing here"
+                    f"study.repeat: {told} is the same cells as repetition {first + 1} of {len(rows)}, and "
+                    "would count twice; leave out what decides nothing here"
                 )
+
+    def _check_measure(self, wanted: Measure, jobs: Sequence[Job]) -> None:
+        """Refuse cells that cannot have a measure."""
+        first, second = self.record.sides
+        if wanted.needs_other and (len(first), len(second)) != (1, 1):
+            raise NstError(
+                f"study.measure={wanted.name}: compares two conditions; give one of each side in study.expect"
+            )
+        conditions, step = list(self.record.conditions), len(self.record.conditions)
+        for start in range(0, len(jobs), step):
+            configs = {name: jobs[start + place].config for place, name in enumerate(conditions)}
+            for name in (*first, *second):
+                beside = second[0] if name in first else first[0]
+                wanted.check(configs[name], configs[beside] if wanted.needs_other else None)
 
     def _repetition(self, index: int) -> dict[str, str]:
         found: dict[str, str] = self.record.cells[index * len(self.record.conditions)]["repetition"]

@@ -44,10 +44,10 @@ class StudyRecord(RecordFile):
         conditions: by name, the overrides that only their cells have.
         measures: each a `name` and its arguments.
         by: difference or ratio.
-        kind: of the expectation: `lower` (the first side's measure is lower than the second's), `alike`, `apart`.
+        kind: of the expectation: `lower` (the first side measures less than the second), `alike`, `apart`.
         sides: the conditions of each of the two sides.
         margin: of `alike` and `apart`.
-        cells: in the order of the sweep, the `condition` and the `repetition` of each: what is repeated, by key.
+        cells: in the order of the sweep, each a `condition` and a `repetition`: what is repeated, by key.
     """
 
     NAME = "study.json"

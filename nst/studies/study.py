@@ -14,7 +14,7 @@ WAYS = ("difference", "ratio")
 
 @dataclass
 class Expectation:
-    """What would support the claim: `lower` and `higher`, or `alike`, or `apart`, the last two with a `margin`.
+    """What would support the claim: `lower` and `higher`, or `alike` or `apart` with a `margin`.
 
     Attributes:
         lower, higher: a condition each, or several, whose mean counts.
@@ -55,7 +55,7 @@ class Study:
 
 
 def expected(study: Study) -> tuple[str, list[str], list[str]]:
-    """The kind of the expectation, and the conditions of its two sides: `lower` and `higher`, or two of one kind.
+    """The kind of the expectation, and the conditions of its two sides, that of `lower` first.
 
     Raises:
         NstError: it is none, or names a condition that there is not.
