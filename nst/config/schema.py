@@ -31,7 +31,7 @@ Fallback = StrEnum("Fallback", "vgg16 vgg19")
 Pooling = Enum("Pooling", "max average l2")
 Padding = Enum("Padding", "zeros replicate")
 By = Enum("By", "position layer")
-Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
+Precision = Enum("Precision", "fp32 tf32 bf16 fp64 auto")
 TrackingName = Enum("TrackingName", "mlflow none")
 
 

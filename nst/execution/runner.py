@@ -20,6 +20,7 @@ from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import announce, show_plan, summarize
+from nst.execution.device import decided
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
@@ -49,7 +50,7 @@ def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
         NstError: the config cannot be painted.
     """
     check_hydra(hydra)
-    return Job(from_composed(composed), folder.resolve(), tuple(hydra.overrides.task))
+    return Job(decided(from_composed(composed)), folder.resolve(), tuple(hydra.overrides.task))
 
 
 def job_here(composed: DictConfig) -> Job:
