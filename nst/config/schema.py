@@ -187,4 +187,6 @@ def register() -> None:
     # Hydra copies all of it whenever it looks into a group, and takes copies of what it then reads in it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
+    # Of a study it has no date, so that the same command goes on.
+    OmegaConf.register_new_resolver("study_dir", lambda name: name and f"study/{name}", replace=True)
     OmegaConf.register_new_resolver("or", lambda value, other: value or other, replace=True)

@@ -16,7 +16,8 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record: the bare message, with its level where it is a warning or worse."""
         try:
-            text = Text(self.format(record))
+            cell = getattr(record, "folder", None)  # what is told of one, where that is asked for
+            text = Text(f"{cell.name}: " if cell else "") + Text(self.format(record))
             if record.levelno >= logging.WARNING:
                 style = "yellow" if record.levelno == logging.WARNING else "red"
                 text = Text(f"{record.levelname.lower()}: ", style=style) + text

@@ -94,18 +94,34 @@ def read_mask(path: Path, size: int, key: str, fit: Fit, shape: tuple[int, int])
         image.load()
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         rgb = image.convert("RGB") if turn is None else image.convert("RGB").transpose(turn)
-    if (rgb.height, rgb.width) != shape:
+    labels = np.asarray(rgb, dtype=np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    return shaped_mask(torch.from_numpy(labels), size, named, fit, shape)
+
+
+def shaped_mask(labels: Tensor, size: int, named: str, fit: Fit, shape: tuple[int, int]) -> Tensor:
+    """Labels `[h, w]` in the shape that `read` gives, `[H, W]`: pixels are taken, not mixed.
+
+    Args:
+        named: what messages call the mask.
+        shape: (height, width) that the image has which it is about.
+
+    Raises:
+        NstError: it has another shape, or so many labels that it is no label image.
+    """
+    if labels.shape != shape:
+        height, width = labels.shape
         raise NstError(
-            f"{named}: is {rgb.width} x {rgb.height} pixels, and its image {shape[1]} x {shape[0]}; "
+            f"{named}: is {width} x {height} pixels, and its image {shape[1]} x {shape[0]}; "
             "give a mask of that size"
         )
-    if rgb.getcolors(MOST_REGIONS) is None:
+    if len(labels.unique()) > MOST_REGIONS:
         raise NstError(
             f"{named}: has more than {MOST_REGIONS} colours, and each is a region; "
             "give a label image, as PNG: JPEG mixes colours"
         )
-    labels = np.asarray(_resized(rgb, size, fit, Image.Resampling.NEAREST), dtype=np.int64)
-    return torch.from_numpy(labels @ np.array([1 << 16, 1 << 8, 1]))
+    # Pillow resizes 32-bit integers, too, and so takes the pixels that it takes of the image.
+    resized = _resized(Image.fromarray(labels.numpy()), size, fit, Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(resized, dtype=np.int64))
 
 
 def located(path: str) -> tuple[Path, int]:
