@@ -222,6 +222,8 @@ def check_overrides(given: Sequence[str], sweep: bool) -> None:
             together = f", or give '{key}=[{values}]' for all of them together"
             several = together if override.is_choice_sweep() and "(" not in values else ""
             raise NstError(f"{argument}: more than one value; add -m to sweep over them{several}")
+        if key == "study" and not sweep and value is not None:
+            raise NstError(f"{argument}: paints many cells; add -m, as in python run.py -m {argument}")
         if _is_group(key) and not all(map(_is_name, _values_of(override))):
             raise NstError(
                 f"{argument}: a group takes the name of an option, as in optimizer=adam or "

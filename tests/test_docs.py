@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nst.config.paths import ROOT
+from nst.measures import MEASURES
 from nst.tracking.client import Store
 from nst.tracking.logger import run_url
 from nst.tracking.tracked import TrackedRun
@@ -31,6 +32,12 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
 def test_every_file_of_ours_that_a_page_names_exists(page: Path) -> None:
     for path in re.findall(r"`((?:nst|conf|docs|benchmarks|hydra_plugins)/[a-z0-9_/.]*)`", page.read_text()):
         assert (ROOT / path).exists(), path
+
+
+def test_every_measure_is_in_the_table_of_measures() -> None:
+    table = (ROOT / "docs/measures.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)`[^|]*\| ([^|]*) \| ([^|]*) \|", table, re.MULTILINE)
+    assert rows == [(name, found.unit or "–", found.better or "–") for name, found in MEASURES.items()]
 
 
 def test_servers_that_we_tell_to_start_are_for_this_machine_alone(tmp_path: Path) -> None:

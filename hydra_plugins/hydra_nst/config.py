@@ -5,6 +5,8 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from nst.studies.study import Study
+
 PLUGINS = "hydra_plugins.hydra_nst"
 
 
@@ -50,6 +52,7 @@ class GridSweeperConf:
     max_batch_size: int | None = None  # jobs for the launcher at a time
     # What a preset sweeps over, each key as on the command line; of a typed dict OmegaConf cannot set None.
     params: Any = None
+    study: Study | None = None  # what `study=NAME` says
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=presets`: a grid, or several presets' grids at once, checked before any is painted."""
+"""`hydra/sweeper=presets`: a grid, a study, or several of them at once, checked before any is painted."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 class GridSweeper(Sweeper):
     """Sweeps as `nst.execution.grid_sweep.GridSweep` says."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, Any] | None) -> None:
+    def __init__(self, max_batch_size: int | None, params: dict[str, Any] | None, study: Any) -> None:
         self.max_batch_size = max_batch_size
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

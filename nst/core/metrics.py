@@ -57,9 +57,7 @@ class Scorer:
     def __init__(
         self, weights: Mapping[str, Tensor], heads: Sequence[Tensor], device: torch.device | str = "cpu"
     ) -> None:
-        # LPIPS's shift and scale of [-1, 1] are ImageNet's mean and standard deviation of [0, 1].
-        # Nothing is needed for a way back.
-        self._network = VGG("vgg16", weights, TAPS, normalize=True, recompute=True, device=device)
+        self._weights, self._network = weights, _network(weights, TAPS, device)
         self._heads = [head.to(device).view(1, -1, 1, 1) for head in heads]
 
     @torch.no_grad()
@@ -95,6 +93,20 @@ class Scorer:
                 "give a smaller size"
             ) from error
 
+    @torch.no_grad()
+    def style_distance_at(self, layer: str, canvas: Tensor, style: Tensor) -> float:
+        """The relative distance of Gram matrices at one layer, `|G(x) - G(s)| / |G(s)|`, after its ReLU.
+
+        Args:
+            layer: any of VGG-16's, `conv3_1`.
+            canvas, style: `[3, H, W]` each, their sizes their own.
+        """
+        tap = Tap(layer, "relu")
+        network = _network(self._weights, (tap,), self._network.device)
+        with arithmetic("fp32"):
+            mine, theirs = (_grams([_seen(network, image)[tap]]) for image in (canvas, style))
+            return _relative_distance(mine, theirs)
+
     def _score(
         self, canvases: Sequence[Tensor], contents: Sequence[Tensor], styles: Sequence[Styles]
     ) -> list[Scores]:
@@ -118,8 +130,7 @@ class Scorer:
 
     def _features(self, image: Tensor) -> list[Tensor]:
         """`[1, C, H, W]` of each layer."""
-        shown = image.to(self._network.device, torch.float32).clamp(0, 1).unsqueeze(0)
-        features = self._network.forward(shown).features
+        features = _seen(self._network, image)
         return [features[tap] for tap in TAPS]
 
     def _lpips(self, features: Sequence[Tensor], directions: Sequence[Tensor]) -> float:
@@ -128,6 +139,17 @@ class Scorer:
             for mine, theirs, head in zip(features, directions, self._heads, strict=True)
         ]
         return torch.stack(layers).sum().item()
+
+
+def _network(weights: Mapping[str, Tensor], taps: Sequence[Tap], device: torch.device | str) -> VGG:
+    # LPIPS's shift and scale of [-1, 1] are ImageNet's mean and standard deviation of [0, 1].
+    # Nothing is needed for a way back.
+    return VGG("vgg16", weights, taps, normalize=True, recompute=True, device=device)
+
+
+def _seen(network: VGG, image: Tensor) -> dict[Tap, Tensor]:
+    """What a network makes of a picture `[3, H, W]`, clamped to [0, 1] as it is shown."""
+    return network.forward(image.to(network.device, torch.float32).clamp(0, 1).unsqueeze(0)).features
 
 
 def _directions(features: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ RUN = frozenset({*OUTPUT_FILES, RunRecord.NAME, "nst.log", "mlflow.json", "index
 HYDRA = frozenset({"config.yaml", "hydra.yaml", "overrides.yaml"})
 SWEEP = frozenset(
     {"sweep.json", "multirun.yaml", "sheet.png", "sheet.mp4", "sheet.webp", "index.html", "mlflow.json"}
+    | {"study.json", "verdict.json", "verdict.png"}
 )
 SEARCH = SWEEP | {"search.json", "front.png"}
 # Folders for the time of painting, and of what jobs of a cluster print.

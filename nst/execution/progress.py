@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from nst.execution.console import console
+from nst.execution.console_handler import console
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,8 @@ from nst.report.build import rebuild
 from nst.report.live_page import live_page
 from nst.runs.job import Job
 from nst.runs.sweep import close_sweep, results_of, sweeps_in
+from nst.runs.verdict_record import VerdictRecord
+from nst.studies.judging import judge
 from nst.tracking.background import BackgroundTracker, tracker_of
 
 log = logging.getLogger(__name__)
@@ -165,7 +167,9 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
         tracker.wait()  # the page says where the runs are
     for sweep in {folder, *sweeps}:
         close_sweep(sweep)
+    verdicts = list[VerdictRecord]()
     try:
+        verdicts = judge(folder)  # the page shows them
         rebuild(folder)
     except (NstError, OSError) as error:
         log.error("%s", format_error(error, folder))
@@ -178,6 +182,7 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
             tracker.end(sweep)
         tracker.wait()
         where.append(tracker.where(sweeps[0]))
+    where += [f"verdict {verdict.study}: {verdict.text}" for verdict in verdicts]
     summarize(results, time.monotonic() - began, where)
     return failed
 

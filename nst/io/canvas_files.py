@@ -45,9 +45,18 @@ def write_canvas(canvas: Tensor, folder: Path, wanted: CanvasFormat, alpha: Tens
 
 def convert_canvas(folder: Path, wanted: CanvasFormat) -> None:
     """Write an 8-bit format of the canvas of a run, given its `canvas.png`: the same file as when painted."""
-    with open_regular(folder / FILES[CanvasFormat.png]) as file, Image.open(file, formats=["PNG"]) as image:
-        levels = torch.from_numpy(np.array(image)).movedim(-1, 0) / 255
+    levels = read_levels(folder / FILES[CanvasFormat.png])
     write_canvas(levels[:3], folder, wanted, levels[3:] if len(levels) > 3 else None)
+
+
+def read_levels(path: Path) -> Tensor:
+    """A picture that a run keeps as PNG, `[3, H, W]` in [0, 1], or `[4, H, W]` with opacity.
+
+    Raises:
+        OSError, SyntaxError, ValueError: it cannot be read; Pillow raises any of these where it is damaged.
+    """
+    with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+        return torch.from_numpy(np.array(image)).movedim(-1, 0) / 255
 
 
 def on_white(canvas: Tensor, alpha: Tensor | None) -> Tensor:

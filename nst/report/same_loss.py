@@ -6,8 +6,6 @@ weights, activation, size and network. Optimizer, initial image, seed and iterat
     python -m nst.same_loss FOLDER...    runs, sweeps, or folders above them; a table for each objective
 """
 
-import csv
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +13,9 @@ from pathlib import Path
 
 from nst.errors import NstError
 from nst.io.arguments import OneLineParser
+from nst.measures.losses import first_at, objective, totals
 from nst.runs.reader import Run, read_run
 from nst.runs.record import RunRecord
-
-# Keys of a config, and what begins with them, that decide how a loss is minimised, not what it is.
-NOT_OF_THE_OBJECTIVE = (
-    "optimizer.",
-    "init_image.",
-    "hardware.",
-    "model.fallback",
-    "seed",
-    "iterations",
-    "save_every",
-    "fps",
-    "outputs",
-    "resume",
-    "plan",
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Descent:
 
     def first_at(self, loss: float) -> int | None:
         """The number of evaluations after which it first had at most `loss`; None if it never had."""
-        return next((count for count, total in enumerate(self.totals, 1) if total <= loss), None)
+        return first_at(self.totals, loss)
 
 
 def descents(runs: Sequence[Run]) -> list[list[Descent]]:
@@ -58,7 +42,7 @@ def descents(runs: Sequence[Run]) -> list[list[Descent]]:
         if run.record.finished and run.config:
             groups.setdefault(_objective(run), []).append(run)
     shared = [group for group in groups.values() if len(group) > 1]
-    read = [[Descent(run, totals) for run in group if (totals := _totals(run))] for group in shared]
+    read = [[Descent(run, found) for run in group if (found := totals(run))] for group in shared]
     return [group for group in read if len(group) > 1]
 
 
@@ -79,22 +63,8 @@ def to_common_loss(runs: Sequence[Run]) -> dict[Path, int]:
 
 def _objective(run: Run) -> tuple[tuple[str, str], ...]:
     """What the total loss of a run is a function of."""
-    parts = [(key, value) for key, value in run.parameters().items() if not _is_other(key)]
-    return (*sorted(parts), ("network", str(run.record.model.weights)))
-
-
-def _is_other(key: str) -> bool:
-    return key.startswith(NOT_OF_THE_OBJECTIVE)
-
-
-def _totals(run: Run) -> list[float]:
-    """The column `total` of its losses.csv; empty if it cannot be read."""
-    try:
-        with (run.folder / "losses.csv").open(newline="") as file:
-            totals = [float(row["total"]) for row in csv.DictReader(file)]
-    except (OSError, ValueError, LookupError, TypeError, csv.Error):
-        return []
-    return totals if all(map(math.isfinite, totals)) else []
+    parts = objective(run.parameters().items())
+    return (*sorted(parts.items()), ("network", str(run.record.model.weights)))
 
 
 def _runs_in(folder: Path) -> list[Run]:

@@ -79,8 +79,9 @@ def _command(preset: str | None) -> str:
     """The command that paints this sweep; of one `preset` where it swept over several."""
     arguments = sys.argv[1:]
     if preset:
+        one = preset.replace("study/", "study=", 1) if preset.startswith("study/") else f"experiment={preset}"
         arguments = [
-            f"experiment={preset}" if argument.startswith("experiment=") else argument
+            one if argument.startswith(("experiment=", "study=")) else argument
             for argument in arguments
             if not argument.startswith("hydra.sweep.dir=")
         ]

@@ -27,7 +27,9 @@ from nst.runs.description import Description
 from nst.runs.painting import Painting
 from nst.runs.reader import read_run
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
+from nst.runs.study_record import StudyRecord
 from nst.runs.sweep import run_folders
+from nst.runs.verdict_record import VerdictRecord
 from nst.tracking.client import (
     LOCK_SECONDS,
     Store,
@@ -50,7 +52,8 @@ LOCK = ".mlflow.lock"
 CONFIG = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
 RUN_FILES = (*OUTPUT_FILES, *CONFIG, RunRecord.NAME, "nst.log")
 SHEETS = ("sheet.png", "sheet.mp4", "sheet.webp", "front.png", "index.html")
-SWEEP_FILES = (*SHEETS, SweepRecord.NAME, "search.json", "multirun.yaml")
+STUDY_FILES = (StudyRecord.NAME, VerdictRecord.NAME, "verdict.png")
+SWEEP_FILES = (*SHEETS, *STUDY_FILES, SweepRecord.NAME, "search.json", "multirun.yaml")
 ENTITIES_A_CALL = 1000
 PARAMS_A_CALL = 100  # and as many tags
 LONGEST_PARAM = 6000
@@ -210,20 +213,22 @@ def end_sweep(sweep_dir: Path, store: Store) -> str:
 def _summarize(
     client: "MlflowClient", run_id: str, sweep_dir: Path, sweep: SweepRecord, cells: list[RunView]
 ) -> None:
-    """Give a sweep's run what its cells have in common, the scores of the best, and a description."""
+    """Give a sweep's run what its cells have in common, the scores of the best, a verdict, a description."""
     there, winner = client.get_run(run_id).data, best(cells)
+    verdict = VerdictRecord.read(sweep_dir, lenient=True)
     # A param cannot be changed, and a folder of files keeps the same value twice.
-    params = {key: value for key, value in shared(cells).items() if key not in there.params}
+    claim = {"study.claim": verdict.claim, "study.source": verdict.source} if verdict.verdict else {}
+    params = {key: value for key, value in (shared(cells) | claim).items() if key not in there.params}
     scores = {f"scores/{key}": value for key, value in winner.record.scores.items()} if winner else {}
-    points = [
-        Point(key, value, winner.ended, 0)
-        for key, value in scores.items()
-        if winner and there.metrics.get(key) != value
-    ]
+    scores |= _numbers(verdict)
+    ended = winner.ended if winner else millis(sweep.ended or sweep.started)
+    points = [Point(key, value, ended, 0) for key, value in scores.items() if there.metrics.get(key) != value]
     said = Description.of(cell.run for cell in cells)
     parts = (
         markdown(said.notes),
         markdown(sweep.title or ""),
+        markdown(verdict.text) if verdict.verdict else "",
+        _picture(run_id, sweep_dir / "verdict.png"),
         markdown_code(sweep.command),
         f"Best of both scores: {markdown(winner.short)}" if winner and len(cells) > 1 else "",
         _picture(run_id, sweep_dir / "sheet.png"),
@@ -231,7 +236,23 @@ def _summarize(
     tags = {"mlflow.note.content": "\n\n".join(filter(None, parts))}
     if winner:
         tags["nst.best"] = winner.short
+    if verdict.verdict:
+        tags["nst.verdict"] = verdict.verdict
+        tags["nst.partial"] = str(verdict.partial).lower()
     _log_batches(client, run_id, tags, params, points)
+
+
+def _numbers(verdict: VerdictRecord) -> dict[str, float]:
+    """The metrics of a verdict; none where there is no verdict."""
+    if not verdict.verdict:
+        return {}
+    found: dict[str, float | None] = {"verdict/p": verdict.p}
+    for effect in verdict.effects:
+        name = f"verdict/{effect.measure.replace(':', '.')}"
+        numbers = {"": effect.effect, "/low": effect.low, "/high": effect.high}
+        numbers |= {"/pairs": len(effect.pairs), "/agree": effect.agree}
+        found |= {f"{name}{part}": value for part, value in numbers.items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def close_interrupted(folder: Path, store: Store) -> int:

@@ -15,6 +15,7 @@ from nst.report.same_loss import to_common_loss
 from nst.report.text_layout import NO_BREAK_SPACE
 from nst.runs.reader import Run
 from nst.runs.record import SweepRecord
+from nst.runs.verdict_record import VerdictRecord
 from nst.tracking.tracked import TrackedRun, tracked_run
 
 MOST_AT_ONCE = 64  # canvases of three keys or more
@@ -63,6 +64,16 @@ class Section:
     def sweep(self) -> SweepRecord:
         """What it says of itself."""
         return SweepRecord.read(self.folder, lenient=True)
+
+    @cached_property
+    def verdict(self) -> VerdictRecord:
+        """What became of its claim; blank where it is no study, or was not judged."""
+        return VerdictRecord.read(self.folder, lenient=True)
+
+    @property
+    def verdict_picture(self) -> str | None:
+        """The address of the picture of its verdict."""
+        return self.pictures.read(self.folder / "verdict.png", 1600)
 
     @cached_property
     def tracked(self) -> TrackedRun | None:

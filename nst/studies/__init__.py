@@ -1,0 +1,1 @@
+"""Studies: a claim, the cells that it is judged by, and the verdict."""
