@@ -83,7 +83,7 @@ def replay(run: Path, folder: Path) -> str:
         )
     before = _pixels(run / "canvas.png")
     job = Job(config, folder, (f"replay of {record.name}",))
-    with TemporaryDirectory() as others, progress_display(1) as display:
+    with TemporaryDirectory() as others, progress_display({job.name: 1.0}) as display:
         rows = record.batch_cells if device_of(config).type == "cuda" else 1
         filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
