@@ -45,13 +45,15 @@ def jobs(made: StudyCells) -> list[Job]:
 
 def wrong(*arguments: str, **changed: Any) -> str:
     """The line with which it is refused, before it is painted."""
-    try:
+
+    def composed_and_checked() -> None:
         made = cells(*arguments, **changed)
         made.check(jobs(made))
-    except NstError as error:
-        assert "\n" not in str(error)
-        return str(error)
-    raise AssertionError(f"{arguments} {changed} was not refused")
+
+    with pytest.raises(NstError) as caught:
+        composed_and_checked()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_every_condition_is_painted_for_every_repetition() -> None:
