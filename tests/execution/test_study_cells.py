@@ -20,7 +20,7 @@ from nst.studies.study import Study
 STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 SEED: dict[str, Any] = {
     "claim": "Adam ends higher",
-    "settings": {"size": 16, "model": "vgg16", "model.weights": "random"},
+    "settings": {"size": 32, "model": "vgg16", "model.weights": "random"},
     "conditions": {"adam": {"optimizer": "adam"}, "lbfgs": {"optimizer": "lbfgs"}},
     "repeat": {"seed": [0, 1]},
     "measure": "loss.total",
@@ -60,7 +60,7 @@ def test_every_condition_is_painted_for_every_repetition() -> None:
     made = cells("study=mine", repeat={"seed": "range(2)", "images.style": ["a.jpg", "b c.jpg"]})
     assert len(made.overrides) == 8
     assert made.overrides[1] == [
-        "size=16",
+        "size=32",
         "model=vgg16",
         "model.weights=random",
         "study=mine",
@@ -79,9 +79,9 @@ def test_every_condition_is_painted_for_every_repetition() -> None:
 
 
 def test_the_command_line_goes_before_the_study() -> None:
-    made = cells("size=32", "seed=5,6,7", "weights.tv=0,1")
+    made = cells("size=64", "seed=5,6,7", "weights.tv=0,1")
     assert len(made.overrides) == 12
-    assert all("size=32" in cell and "size=16" not in cell for cell in made.overrides)
+    assert all("size=64" in cell and "size=32" not in cell for cell in made.overrides)
     assert made.record.cells[0]["repetition"] == {"seed": "5", "weights.tv": "0"}
 
 
@@ -112,7 +112,7 @@ def test_the_cells_of_a_study_are_checked() -> None:
         ({"measure": 3}, "study.measure=3: must be a name"),
         ({"measure": "los.total"}, "measure=los.total: no such measure; did you mean loss.total?"),
         (
-            {"measure": "loss.content", "settings": {"mode": "visualize_style", "size": 16}},
+            {"measure": "loss.content", "settings": {"mode": "visualize_style", "size": 32}},
             "measure=loss.content: mode=visualize_style has no content loss",
         ),
         ({"expect": {}}, "study.expect: must have lower and higher, or alike, or apart"),
