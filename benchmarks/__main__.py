@@ -13,6 +13,7 @@ SHORT = {
     "iteration": ["--size", "64", "--repeats", "2"],
     "lbfgs": ["--pairs", "10", "100", "--batches", "1", "3", "--repeats", "2"],
     "losses": ["--sizes", "32", "--repeats", "2"],
+    "depths": ["--size", "32", "--repeats", "2"],
     "engine": ["--sizes", "64", "--iterations", "4", "--filling", "8", "--repeats", "2"],
     "sweep": ["--presets", "noise_adam", "visualize_both", "--", "size=32", "iterations=4"],
     "tracking": ["--cells", "3", "--sqlite"],

@@ -8,24 +8,12 @@ import ast
 import sys
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 NST = Path(__file__).resolve().parent.parent / "nst"
-FLOORS = (
-    "app",
-    "execution",
-    "studies",
-    "report",
-    "tracking",
-    "measures",
-    "runs",
-    "config",
-    "io",
-    "core",
-    "errors",
-)
 ABOUT = {
     "app": "command line, Hydra callback, public API, replay",
     "execution": "a config becomes a cell, cells become batches, batches become run directories",
@@ -39,6 +27,7 @@ ABOUT = {
     "core": "VGG, losses, objective, optimizers, engine, metrics: PyTorch only",
     "errors": "NstError: one line, exit code 2",
 }
+FLOORS = tuple(ABOUT)
 INK, GREY, FACE = "#1a1a1a", "#6b6b6b", "#eef2f6"
 
 
@@ -81,7 +70,7 @@ def draw(path: Path) -> None:
         axes.text(0.35, index + 0.66, floor, fontsize=13, weight="bold", color=INK)
         axes.text(2.0, index + 0.67, ABOUT[floor], fontsize=9, color=INK)
         names = "  ".join(modules(floor)) if floor != "errors" else ""
-        axes.text(0.35, index + 0.3, names, fontsize=8, color=GREY)
+        axes.text(0.35, index + 0.45, fill(names, 120), fontsize=8, color=GREY, va="top")
     places = {floor: len(FLOORS) - 1 - index for index, floor in enumerate(FLOORS)}
     for (above, below), count in sorted(imports().items()):
         start, end = places[above] + 0.5, places[below] + 0.5

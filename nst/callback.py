@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.cli import bypass_hydra, describe_error
-from nst.execution.console import console
+from nst.execution.console_handler import console
 from nst.execution.hydra_settings import check_output_subdir
 from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.runner import job_of

@@ -35,7 +35,8 @@ from nst.core.color import StyleColors, levels
 from nst.core.init_images import File
 from nst.errors import NstError
 from nst.execution.batch import run_batch
-from nst.execution.console import ConsoleHandler, show_plan
+from nst.execution.console import show_plan
+from nst.execution.console_handler import ConsoleHandler
 from nst.execution.device import device_of
 from nst.execution.output_dir import FRAMES, conflict_in, leave_config_alone, lock_output_dir
 from nst.execution.plan import plan
@@ -43,7 +44,8 @@ from nst.execution.progress import progress_display
 from nst.execution.resolve import read_content, read_styles, resolve, style_size
 from nst.execution.runner import paint_job
 from nst.io.credentials import strip_command_line
-from nst.io.images import Fit, image_shape, read, side_by_side
+from nst.io.fit import Fit
+from nst.io.images import image_shape, read, side_by_side
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job

@@ -1,8 +1,10 @@
 """What every test needs before torch is imported, and which tests are end to end."""
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,10 @@ sys.dont_write_bytecode = False
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MINE = "NST_TEST_TABLES" not in os.environ  # else this is a worker of pytest-xdist
+if MINE:
+    os.environ["NST_TEST_TABLES"] = tempfile.mkdtemp(prefix="nst-tables-")  # support/mlflow_tables.py
+
 E2E = Path(__file__).parent / "e2e"
 
 
@@ -26,3 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if E2E in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+def pytest_unconfigure() -> None:
+    if MINE:
+        shutil.rmtree(os.environ["NST_TEST_TABLES"], ignore_errors=True)

@@ -14,7 +14,8 @@ import nst
 from nst.config.paths import ROOT
 from nst.core.init_images import noise
 from nst.errors import NstError
-from nst.io.images import Fit, read, to_uint8
+from nst.io.fit import Fit
+from nst.io.images import read, to_uint8
 from nst.io.video import decode
 from nst.io.weights import load_scorer
 
@@ -111,6 +112,51 @@ def test_colours_are_those_that_run_py_paints(tmp_path: Path) -> None:
     assert torch.allclose(seen[0][0], content, atol=1e-6)  # in colour, though painted in one channel
 
 
+def test_regions_and_transparency_are_those_that_run_py_paints(tmp_path: Path) -> None:
+    """A mask as a file and as a tensor, with a style image a region and with a style mask."""
+    labels = torch.zeros(8, 12, dtype=torch.int64)
+    labels[:, 7:] = 2
+    content = torch.randint(0, 256, (8, 12, 4), generator=torch.Generator().manual_seed(0)).byte()
+    Image.fromarray(content.numpy()).save(tmp_path / "content.png")
+    Image.fromarray((labels * 100).byte().numpy()).save(tmp_path / "mask.png")
+    style = read(STARS, 32, "x", Fit.square)
+    Image.fromarray(to_uint8(style)).save(tmp_path / "style.png")
+    halves = (torch.arange(32) < 10).int().expand(32, 32) * 2
+    Image.fromarray((halves * 100).byte().numpy()).save(tmp_path / "style_mask.png")
+    layers = {"content_layers": "conv1_1", "style_layers": {"conv1_1": README[0]}}
+    weights = {"style_weight": 7000.0, "tv_weight": 1.2, "optimizer": "adam"}
+    files = tmp_path / "content.png", tmp_path / "style.png"
+    cells = [
+        nst.Cell(
+            files[0],
+            [*files[1:], CAT],
+            content_mask=tmp_path / "mask.png",
+            transparency="keep",
+            **layers,
+            **weights,
+        ),
+        nst.Cell(*files, content_mask=labels, style_mask=halves, **layers, **weights),
+    ]
+    options = {**SMALL, "iterations": 2, "size": 24, "scales": "single"}
+    paintings = nst.paint(cells, **options, normalize=False, padding="zeros")
+    shared = [f"images.content={files[0]}", f"images.content_mask={tmp_path / 'mask.png'}", "size=24"]
+    shared += ["iterations=2", "save_every=1", "style_layers=conv1_1", "content_layers=conv1_1"]
+    shared += ["init_image=content", "optimizer=adam"]
+    others = (
+        [f"images.style=[{files[1]},{CAT}]", "images.transparency=keep"],
+        [f"images.style={files[1]}", f"images.style_mask={tmp_path / 'style_mask.png'}"],
+    )
+    for name, painting, more in zip("ab", paintings, others, strict=True):
+        [result] = paint_here(tmp_path / name, [*shared, *more])
+        assert result.error is None
+        with Image.open(result.folder / "canvas.png") as image:
+            assert image.mode == painting.image.mode
+            assert image.tobytes() == painting.image.tobytes()
+    assert [painting.image.mode for painting in paintings] == ["RGBA", "RGB"]
+    plain = nst.paint(nst.Cell(*files, **layers, **weights), **options, normalize=False, padding="zeros")
+    assert not torch.equal(plain[0].canvas, paintings[1].canvas)
+
+
 def test_another_network_paints_by_its_own_layers() -> None:
     cell = nst.Cell(CAT, STARS, content_layers="features.6", style_layers=["features.4", "features.1"])
     [painting] = nst.paint(cell, **{**SMALL, "model": "squeezenet1_1"})
@@ -191,6 +237,19 @@ def test_scores_are_zero_for_the_image_itself_and_resize_the_images() -> None:
         ({"style": []}, {}, "style: an empty list"),
         ({"style": [CAT, STARS], "style_weights": [1]}, {}, r"style_weights=\[1.0\]: must be 2 numbers"),
         ({"style_weights": [0]}, {}, r"style_weights=\[0.0\]: must be 1 numbers, 0 or more, and not all 0"),
+        ({"style_mask": "m.png"}, {}, "style_mask=m.png: says nothing alone; give content_mask, too"),
+        (
+            {"content_mask": torch.zeros(8, 8)},
+            {},
+            r"content_mask: a tensor \(8, 8\) of torch.float32; give int",
+        ),
+        ({"content_mask": torch.zeros(8, 8).int()}, {}, "content_mask: is 8 x 8 pixels, and its image 451 x"),
+        (
+            {"content": torch.zeros(3, 24, 24), "content_mask": torch.eye(24).int()},
+            {},
+            r"content_mask: has 2 regions \(#000000, #000001\), and there are 1 style images",
+        ),
+        ({"transparency": "black"}, {}, "transparency=black: allowed are white, keep"),
         ({"activation": "gelu"}, {}, "activation=gelu: allowed are conv, relu"),
         ({}, {"size": 8}, "size=8: must be at least 16"),
         ({}, {"size": 20}, "size=20: a canvas would be 20 x 13 pixels, and needs at least 16 a side"),

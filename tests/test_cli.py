@@ -1,5 +1,6 @@
 """What a program ends with: its exit code and its one line."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -47,6 +48,21 @@ def test_nothing_wrong_is_0(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(sys, "argv", ["run.py"])
     assert run_app(lambda: 3.5) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("--help", 0), ("--cfg job", 0), ("optimizer=foo", 2)])
+def test_what_paints_nothing_imports_no_torch(arguments: str, code: int) -> None:
+    """Help, a config, and what Hydra refuses: PyTorch alone takes seconds to import."""
+    say = (
+        "import sys; from nst.main import main\n"
+        "try: code = main()\n"
+        "except SystemExit as end: code = end.code\n"  # Hydra's, after its help
+        "print('ended', code, {'torch', 'matplotlib', 'mlflow', 'requests'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", say, *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"ended {code} set()"
+    assert ("content_layers" in done.stdout) is (code == 0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nst.config.schema import Config
 from nst.errors import NstError
-from nst.io.images import fitted, image_shape, located
+from nst.io.fit import fitted
+from nst.io.images import image_shape, located
 
 
 def canvas_shape(config: Config) -> tuple[int, int]:

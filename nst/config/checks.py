@@ -6,8 +6,10 @@ from nst.config.layers import (
     check_layers,
     check_size,
 )
-from nst.config.schema import OPTION_GROUPS, Config, ImagesConfig
+from nst.config.options import OPTION_GROUPS
+from nst.config.schema import Config, ImagesConfig
 from nst.core.networks import check_name
+from nst.core.regions import check_masks
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.canvas_format import check_format
@@ -70,20 +72,7 @@ def _check_styles(images: ImagesConfig) -> None:
             _weight(f"images.style_weights[{index}]", weight)
         if not any(weights):
             raise NstError(f"{named}: one must be above 0; give another, or null for equal ones")
-    if images.style_mask is not None and images.content_mask is None:
-        raise NstError(
-            f"images.style_mask={images.style_mask}: says nothing alone; give images.content_mask, too"
-        )
-    if images.style_mask is not None and count > 1:
-        raise NstError(
-            f"images.style_mask={images.style_mask}: is of one style image, and there are {count}; "
-            "give one, or no style_mask, so that each region has a style of its own"
-        )
-    if images.content_mask is not None and weights is not None:
-        raise NstError(
-            f"images.style_weights={weights}: each region of images.content_mask has one style; "
-            "give images.style_weights=null"
-        )
+    check_masks(images.content_mask, images.style_mask, count, weights, "images.")
 
 
 def _check_model(config: Config) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nst.config.checks import check
-from nst.config.schema import OPTION_GROUPS, Config
+from nst.config.options import OPTION_GROUPS
+from nst.config.schema import Config
 from nst.core.options import Option
 from nst.errors import NstError
 

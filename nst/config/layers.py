@@ -29,6 +29,12 @@ def style_layers(config: Config) -> dict[str, float]:
     return dict(zip(selected, weights, strict=False))
 
 
+def depth(config: Config) -> int:
+    """How many of its network's layers a cell needs, from the first on."""
+    place = {layer: number for number, layer in enumerate(layers_of(config.model.name), 1)}
+    return max((place.get(layer, len(place)) for layer in _layers(config)), default=0)
+
+
 def check_layers(config: Config, model: str) -> None:
     """Refuse layers that the mode lacks, that `model` does not have, or that have no weight."""
     needed = (

@@ -10,8 +10,9 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from nst.config.options import OPTION_GROUPS
 from nst.config.paths import CONF
-from nst.config.schema import OPTION_GROUPS, Config
+from nst.config.schema import Config
 from nst.errors import NstError
 
 # Groups whose option stands for all that was there; of the others it says some keys.

@@ -8,33 +8,20 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from nst.config.paths import ROOT
-from nst.core.color import Color
-from nst.core.init_images import InitImage
-from nst.core.losses import ContentLoss, StyleLoss
-from nst.core.optimizers import OptimizerConfig, adam, lbfgs  # noqa: F401 - which make themselves known
-from nst.core.options import Option
-from nst.core.scales import Scale, Scales
 from nst.io.canvas_format import CanvasFormat
-from nst.io.images import Fit
+from nst.io.fit import Fit
 
-# Groups of which an option is an object that says how to paint, and their classes.
-OPTION_GROUPS: dict[str, type[Option]] = {
-    "optimizer": OptimizerConfig,
-    "init_image": InitImage,
-    "content_loss": ContentLoss,
-    "style_loss": StyleLoss,
-    "scales": Scales,
-    "color": Color,
-}
 if TYPE_CHECKING:
-    AnyOptimizer = OptimizerConfig
-    AnyInitImage = InitImage
-    AnyContentLoss = ContentLoss
-    AnyStyleLoss = StyleLoss
-    AnyScales = Scales
-    AnyColor = Color
+    from nst.core.color import Color as AnyColor
+    from nst.core.init_images import InitImage as AnyInitImage
+    from nst.core.losses import ContentLoss as AnyContentLoss
+    from nst.core.losses import StyleLoss as AnyStyleLoss
+    from nst.core.optimizers import OptimizerConfig as AnyOptimizer
+    from nst.core.scales import Scale
+    from nst.core.scales import Scales as AnyScales
 else:
-    # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it.
+    # OmegaConf takes whatever the file of an option has; `typed` makes its object, which checks it. Without
+    # their classes nothing here imports torch: `--help`, and what Hydra refuses, need not wait for it.
     AnyOptimizer = AnyInitImage = AnyContentLoss = AnyStyleLoss = AnyScales = AnyColor = Any
 
 # Enums, because OmegaConf checks them while it composes: a wrong value never gets as far as a pixel.
@@ -174,7 +161,7 @@ class Config:
     plan: bool = MISSING
 
     @property
-    def schedule(self) -> list[Scale]:
+    def schedule(self) -> "list[Scale]":
         """The sizes that the canvas has, and the iterations at each."""
         return self.scales.schedule(self.size, self.iterations)
 
@@ -197,6 +184,8 @@ class Config:
 def register() -> None:
     """Make the schema and the `root` resolver known to Hydra; `conf/config.yaml` begins with them."""
     ConfigStore.instance().store(name="schema", node=Config)
+    # Hydra copies all of it whenever it looks into a group, and takes copies of what it then reads in it.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
     # Of a study it has no date, so that the same command goes on.
     OmegaConf.register_new_resolver("study_dir", lambda name: name and f"study/{name}", replace=True)

@@ -26,7 +26,7 @@ def settings_help(*, _root_: DictConfig) -> str:
         file = CONF / str(group) / f"{option}.yaml"
         if file.is_file():
             comments |= _comments(file, f"{group!s}.")
-    allowed = _allowed(Config, "")
+    allowed = allowed_names(Config)
     lines = []
     for path, line in _paths(OmegaConf.to_yaml(config)):
         said = comments.get(path, "")
@@ -56,7 +56,7 @@ def _comments(file: Path, before: str) -> dict[str, str]:
     return {f"{before}{path}": comment.strip() for path, (_, _, comment) in lines if path and comment}
 
 
-def _allowed(schema: type, before: str) -> dict[str, list[str]]:
+def allowed_names(schema: type, before: str = "") -> dict[str, list[str]]:
     """The names that may be given to each key that takes one of a few."""
     found: dict[str, list[str]] = {}
     hints: dict[str, Any] = get_type_hints(schema)
@@ -67,5 +67,5 @@ def _allowed(schema: type, before: str) -> dict[str, list[str]]:
             if isinstance(one, type) and issubclass(one, Enum):
                 found[f"{before}{field.name}"] = list(one.__members__)
             elif is_dataclass(one) and isinstance(one, type):
-                found |= _allowed(one, f"{before}{field.name}.")
+                found |= allowed_names(one, f"{before}{field.name}.")
     return found

@@ -43,7 +43,7 @@ class Cost:
 class HasFeatures(Protocol):
     """A forward pass, for its backward to begin from."""
 
-    features: dict[Tap, Tensor]  # [B, C, H, W] each
+    features: dict[Tap, Tensor]  # [b, C, H, W] each, of the first b rows
 
 
 Run = TypeVar("Run", bound=HasFeatures)
@@ -66,8 +66,13 @@ class Network(Protocol[Run]):
     device: torch.device
     wide: torch.dtype
 
-    def forward(self, images: Tensor) -> Run:
-        """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped."""
+    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Run:
+        """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped.
+
+        Args:
+            rows: for each layer up to the deepest tap how many rows are needed there, from the first on,
+                and then have features; None is all. A network may compute the others, too.
+        """
         ...
 
     def backward(self, run: Run, add_gradient: Callable[[Tap, Tensor], None]) -> Tensor:

@@ -55,6 +55,7 @@ class Objective:
         self._sum_weights = self._on_device(sum_weights)  # [B, 3]
         self._layer_weights = self._on_device(layer_weights)  # [B, 2, T]
         self._terms = self._prepare(terms)
+        self._rows = _needed(network.layers, self.cells)
 
     @torch.no_grad()
     def __call__(self, canvas: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ class Objective:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
         seen = as_seen(canvas, self._one_channel)
-        run = self.network.forward(seen)
+        run = self.network.forward(seen, self._rows)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
         for tap, terms in self._terms.items():
             for term in terms:
@@ -127,6 +128,18 @@ def _as_seen(cells: Sequence[Cell]) -> Iterator[Cell]:
                 for style in cell.styles
             ),
         )
+
+
+def _needed(layers: Sequence[str], cells: Sequence[Cell]) -> dict[str, int]:
+    """For each layer, how many rows are needed there: up to the last that has a term there or deeper.
+
+    One at least: the network may be deeper than all cells.
+    """
+    depths = [max((layers.index(tap.layer) for tap in cell.taps()), default=-1) for cell in cells]
+    return {
+        layer: max((row + 1 for row, depth in enumerate(depths) if depth >= number), default=1)
+        for number, layer in enumerate(layers)
+    }
 
 
 def _stack(targets: Sequence[Tensor]) -> Tensor:

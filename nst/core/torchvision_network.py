@@ -103,8 +103,8 @@ class TorchvisionNetwork:
         model.requires_grad_(False)
         self._network = _extractor(model, [tap.layer for tap in self._order]).to(self.device, dtype)
 
-    def forward(self, images: Tensor) -> Pass:
-        """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped."""
+    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Pass:
+        """Run `images` `[B, 3, H, W]` through the network, all of them, keeping what is tapped."""
         with torch.no_grad():
             if self.normalize:
                 images = (images - self.mean) / self.std

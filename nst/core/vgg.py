@@ -27,8 +27,9 @@ SMALL = 20480
 
 @dataclass
 class _Stage:
-    """One convolution with the ReLU behind it."""
+    """One convolution with the ReLU behind it, the `number`-th of the network from 0 on."""
 
+    number: int
     layer: str
     weight: Tensor
     bias: Tensor
@@ -44,8 +45,12 @@ class _Kept:
 
 @dataclass
 class Pass:
-    """One forward pass: the features that were asked for, and for each block its input and what was kept."""
+    """One forward pass: the features that were asked for, and for each block its input and what was kept.
 
+    `rows` has for each layer how many rows go as far, and one more: none goes behind the last.
+    """
+
+    rows: list[int]
     features: dict[Tap, Tensor]
     inputs: list[Tensor]
     kept: list[_Kept | None]
@@ -90,11 +95,12 @@ class VGG:
         self.device, self.dtype, self.memory_format = torch.device(device), dtype, memory_format
         self.stages = [
             _Stage(
+                number,
                 layer,
                 weight=tensors[f"{layer}.weight"].to(self.device, dtype, memory_format=memory_format),
                 bias=tensors[f"{layer}.bias"].to(self.device, dtype),
             )
-            for layer in self.layers[:depth]
+            for number, layer in enumerate(self.layers[:depth])
         ]
         self.blocks = [list(block) for _, block in groupby(self.stages, lambda stage: stage.layer[4])]
         self.pooling, self.replicate = POOLINGS[pooling], padding == "replicate"
@@ -104,28 +110,29 @@ class VGG:
         self.normalize = normalize
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Pass:
-        """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped."""
+    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Pass:
+        """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped; see `Network`."""
         if self.normalize:
             images = (images - self.mean) / self.std
         x = images.to(self.dtype, memory_format=self.memory_format)
         if self.replicate and self.stages:
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        run = Pass({}, [], [])
+        far = [len(images) if rows is None else rows[stage.layer] for stage in self.stages]
+        run = Pass([*far, 0], {}, [], [])
         for number in range(len(self.blocks)):
             run.inputs.append(x)
-            x, kept = self._block(number, x, run.features)
+            x, kept = self._block(number, x, run)
             run.kept.append(None if self.recompute else kept)
         return run
 
-    def _block(self, number: int, x: Tensor, features: dict[Tap, Tensor]) -> tuple[Tensor, _Kept]:
-        """A block's input to the next one's, with what its backward needs; adds what is tapped."""
-        kept = _Kept([x])
+    def _block(self, number: int, x: Tensor, run: Pass) -> tuple[Tensor, _Kept]:
+        """A block's input to the next one's, with what its backward needs; adds what is tapped to `run`."""
+        kept, features = _Kept([x]), run.features
         for stage in self.blocks[number]:
             convolution = partial(
                 F.conv2d, weight=stage.weight, bias=stage.bias, padding=self._padding(stage)
             )
-            x = _by_rows(convolution, x)
+            x = _by_rows(convolution, x[: run.rows[stage.number]])
             before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
             if before in self.taps:
                 features[before] = x
@@ -135,7 +142,7 @@ class VGG:
                 features[after] = x
             kept.outputs.append(x)
         if number + 1 < len(self.blocks):
-            x, kept.pooling = self.pooling.forward(x)
+            x, kept.pooling = self.pooling.forward(x[: run.rows[stage.number + 1]])
         return x, kept
 
     @torch.no_grad()
@@ -155,14 +162,15 @@ class VGG:
             inputs, kept = run.inputs.pop(), run.kept.pop()
             if kept is None:
                 run.features.clear()
-                kept = self._block(number, inputs, run.features)[1]
+                kept = self._block(number, inputs, run)[1]
             if gradient is None:
                 gradient = torch.zeros_like(kept.outputs[-1])
             elif kept.pooling is not None:
-                gradient = self.pooling.backward(gradient, kept.outputs[-1], kept.pooling)
+                gradient = self.pooling.backward(gradient, kept.outputs[-1][: len(gradient)], kept.pooling)
                 kept.pooling = None
             for stage in reversed(self.blocks[number]):
                 output = kept.outputs.pop()
+                gradient = _with_rows(gradient, len(output))
                 before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
                 if after in self.taps:
                     add_gradient(after, gradient)
@@ -172,8 +180,9 @@ class VGG:
                     add_gradient(before, gradient)
                 del output
                 backward = partial(_input_gradient, stage.weight, self._padding(stage))
-                gradient = _by_rows(backward, kept.outputs[-1], gradient)
+                gradient = _by_rows(backward, kept.outputs[-1][: len(gradient)], gradient)
         assert gradient is not None
+        gradient = _with_rows(gradient, len(inputs))
         if self.replicate:
             gradient = _fold_border(gradient)
         return gradient / self.std if self.normalize else gradient
@@ -190,6 +199,12 @@ def _input_gradient(weight: Tensor, padding: int, inputs: Tensor, gradient: Tens
     backward = torch.ops.aten.convolution_backward
     found: Tensor = backward(gradient, inputs, weight, None, *geometry, [True, False, False])[0]
     return found
+
+
+def _with_rows(gradient: Tensor, rows: int) -> Tensor:
+    """A gradient `[b, C, H, W]` with so many rows: those that went no further have none from there."""
+    missing = rows - len(gradient)
+    return torch.cat([gradient, gradient.new_zeros(missing, *gradient.shape[1:])]) if missing else gradient
 
 
 def _fold_border(gradient: Tensor) -> Tensor:

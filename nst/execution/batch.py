@@ -4,8 +4,7 @@ import logging
 import math
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
@@ -25,7 +24,7 @@ from nst.errors import NstError
 from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import ResolvedCell, resolve
-from nst.io.files import unshare
+from nst.execution.run_log import Reports, logged_to, tell_end, tell_start, warn_once
 from nst.io.segmented_video import SegmentedVideo
 from nst.io.signals import defer_signals, raise_pending, stop_requested
 from nst.io.weights import load_scorer
@@ -35,7 +34,6 @@ from nst.runs.record import Machine, Model, RunRecord, Status
 from nst.runs.writer import RunWriter, SnapshotWriter, record_failure
 
 log = logging.getLogger(__name__)
-_warned = set[str]()
 
 
 def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: None) -> list[Result]:
@@ -69,6 +67,9 @@ def run_batch(jobs: Sequence[Job], watch: ProgressCallback = lambda progress: No
             reason = _close(rows, error)
             if isinstance(reason, torch.OutOfMemoryError) or not isinstance(reason, Exception):
                 raise reason from None
+        finally:
+            for row in rows:
+                tell_end(row.writer)
     return [
         Result(
             row.job.folder,
@@ -88,45 +89,6 @@ class Row:
     job: Job
     writer: RunWriter
     resolved: ResolvedCell = field(init=False)
-
-
-@contextmanager
-def logged_to(folders: Sequence[Path]) -> Iterator[None]:
-    """Let each folder's `nst.log` have what is logged inside."""
-    with ExitStack() as stack:
-        for folder in folders:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                unshare(folder / "nst.log")
-                handler = _RunLog(folder / "nst.log")
-            except OSError as error:  # what else of the run cannot be written fails it
-                _warn_once(f"{error.filename}: {error.strerror}; painting goes on without a log")
-                continue
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-            logging.getLogger().addHandler(handler)
-            stack.callback(handler.close)
-            stack.callback(logging.getLogger().removeHandler, handler)
-        yield
-
-
-def _warn_once(message: str) -> None:
-    """Warn, once a process."""
-    if message not in _warned:
-        _warned.add(message)
-        log.warning("%s", message)
-
-
-class _RunLog(logging.FileHandler):
-    """A run's log. It is no part of the result: where its disk takes no more, one line says so."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
-        """Say so, once: what is wrong with the disk fails the cells as well."""
-        _warn_once("nst.log: its disk takes no more; painting goes on without a log")
-
-    def close(self) -> None:
-        """Let go of the file, whether or not it takes the rest."""
-        with suppress(OSError):
-            super().close()
 
 
 def _close(rows: Sequence[Row], error: BaseException) -> BaseException:
@@ -195,6 +157,7 @@ def _paint_at(
     config, network = configs[0], rows[0].resolved.weights.name
     device, writers = device_of(config), [row.writer for row in rows]
     painter = _painter(rows, device)
+    tell_start([row.job for row in rows], [row.resolved for row in rows])
     saved = checkpoints.load(painter) if config.resume else None
     if saved is None:
         checkpoints.clear()
@@ -216,11 +179,12 @@ def _paint_at(
     manager = CheckpointManager(
         checkpoints, painter, snapshot_writer, writers, config.hardware.checkpoint, saved
     )
-    scales = costs(network, configs)
+    scales, reports = costs(network, configs), Reports([row.job for row in rows], saved.done if saved else 0)
     with snapshot_writer.writing():
         for snapshot in painter.paint(config.save_every):
             latest = snapshot.losses[-1, :, 0].tolist()
             watch(BatchProgress.of(snapshot.iteration + 1, scales, latest))
+            reports.report(snapshot)
             if not snapshot_writer.submit(snapshot):
                 break
             # After the last there is nothing to resume.
@@ -264,7 +228,7 @@ def _scores(rows: Sequence[Row], device: torch.device) -> list[dict[str, float]]
             [list(zip(cell.styles, cell.blend, strict=True)) for cell in cells],
         )
     except NstError as error:
-        _warn_once(f"canvases are not scored: {error}")
+        warn_once(f"canvases are not scored: {error}")
         return [{}] * len(rows)
     return [asdict(score) for score in found]
 

@@ -1,4 +1,4 @@
-"""What a person reads: log lines, the plan, the summary."""
+"""What a person reads: the plan, the summary."""
 
 import logging
 import math
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from nst.config.film import all_iterations, frame_count
 from nst.config.schema import Config
+from nst.execution.console_handler import console
 from nst.execution.device import device_name, device_of, memory, recomputes
 from nst.execution.plan import Plan
 from nst.execution.resolve import network_of
@@ -21,27 +22,9 @@ from nst.runs.job import Job, Result
 from nst.runs.record import RunRecord
 
 log = logging.getLogger(__name__)
-console = Console(stderr=True)
-if not console.is_terminal:
-    console.width = 10_000  # a file or a pipe has no width of its own
 
 MOST_ROWS = 100  # of a summary: of more, only those that need a look
 SCORES = {"lpips_content": "LPIPS", "style_distance": "style"}
-
-
-class ConsoleHandler(logging.Handler):
-    """Log records on the console, above the bars; `conf/hydra/job_logging` names it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record: the bare message, with its level where it is a warning or worse."""
-        try:
-            text = Text(self.format(record))
-            if record.levelno >= logging.WARNING:
-                style = "yellow" if record.levelno == logging.WARNING else "red"
-                text = Text(f"{record.levelname.lower()}: ", style=style) + text
-            console.print(text, soft_wrap=True)
-        except Exception:
-            self.handleError(record)
 
 
 def summarize(results: Sequence[Result], seconds: float, where: Sequence[str]) -> None:

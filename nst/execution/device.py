@@ -83,12 +83,17 @@ def memory(configs: Sequence[Config]) -> float:
 
 
 def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
-    """At each scale of a batch its iterations and the GFLOP of one; all rows go as deep as the deepest."""
-    layers = {layer for config in configs for layer in (*content_layers(config), *style_layers(config))}
+    """At each scale of a batch its iterations and the GFLOP of one.
+
+    A row of VGG goes as deep as its own layers, of another network as deep as the deepest of the batch.
+    """
+    each = [{*content_layers(config), *style_layers(config)} for config in configs]
+    if network not in LAYERS:
+        each = [set[str]().union(*each)] * len(each)
     shape, size = canvas_shape(configs[0]), configs[0].size
     shapes = [shape_at(shape, Fraction(scale.size, size)) for scale in configs[0].schedule]
     return [
-        (scale.iterations, len(configs) * networks.cost(network, layers, shape).flop / 1e9)
+        (scale.iterations, sum(networks.cost(network, layers, shape).flop for layers in each) / 1e9)
         for scale, shape in zip(configs[0].schedule, shapes, strict=True)
     ]
 

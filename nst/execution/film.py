@@ -28,7 +28,8 @@ from nst.execution.progress import BatchProgress, ProgressCallback
 from nst.execution.resolve import read_content
 from nst.io.files import atomic_copy, atomic_write, open_text
 from nst.io.film import write_gif
-from nst.io.images import Fit, image_shape, read, write_png
+from nst.io.fit import Fit
+from nst.io.images import image_shape, read, write_png
 from nst.io.video import Video, change_rate
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import RunIndex, link_run

@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.types import RunMode
 
-from nst.config.schema import OPTION_GROUPS
+from nst.config.options import OPTION_GROUPS
 from nst.errors import NstError
 from nst.execution.output_dir import SEARCH
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from nst.execution.console import console
+from nst.execution.console_handler import console
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,14 @@ from nst.config.schema import Config
 from nst.core.cell import Cell
 from nst.core.color import Color, levels
 from nst.core.init_images import File, InitImage, Picture
+from nst.core.regions import Regions
 from nst.core.resizing import cover
 from nst.errors import NstError
 from nst.execution.device import most_rows
 from nst.execution.regions import regions
 from nst.io.files import sha256_of
-from nst.io.images import Fit, image_shape, located, read, read_alpha
+from nst.io.fit import Fit
+from nst.io.images import image_shape, located, read, read_alpha
 from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
@@ -53,7 +55,8 @@ def resolve(config: Config) -> ResolvedCell:
     styles = [_recolored(config.color, style, content) for style in read_styles(config)]
     weights = _weights(config)
     check_layers(config, weights.name)
-    content_mask, style_mask = regions(config, *style_size(config))
+    mine, theirs = regions(config, *style_size(config))
+    content_mask, style_mask = (None if each is None else each.mask for each in (mine, theirs))
     check_shape(config, f"images.content={images.content}", content.shape[1:])
     if config.uses_style:
         for path, style in zip(images.styles, styles, strict=True):
@@ -69,7 +72,7 @@ def resolve(config: Config) -> ResolvedCell:
         config.weights.tv,
         config.content_loss,
         config.style_loss,
-        _blend(config, content_mask),
+        _blend(config, mine),
         content_mask,
         style_mask,
         config.color,
@@ -128,15 +131,14 @@ def _style_keys(config: Config) -> list[str]:
     return [f"images.style[{number}]" if count > 1 else "images.style" for number in range(count)]
 
 
-def _blend(config: Config, content_mask: Tensor | None) -> tuple[float, ...]:
+def _blend(config: Config, regions: Regions | None) -> tuple[float, ...]:
     """The weights of the styles, their sum 1; of those of regions, their shares of the canvas."""
     count = len(config.images.styles)
     if count == 1:
         return ()
-    if content_mask is not None:
-        weights = [float(n) for n in content_mask.flatten().bincount(minlength=count)]
-    else:
-        weights = config.images.style_weights or [1.0] * count
+    if regions is not None:
+        return regions.shares(count)
+    weights = config.images.style_weights or [1.0] * count
     return tuple(weight / sum(weights) for weight in weights)
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import requests
-import urllib3.exceptions
 from rich.console import Console
 from rich.progress import Progress
 
@@ -32,6 +30,8 @@ class UnusableError(Exception):
 
 def download(url: str, sha256: str, path: Path) -> None:
     """Write what `url` serves to `path`, checked against (the start of) its hash."""
+    import requests  # late, here and below: mostly there is nothing to fetch
+
     console = Console(stderr=True)
     plain = {"Accept-Encoding": "identity"}
     with (
@@ -87,6 +87,9 @@ def within(act: Callable[[], T]) -> T:
 @contextmanager
 def reasons(url: str) -> Iterator[None]:
     """Say in a few words why a server did not deliver; never the URL, which may hold a password."""
+    import requests
+    import urllib3.exceptions
+
     host = urlsplit(url).hostname or url
     try:
         yield

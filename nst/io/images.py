@@ -5,7 +5,6 @@ import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from nst.errors import NstError
 from nst.io import color
 from nst.io.files import atomic_write
+from nst.io.fit import Fit, fitted
 from nst.io.text import escape_unprintable
 from nst.io.video import VIDEOS, decode
 
@@ -37,18 +37,6 @@ _UPRIGHT = {
 
 
 MOST_REGIONS = 16  # of a label image
-
-# How an image is brought to a size: squashed to a square, with its own shape and a long side of that size, or
-# its middle as a square.
-Fit = Enum("Fit", "square keep crop")
-
-
-def fitted(shape: tuple[int, int], size: int, fit: Fit) -> tuple[int, int]:
-    """(height, width) that an image of such a shape has when it is read at `size`."""
-    if fit is not Fit.keep:
-        return size, size
-    height, width = (max(1, round(size * side / max(shape))) for side in shape)
-    return height, width
 
 
 def read(path: Path, size: int, key: str, fit: Fit = Fit.square) -> Tensor:
@@ -106,18 +94,34 @@ def read_mask(path: Path, size: int, key: str, fit: Fit, shape: tuple[int, int])
         image.load()
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         rgb = image.convert("RGB") if turn is None else image.convert("RGB").transpose(turn)
-    if (rgb.height, rgb.width) != shape:
+    labels = np.asarray(rgb, dtype=np.int32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.int32)
+    return shaped_mask(torch.from_numpy(labels), size, named, fit, shape)
+
+
+def shaped_mask(labels: Tensor, size: int, named: str, fit: Fit, shape: tuple[int, int]) -> Tensor:
+    """Labels `[h, w]` in the shape that `read` gives, `[H, W]`: pixels are taken, not mixed.
+
+    Args:
+        named: what messages call the mask.
+        shape: (height, width) that the image has which it is about.
+
+    Raises:
+        NstError: it has another shape, or so many labels that it is no label image.
+    """
+    if labels.shape != shape:
+        height, width = labels.shape
         raise NstError(
-            f"{named}: is {rgb.width} x {rgb.height} pixels, and its image {shape[1]} x {shape[0]}; "
+            f"{named}: is {width} x {height} pixels, and its image {shape[1]} x {shape[0]}; "
             "give a mask of that size"
         )
-    if rgb.getcolors(MOST_REGIONS) is None:
+    if len(labels.unique()) > MOST_REGIONS:
         raise NstError(
             f"{named}: has more than {MOST_REGIONS} colours, and each is a region; "
             "give a label image, as PNG: JPEG mixes colours"
         )
-    labels = np.asarray(_resized(rgb, size, fit, Image.Resampling.NEAREST), dtype=np.int64)
-    return torch.from_numpy(labels @ np.array([1 << 16, 1 << 8, 1]))
+    # Pillow resizes 32-bit integers, too, and so takes the pixels that it takes of the image.
+    resized = _resized(Image.fromarray(labels.numpy()), size, fit, Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(resized, dtype=np.int64))
 
 
 def located(path: str) -> tuple[Path, int]:

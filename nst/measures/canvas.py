@@ -28,11 +28,12 @@ def picture(run: Run, name: str = "canvas.png") -> "Tensor":
         raise NstError(f"{run.folder / name}: cannot be read ({said}); paint it again") from error
 
 
-def _style(run: Run) -> "Tensor":
+def _image(run: Run, kind: str) -> "Tensor":
+    """The "content" or the "style" image of a run, as `picture`; several styles are refused."""
     style = run.value("images.style")
-    if not isinstance(style, str | None) and len(style) > 1:
+    if kind == "style" and not isinstance(style, str | None) and len(style) > 1:
         raise NstError(f"{run.folder}: {len(style)} style images; give runs of one style image")
-    return picture(run, "style.png")
+    return picture(run, f"{kind}.png")
 
 
 def _scorer() -> "Scorer":
@@ -51,8 +52,10 @@ def _large_enough(config: "Config", other: "Config | None", **arguments: object)
     return f"size={config.size}: needs canvases of {SMALLEST} pixels or more; give a larger size"
 
 
-def _one_style(config: "Config", other: "Config | None") -> str | None:
-    count = len(config.images.styles)
+def _one_image(config: "Config", other: "Config | None", to: str = "style") -> str | None:
+    if to not in ("content", "style"):
+        return f"to={to}: allowed are content and style; give one of them"
+    count = len(config.images.styles) if to == "style" else 1
     return f"images.style has {count} images, and one can be measured; give one" if count > 1 else None
 
 
@@ -63,7 +66,7 @@ def _known_layer(config: "Config", other: "Config | None", layer: str | None = N
         return None
     if layer not in LAYERS["vgg16"]:
         return f"{layer} is no layer of vgg16; allowed are {', '.join(LAYERS['vgg16'])}"
-    return _one_style(config, other)
+    return _one_image(config, other)
 
 
 def _same_shape(config: "Config", other: "Config | None") -> str | None:
@@ -108,46 +111,41 @@ def style_distance(run: Run, *, layer: str | None = None) -> float:
     that of any one layer of VGG-16.
     """
     if layer is not None:
-        return _scorer().style_distance_at(layer, picture(run), _style(run))
+        return _scorer().style_distance_at(layer, picture(run), _image(run, "style"))
     if (recorded := (run.record.scores or {}).get("style_distance")) is not None:
         return recorded
     canvas = picture(run)
-    return _scorer().score([canvas], [canvas], [_style(run)])[0].style_distance
+    return _scorer().score([canvas], [canvas], [_image(run, "style")])[0].style_distance
 
 
 @register(
     source="Gatys, Ecker & Bethge, CVPR 2016, eq. 3; luminance of ITU-R BT.601",
     better="lower",
-    checks=[_large_enough, _one_style],
+    checks=[_large_enough, _one_image],
 )
-def texture_distance(run: Run) -> float:
-    """`style_distance` of the luminance of canvas and style image: texture, with colour taken out."""
+def texture_distance(run: Run, *, to: str = "style") -> float:
+    """`style_distance` of the luminance of the canvas and an image, `content` or `style`: no colour."""
     from nst.core.color import luminance
 
-    canvas, style = (luminance(image).expand(3, -1, -1) for image in (picture(run), _style(run)))
-    return _scorer().score([canvas], [canvas], [style])[0].style_distance
+    canvas, image = (luminance(found).expand(3, -1, -1) for found in (picture(run), _image(run, to)))
+    return _scorer().score([canvas], [canvas], [image])[0].style_distance
 
 
-_GAUSSIANS = "Dowson & Landau, J. Multivariate Analysis 12, 1982; CIE 15:2004"
+@register(
+    unit="ΔE",
+    source="Dowson & Landau, J. Multivariate Analysis 12, 1982; CIE 15:2004",
+    better="lower",
+    checks=[_one_image],
+)
+def color_distance(run: Run, *, to: str) -> float:
+    """How far the canvas's colours are from those of an image, `content` or `style`.
 
-
-@register("color_distance.content", unit="ΔE", source=_GAUSSIANS, better="lower")
-def color_distance_content(run: Run) -> float:
-    """How far the canvas's colours are from the content image's: 2-Wasserstein of Gaussians in CIE Lab.
-
-    The Gaussians have the means and covariances of the colours of all pixels.
+    The 2-Wasserstein distance of Gaussians with the means and covariances of the colours of all pixels, in
+    CIE Lab.
     """
-    from nst.core.image_statistics import color_distance
+    from nst.core.image_statistics import color_distance as of
 
-    return color_distance(picture(run), picture(run, "content.png"))
-
-
-@register("color_distance.style", unit="ΔE", source=_GAUSSIANS, better="lower", checks=[_one_style])
-def color_distance_style(run: Run) -> float:
-    """As `color_distance.content`, to the style image."""
-    from nst.core.image_statistics import color_distance
-
-    return color_distance(picture(run), _style(run))
+    return of(picture(run), _image(run, to))
 
 
 @register(

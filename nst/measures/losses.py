@@ -3,7 +3,11 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nst.errors import NstError
 from nst.measures.measure import finished, register
@@ -121,7 +125,7 @@ def loss_total(run: Run) -> float:
 
 @register(
     "loss.content",
-    source="Gatys, Ecker & Bethge, CVPR 2016, eq. 1",
+    source="as content_loss is defined; mse: Gatys, Ecker & Bethge, CVPR 2016, eq. 1",
     better="lower",
     checks=[_has_content],
 )
@@ -132,7 +136,7 @@ def loss_content(run: Run, *, layer: str | None = None) -> float:
 
 @register(
     "loss.style",
-    source="Gatys, Ecker & Bethge, CVPR 2016, eq. 4 and 5",
+    source="as style_loss is defined; gram: Gatys, Ecker & Bethge, CVPR 2016, eq. 4 and 5",
     better="lower",
     checks=[_has_style],
 )
@@ -150,17 +154,30 @@ def loss_tv(run: Run) -> float:
     return _final(run, "tv", None)
 
 
+def _totals(run: Run) -> list[float]:
+    if not (found := totals(finished(run))):
+        raise NstError(f"{run.folder / 'losses.csv'}: has no losses that can be read; paint it again")
+    return found
+
+
 def _evaluations(run: Run, loss: float) -> float:
     """The evaluations to a total loss; infinity if it was never reached."""
-    found = totals(finished(run))
-    if not found:
-        raise NstError(f"{run.folder / 'losses.csv'}: has no losses that can be read; paint it again")
-    count = first_at(found, loss)
+    count = first_at(_totals(run), loss)
     return math.inf if count is None else count
 
 
+def _recorded_objective(run: Run) -> dict[str, str]:
+    """The objective of a run, with the settings that there were not yet when it was painted."""
+    from nst.config.composed import recorded
+
+    values: Any = OmegaConf.to_container(run.config)  # interpolations mean something in Hydra only
+    with suppress(OmegaConfBaseException):  # it has settings that there are no more
+        values = OmegaConf.to_container(recorded(values))
+    return objective(flatten(values))
+
+
 def _same_objective(run: Run, other: Run) -> None:
-    one, two = (objective(found.parameters().items()) for found in (run, other))
+    one, two = map(_recorded_objective, (run, other))
     one["model"], two["model"] = str(run.record.model.weights), str(other.record.model.weights)
     if differing := _differing(one, two):
         raise NstError(
@@ -171,11 +188,11 @@ def _same_objective(run: Run, other: Run) -> None:
 
 def _other_loss(run: Run, other: Run) -> float:
     _same_objective(run, other)
-    return _final(other, "total", None)
+    return _totals(other)[-1]  # as the table rounds it: the last of run.json may be below
 
 
 def _common_loss(run: Run, other: Run) -> float:
-    return max(_final(run, "total", None), _other_loss(run, other))
+    return max(_totals(run)[-1], _other_loss(run, other))
 
 
 _OURS = "counted in losses.csv"

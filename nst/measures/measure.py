@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from inspect import Parameter, getdoc, signature
 from types import MappingProxyType
@@ -69,9 +69,9 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(_measures)
 def register(
     name: str = "", *, unit: str = "", source: str, better: str | None = None, checks: Sequence[Check] = ()
 ) -> Callable[[Callable[..., float]], Measure]:
-    """Make a measure of a function of a run, or of a run and another one that it names `other`.
+    """Make a measure of a function of(run), or of(run, other).
 
-    Other parameters are by keyword, and are what the config may say beside the name.
+    Parameters by keyword, or with a default, are what a config may say beside the name.
 
     Args:
         name: if it is not the function's.
@@ -98,8 +98,8 @@ def measure(name: str, **arguments: Any) -> Measure:
     """The measure of that name.
 
     Args:
-        name: a key of `MEASURES`; `NAME.LAYER` for the part of one layer, where NAME has such parts; or
-            `package.module:function`, a user's own, which need not be registered.
+        name: a key of `MEASURES`; `NAME.LAYER` or `NAME.IMAGE`, which is NAME with that `layer` or
+            with `to` that image; or `package.module:function`, a user's own, which need not be registered.
         arguments: what else it is to be told, by the names of the function's parameters.
 
     Raises:
@@ -110,16 +110,17 @@ def measure(name: str, **arguments: Any) -> Measure:
     elif name in MEASURES:
         found = MEASURES[name]
     else:
-        base, _, layer = name.rpartition(".")
-        found = MEASURES.get(base, _NONE)
-        if "layer" not in signature(found.of).parameters:
+        base, _, part = name.rpartition(".")
+        settings = _settings(MEASURES[base].of) if base in MEASURES else {}
+        key = next((key for key in ("layer", "to") if key in settings), None)
+        if key is None:
             like = [base] if base in MEASURES else get_close_matches(name, MEASURES, n=1)
             meant = f"did you mean {like[0]}? " if like else ""
             raise NstError(
                 f"measure={name}: no such measure; {meant}There are {', '.join(MEASURES)}, and "
                 "package.module:function for one of your own"
             )
-        arguments = {"layer": layer, **arguments}
+        found, arguments = MEASURES[base], {key: part, **arguments}
     return _with(replace(found, name=name), arguments)
 
 
@@ -131,44 +132,67 @@ def finished(run: Run) -> Run:
     return run
 
 
-_NONE = Measure("", "", "", None, lambda run: float("nan"))
-
-
 def _with(found: Measure, arguments: Mapping[str, Any]) -> Measure:
     """A measure that has been told its arguments."""
-    parameters = signature(found.of).parameters.values()
-    settings = [entry for entry in parameters if entry.kind is Parameter.KEYWORD_ONLY]
-    known = [entry.name for entry in settings]
+    known = _settings(found.of)
     for key, value in arguments.items():
         if key not in known:
             allowed = f"allowed are {', '.join(known)}" if known else "it has none"
             raise NstError(f"measure={found.name}: {key}={value}: no such setting; {allowed}")
-    for entry in settings:
-        if entry.default is Parameter.empty and entry.name not in arguments:
-            raise NstError(f"measure={found.name}: needs {entry.name}; give {entry.name}: VALUE")
+    for key, default in known.items():
+        if default is Parameter.empty and key not in arguments:
+            raise NstError(f"measure={found.name}: needs {key}; give {key}: VALUE")
     if not arguments:
         return found
     checks = [partial(check, **arguments) for check in found.checks]
     return replace(found, of=partial(found.of, **arguments), checks=checks)
 
 
+def _settings(function: Callable[..., float]) -> dict[str, Any]:
+    """What a measure can be told beside its runs, with what holds if it is not."""
+    entries = signature(function).parameters.values()
+    return {entry.name: entry.default for entry in entries if not _is_run(entry)}
+
+
 def _needs_other(function: Callable[..., float]) -> bool:
-    return "other" in signature(function).parameters
+    return sum(map(_is_run, signature(function).parameters.values())) == 2
+
+
+def _is_run(entry: Parameter) -> bool:
+    return entry.kind is not Parameter.KEYWORD_ONLY and entry.default is Parameter.empty
 
 
 def _imported(name: str) -> Measure:
-    """A user's own measure: a registered one, or a function that is nothing but one."""
+    """A user's own measure, registered or not; whatever it raises is one line."""
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        own = getattr(import_module(module), attribute)
     except Exception as error:  # a module of a user's may raise anything
-        said = " ".join(str(error).split()) or type(error).__name__
         raise NstError(
-            f"measure={name}: cannot be imported ({said}); see to PYTHONPATH, or to the module"
+            f"measure={name}: cannot be imported ({_said(error)}); see to PYTHONPATH, or to the module"
         ) from error
-    if isinstance(found, Measure):
-        return found
-    if not callable(found):
-        raise NstError(f"measure={name}: is no function; give one of a run, package.module:function")
-    source = (getdoc(found) or name).partition("\n")[0]
-    return Measure(name, "", source, None, found, _needs_other(found))
+    if isinstance(own, Measure):
+        found = replace(own, name=name)
+    else:
+        try:
+            runs = sum(map(_is_run, signature(own).parameters.values()))
+        except (TypeError, ValueError):  # it cannot be called, or does not say how
+            runs = 0
+        if runs not in (1, 2):
+            raise NstError(f"measure={name}: is no function of a run; give one, of(run) or of(run, other)")
+        found = Measure(name, "", (getdoc(own) or name).partition("\n")[0], None, own, _needs_other(own))
+
+    @wraps(found.of)
+    def of(run: Run, *others: Run, **arguments: Any) -> float:
+        try:
+            return float(found.of(run, *others, **arguments))
+        except NstError:
+            raise
+        except Exception as error:
+            raise NstError(f"measure={name}: fails on {run.folder} ({_said(error)}); mend it") from error
+
+    return replace(found, of=of)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

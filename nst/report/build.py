@@ -6,6 +6,7 @@ Reads run directories and nothing else, so an old sweep can have them made again
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from nst.errors import NstError
@@ -15,7 +16,6 @@ from nst.io.files import atomic_write, is_regular
 from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import Grid, grid
-from nst.report.loss_curves import losses_png
 from nst.report.outputs_index import is_above, write_index
 from nst.report.page import write_page
 from nst.runs.record import RunRecord
@@ -67,15 +67,25 @@ def rebuild(folder: Path) -> list[Path]:
     if is_above(folder) and (index := write_index(folder)):
         return [index]
     if (folder / RunRecord.NAME).is_file():
-        return [*([losses_png(folder)] if _lacks_curves(folder) else []), write_page(folder)]
+        return [*_draw_curves([folder]), write_page(folder)]
     sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
     made: list[Path] = []
     for sweep in [sweep for sweep in sweeps if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]:
-        made += [losses_png(run) for run in run_folders(sweep) if _lacks_curves(run)]
+        made += _draw_curves(run_folders(sweep))
         grids[sweep] = found = grid(sweep)
         made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
         made.append(write_page(sweep, grids))
     return made if sweeps == [folder] else [*made, write_page(folder, grids)]
+
+
+def _draw_curves(runs: Iterable[Path]) -> list[Path]:
+    """Draw the loss curves of the finished runs that lack them."""
+    lacking = [run for run in runs if _lacks_curves(run)]
+    if not lacking:
+        return []
+    from nst.report.loss_curves import losses_png  # it takes a second to import
+
+    return [losses_png(run) for run in lacking]
 
 
 def _lacks_curves(run: Path) -> bool:

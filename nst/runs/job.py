@@ -65,11 +65,12 @@ class Result:
 
 
 def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int]) -> list[list[Job]]:
-    """Group the jobs that can share a step, in order of first appearance.
+    """Group the jobs that can share a step, in order of first appearance, and in a group the deepest first.
 
     They share a step when the network, the shapes of the canvas, the arithmetic, the optimizer but for what
     its rows may have of their own, and the iterations are the same; everything else may differ from row to
-    row. A film is alone.
+    row. A film is alone. The deepest are first, so that rows which end early are cut off the pass where they
+    do (`nst.core.vgg`).
 
     Args:
         jobs: in any order.
@@ -77,6 +78,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     """
     from nst.config.canvas_shape import canvas_shape  # late: it imports torch
     from nst.config.film import film_of
+    from nst.config.layers import depth
 
     groups: dict[str, list[Job]] = {}
     for job in jobs:
@@ -87,6 +89,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():
+        group.sort(key=lambda job: -depth(job.config))
         most = most_rows([job.config for job in group])
         cut += [group[start : start + most] for start in range(0, len(group), most)]
     return cut

@@ -229,6 +229,26 @@ def test_a_preset_overrides_what_differs_from_the_default(path: Path) -> None:
         assert value != getattr(default, "name", default), f"{key}={value} is the default"
 
 
+DEBUG = sorted(path.stem for path in (ROOT / "conf/debug").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", DEBUG)
+@pytest.mark.parametrize("with_", ["experiment=poster", "hparams_search=weights", "variant=moments"])
+def test_debug_has_the_last_word(name: str, with_: str) -> None:
+    debugged = composed([f"debug={name}", with_], hydra=True)
+    asked = composed([with_])
+    assert debugged.size == (64 if name == "default" else asked.size)
+    assert debugged.iterations <= 20
+    assert debugged.scales.name == "single"
+    assert not debugged.resume
+    assert debugged.weights == asked.weights
+    assert debugged.style_loss == asked.style_loss
+    assert "/debug/" in debugged.hydra.run.dir
+    assert "/debug/" in debugged.hydra.sweep.dir
+    assert debugged.hydra.verbose == "nst"
+    assert debugged.tracking.experiment == "nst-debug" != asked.tracking.experiment
+
+
 def test_quickstart_is_six_small_cells() -> None:
     found = [config(*overrides) for overrides in jobs("quickstart")]
     assert len(found) == 6

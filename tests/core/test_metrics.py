@@ -1,6 +1,7 @@
 """LPIPS against its authors' package, the style distance against a plain float64 one."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,12 @@ def reference() -> Module:
     return model
 
 
-def plain_style_distance(canvas: Tensor, style: Tensor) -> float:
-    layers = ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"]
+LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3")
+
+
+def plain_style_distance(canvas: Tensor, style: Tensor, layers: Sequence[str] = LAYERS) -> float:
     weights = load_weights("vgg16", "imagenet").tensors
-    cell = PlainCell(canvas, style, layers, {}, activation="relu", normalize=True, tensors=weights)
+    cell = PlainCell(canvas, style, list(layers), {}, activation="relu", normalize=True, tensors=weights)
     mine, theirs = cell.features(canvas.clamp(0, 1)), cell.features(style)
     total = 0.0
     for layer in layers:
@@ -96,6 +99,17 @@ def test_a_style_image_may_be_of_another_size(scorer: Scorer) -> None:
     cat, night = image("cat.png", 32), image("starry_night.jpg", 50)
     (score,) = scorer.score([cat], [cat], [night])
     assert score.style_distance == pytest.approx(plain_style_distance(cat, night), rel=1e-4)
+
+
+@pytest.mark.parametrize("layer", ["conv1_1", "conv3_1", "conv3_3", "conv5_3"])
+def test_style_distance_at_a_layer_is_the_plain_one(layer: str, scorer: Scorer) -> None:
+    cat, night = image("cat.png", 32), image("starry_night.jpg", 50)
+    wanted = plain_style_distance(cat, night, [layer])
+    assert wanted > 0.1
+    assert scorer.style_distance_at(layer, cat, night) == pytest.approx(wanted, rel=1e-4)
+    assert scorer.style_distance_at(layer, 3 * cat - 1, cat) == pytest.approx(
+        plain_style_distance((3 * cat - 1).clamp(0, 1), cat, [layer]), rel=1e-4
+    )
 
 
 def test_an_image_is_no_distance_from_itself(scorer: Scorer) -> None:

@@ -1,9 +1,11 @@
 """The hand-written VGG with each pooling and padding against a plain one, and what no option changes."""
 
+from collections.abc import Mapping
 from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.cells import double, image
 from torch import Tensor, nn
 
@@ -47,9 +49,11 @@ def plain_features(images: Tensor, pooling: str, padding: str, normalize: bool) 
     return found
 
 
-def there_and_back(network: VGG, images: Tensor) -> tuple[dict[Tap, Tensor], Tensor]:
+def there_and_back(
+    network: VGG, images: Tensor, rows: Mapping[str, int] | None = None
+) -> tuple[dict[Tap, Tensor], Tensor]:
     """Features at every tap, and the gradient of their sum, weighted by sines of their numbers."""
-    run = network.forward(images)
+    run = network.forward(images, rows)
     features = dict(run.features)
 
     def add_gradient(tap: Tap, gradient: Tensor) -> None:
@@ -90,6 +94,30 @@ def test_a_row_has_the_same_bits_in_any_batch(pooling, padding, dtype, shape):
         mine, back = there_and_back(network, images[row : row + 1])
         assert torch.equal(back[0], gradient[row])
         assert all(torch.equal(mine[tap][0], features[tap][row]) for tap in TAPS)
+
+
+@pytest.mark.parametrize(("pooling", "padding"), OPTIONS)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_row_that_ends_early_is_cut_off_and_has_the_bits_of_a_network_that_ends_there(
+    pooling, padding, recompute, monkeypatch
+):
+    """Ends behind a tap, in the middle of a block, and at its end."""
+    tensors, options = load_weights("vgg16", "imagenet").tensors, {"pooling": pooling, "padding": padding}
+    ends, images = (8, 5, 4, 1), torch.stack([image(seed, 48) for seed in range(4)])
+    layers = LAYERS["vgg16"]
+    rows = {layer: sum(end > number for end in ends) for number, layer in enumerate(layers)}
+    network = VGG("vgg16", tensors, TAPS, recompute=recompute, **options)
+    convolved = list[int]()
+    plain = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, **more: convolved.append(len(x)) or plain(x, **more))
+    features, gradient = there_and_back(network, images, rows)
+    assert convolved[:5] == [4, 3, 3, 3, 2]
+    for row, end in enumerate(ends):
+        taps = [tap for tap in TAPS if layers.index(tap.layer) < end]
+        mine, back = there_and_back(VGG("vgg16", tensors, taps, **options), images[row : row + 1])
+        assert torch.equal(back[0], gradient[row])
+        for tap in taps:
+            assert torch.equal(mine[tap][0], features[tap][row])
 
 
 @pytest.mark.parametrize(("pooling", "padding"), OPTIONS)

@@ -1,4 +1,4 @@
-"""A browser, and what is shown in it."""
+"""A browser, and what is shown in it; stores that are there at once."""
 
 import json
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from support.browser import CHROMIUM, FLAGS, Open, level
+from support.mlflow_tables import copied
 from support.rundirs import make_sweep
 
 from nst.report.page import write_page
@@ -20,6 +21,12 @@ JOBS = [
     for optimizer in ("adam", "lbfgs")
     for layer in ("conv1_1", "conv3_1", "conv5_1")
 ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables() -> Iterator[None]:
+    with copied():
+        yield
 
 
 @pytest.fixture(scope="module")  # two of Playwright cannot run at a time

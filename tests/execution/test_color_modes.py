@@ -15,7 +15,8 @@ from nst.core.color import colors, luminance
 from nst.core.resizing import cover
 from nst.errors import NstError
 from nst.execution.resolve import identity_of, resolve
-from nst.io.images import Fit, read
+from nst.io.fit import Fit
+from nst.io.images import read
 from nst.io.video import decode
 from nst.replay import replay
 from nst.runs.index import link_run

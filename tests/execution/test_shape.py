@@ -15,7 +15,8 @@ from nst.config.paths import ROOT
 from nst.errors import NstError
 from nst.execution.batch import run_batch
 from nst.execution.resolve import identity_of, resolve
-from nst.io.images import Fit, fitted, read
+from nst.io.fit import Fit, fitted
+from nst.io.images import read
 from nst.io.video import decode
 from nst.report.build import animated_sheet
 from nst.report.contact_sheet import lay_out

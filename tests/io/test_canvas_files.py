@@ -11,7 +11,8 @@ from PIL import Image, ImageCms
 from nst.io.canvas_files import convert_canvas, on_white, write_canvas
 from nst.io.canvas_format import FILES, CanvasFormat
 from nst.io.color import laid_on_white
-from nst.io.images import Fit, read, read_alpha, to_uint8, write_png
+from nst.io.fit import Fit
+from nst.io.images import read, read_alpha, to_uint8, write_png
 
 CANVAS = torch.rand(3, 21, 30, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.2
 ALPHA = torch.linspace(0, 1, 30).mul(255).round().div(255).expand(1, 21, 30)

@@ -3,22 +3,29 @@
 import csv
 import json
 import math
-from collections.abc import Mapping
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from support.composing import config as compose
 from support.rundirs import make_run
 
+from nst.config.paths import ROOT
 from nst.core.color import luminance
 from nst.core.image_statistics import color_distance, noise_level, sharpness
 from nst.errors import NstError
 from nst.io.canvas_files import read_levels
 from nst.io.weights import load_scorer
-from nst.measures import MEASURES, Measure, measure
+from nst.measures import MEASURES, Measure, measure, register
 from nst.measures.measure import _measures
 from nst.runs.reader import Run, read_run
 
@@ -28,7 +35,7 @@ config = cache(compose)  # it takes a second, and measures change nothing in it
 PLAIN = [
     name
     for name, found in MEASURES.items()
-    if not found.needs_other and name not in ("iterations_to_loss", "seconds_to_loss")
+    if not found.needs_other and name not in ("iterations_to_loss", "seconds_to_loss", "color_distance")
 ]
 
 
@@ -48,7 +55,8 @@ def with_totals(folder: Path, totals: list[float], *overrides: str, **timings: f
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows({**row, "total": total} for row, total in zip(rows, totals, strict=True))
-    final = json.loads((folder / "run.json").read_text())["final"] | {"total": totals[-1]}
+    # It is in full, and the table rounds.
+    final = json.loads((folder / "run.json").read_text())["final"] | {"total": totals[-1] * (1 - 1e-9)}
     return record(folder, final=final, **({"timings": timings} if timings else {}))
 
 
@@ -97,7 +105,7 @@ def test_every_measure_says_what_it_is(name: str) -> None:
         ("nowhere_at_all:x", {}, "measure=nowhere_at_all:x: cannot be imported (No module named"),
         ("math:nothing", {}, "measure=math:nothing: cannot be imported (module 'math' has no attribute"),
         (":", {}, "measure=:: cannot be imported (Empty module name)"),
-        ("math:pi", {}, "measure=math:pi: is no function; give one of a run"),
+        ("math:pi", {}, "measure=math:pi: is no function of a run; give one"),
     ],
 )
 def test_what_is_no_measure_is_refused(name: str, arguments: dict[str, object], said: str) -> None:
@@ -147,6 +155,15 @@ def test_losses_of_another_objective_do_not_compare(pair: tuple[Run, Run], tmp_p
             measure(name).of(pair[0], other)
 
 
+def test_settings_that_are_newer_than_a_run_do_not_set_it_apart(pair: tuple[Run, Run]) -> None:
+    old, new = pair
+    known = OmegaConf.merge(new.config, {"color": {"name": "style"}, "images": {"fit": "square"}})
+    assert measure("iterations_to_other_loss").of(replace(new, config=known), old) == 2
+    other = OmegaConf.merge(known, {"color": {"name": "luminance"}, "images": {"fit": "keep"}})
+    with pytest.raises(NstError, match=r"whose color\.name, images\.fit differs"):
+        measure("iterations_to_other_loss").of(replace(new, config=other), old)
+
+
 # Canvases
 
 
@@ -164,9 +181,13 @@ def test_scores_that_were_not_recorded_are_computed(run: Run) -> None:
     unscored = record(run.folder, scores=None)
     assert measure("lpips").of(unscored) == pytest.approx(wanted.lpips_content, rel=1e-5)
     assert measure("style_distance").of(unscored) == pytest.approx(wanted.style_distance, rel=1e-5)
-    grey = [luminance(image).expand(3, -1, -1) for image in (canvas, style)]
-    (wanted,) = scorer.score([grey[0]], [grey[0]], [grey[1]])
-    assert measure("texture_distance").of(run) == pytest.approx(wanted.style_distance, rel=1e-5)
+    grey, *others = [luminance(image).expand(3, -1, -1) for image in (canvas, style, content)]
+    to_style, to_content = scorer.score([grey] * 2, [grey] * 2, others)
+    assert to_style != to_content
+    assert measure("texture_distance").of(run) == pytest.approx(to_style.style_distance, rel=1e-5)
+    assert measure("texture_distance", to="content").of(run) == pytest.approx(
+        to_content.style_distance, rel=1e-5
+    )
 
 
 def test_style_distance_is_the_mean_of_its_parts(run: Run) -> None:
@@ -193,7 +214,7 @@ def test_colors_sharpness_and_noise_are_the_canvas_s(run: Run) -> None:
         read_levels(run.folder / f"{name}.png") for name in ("canvas", "content", "style")
     )
     assert measure("color_distance.content").of(run) == color_distance(canvas, content) > 0
-    assert measure("color_distance.style").of(run) == color_distance(canvas, style) > 0
+    assert measure("color_distance", to="style").of(run) == color_distance(canvas, style) > 0
     assert color_distance(canvas, content) != color_distance(canvas, style)
     assert measure("sharpness").of(run) == sharpness(canvas) > 0
     assert measure("noise").of(run) == noise_level(canvas) > 0
@@ -238,6 +259,15 @@ def test_a_damaged_canvas_is_one_line(name: str, run: Run) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_a_canvas_of_several_styles_is_measured_as_recorded(run: Run) -> None:
+    several = replace(run, config=OmegaConf.merge(run.config, {"images": {"style": ["a.png", "b.png"]}}))
+    assert measure("style_distance").of(several) == (run.record.scores or {})["style_distance"]
+    assert measure("color_distance.content").of(several) > 0
+    for name in ("style_distance.conv3_1", "texture_distance", "color_distance.style"):
+        with pytest.raises(NstError, match=r"2 style images; give runs of one style image$"):
+            measure(name).of(several)
+
+
 # Pareto
 
 
@@ -261,6 +291,13 @@ def test_the_canvas_dominates_that_is_nowhere_worse(
     found = measure("pareto", measures=["lpips", "style_distance"])
     assert found.of(*runs) == wanted
     assert found.of(*reversed(runs)) == -wanted
+
+
+def test_of_some_measures_more_is_better(tmp_path: Path, own: None) -> None:
+    folders = [make_run(tmp_path / str(size), overrides=[], size=size) for size in (16, 32)]
+    small, large = (record(folder, scores={"lpips_content": 0.5}) for folder in folders)
+    found = measure("pareto", measures=["lpips", "my_measures:size"])
+    assert (found.of(large, small), found.of(small, large)) == (1, -1)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +346,15 @@ def test_cells_that_cannot_have_a_measure_are_refused(name: str, overrides: list
     assert not refusal(name.replace("conv9_1", "conv3_1"), *layers)
 
 
+def test_the_image_to_compare_with_is_one_of_two() -> None:
+    said = "measure=color_distance: to=canvas: allowed are content and style; give one of them"
+    assert refusal("color_distance", to="canvas") == said
+    assert refusal("texture_distance.canvas").endswith("allowed are content and style; give one of them")
+    several = "images.style=[data/cat.png,data/mosaic.png]"
+    assert not refusal("color_distance", several, to="content")
+    assert refusal("color_distance", several, to="style")
+
+
 @pytest.mark.parametrize("loss", ["much", math.nan, True, None])
 def test_the_loss_to_reach_is_a_number(loss: object) -> None:
     assert refusal("iterations_to_loss", loss=loss).startswith(
@@ -351,47 +397,84 @@ def test_a_film_has_many_canvases(tmp_path: Path) -> None:
 
 # A user's own
 
-OWN = '''
-from nst.measures import register
+OWN = """
+from nst.measures import Measure
+
+broken = 3
+size = Measure("size", "pixels", "here", "higher", lambda run: float(run.value("size")))
+
+def text(run):
+    return "much"
+
+def fails(run):
+    raise KeyError(
+        "of two lines")
+
+def three(run, other, third):
+    return 0
+"""
 
 
-def brightness(run, *, times=1.0):
-    """How bright the canvas is."""
-    from PIL import Image, ImageStat
-
-    with Image.open(run.folder / "canvas.png") as canvas:
-        return times * ImageStat.Stat(canvas.convert("L")).mean[0] / 255
-
-
-def brighter(run, other):
-    return brightness(run) - brightness(other)
-
-
-@register(unit="bytes", source="the file system", better="lower")
-def own_bytes(run):
-    """The size of the canvas's file."""
-    return float((run.folder / "canvas.png").stat().st_size)
-'''
-
-
-def test_a_measure_of_one_s_own(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_measures, "own_bytes", None)  # so that it is gone afterwards
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules in a folder outside the repository; that of the documentation is `extras`."""
+    (found,) = re.findall(
+        r"```python\n(# extras/extras.py\n.*?)```", (ROOT / "docs/measures.md").read_text(), re.S
+    )
+    monkeypatch.setitem(_measures, "noise_above", None)  # so that it is gone afterwards
+    monkeypatch.delitem(sys.modules, "extras", raising=False)  # another test's
     (tmp_path / "own").mkdir()
+    (tmp_path / "own/extras.py").write_text(found)
     (tmp_path / "own/my_measures.py").write_text(OWN)
     (tmp_path / "own/broken_measures.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
-    found = measure("my_measures:brightness", times=2)
-    assert (found.name, found.unit, found.source) == (
-        "my_measures:brightness",
-        "",
-        "How bright the canvas is.",
-    )
-    assert found.of(run) == 2 * measure("my_measures:brightness").of(run) > 0
+    yield
+    for name in ("extras", "my_measures"):
+        sys.modules.pop(name, None)
+
+
+def test_a_measure_of_one_s_own(run: Run, own: None, tmp_path: Path) -> None:
+    found = measure("extras:brightness")
+    assert (found.unit, found.source) == ("", "How bright the canvas is, from 0 to 1.")
+    assert (found.better, found.needs_other) == (None, False)
+    grey = Image.open(run.folder / "canvas.png").convert("L")
+    assert found.of(run) == pytest.approx(np.asarray(grey).mean() / 255)
     found.check(config())
-    assert measure("my_measures:brighter").needs_other
-    assert measure("my_measures:brighter").of(run, run) == 0
-    own: Measure = measure("my_measures:own_bytes")
-    assert (own.unit, own.better) == ("bytes", "lower")
-    assert own.of(run) == measure("own_bytes").of(run) == (run.folder / "canvas.png").stat().st_size
-    with pytest.raises(NstError, match=r"^measure=broken_measures:x: cannot be imported \(division"):
-        measure("broken_measures:x")
+    for name in ("extras:noise_above", "noise_above"):
+        compared: Measure = measure(name, share=0.25)
+        assert (compared.name, compared.unit, compared.better) == (name, "levels", "lower")
+        assert compared.needs_other
+        assert compared.of(run, run) == pytest.approx(0.75 * measure("noise").of(run))
+    with pytest.raises(NstError, match="is unfinished"):
+        compared.of(read_run(make_run(tmp_path / "unfinished", overrides=[], status="running")), run)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken_measures:x", "cannot be imported (division by zero); see to PYTHONPATH, or to the module"),
+        ("my_measures:broken", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("my_measures:three", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("builtins:dict", "is no function of a run; give one, of(run) or of(run, other)"),
+        ("my_measures:text", "fails on FOLDER (could not convert string to float: 'much'); mend it"),
+        ("my_measures:fails", "fails on FOLDER ('of two lines'); mend it"),
+    ],
+)
+def test_a_broken_measure_of_one_s_own_is_one_line(name: str, said: str, run: Run, own: None) -> None:
+    with pytest.raises(NstError) as error:
+        measure(name).of(run)
+    assert str(error.value) == f"measure={name}: {said.replace('FOLDER', str(run.folder))}"
+
+
+def test_names_are_taken_once() -> None:
+    with pytest.raises(
+        NstError, match=r"^measure=noise: is nst\.measures\.canvas's already; give it another"
+    ):
+        register("noise", source="here")(lambda run: 0.0)
+    assert MEASURES["noise"].source != "here"
+
+
+def test_nothing_heavy_is_imported_until_it_is_asked_for() -> None:
+    code = "import nst.measures, sys; print({'hydra', 'torch', 'mlflow', 'scipy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

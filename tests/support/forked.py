@@ -12,15 +12,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = [
-    "mlflow",
-    "nst.cli",
-    "nst.execution.runner",
-    "nst.report.build",
-    "nst.tracking.logger",
-    "nst.replay",
-    "hydra.main",
-]
+PRELOADED = ["support.preloaded"]
+TESTS = Path(__file__).parents[1]
 
 
 def python(
@@ -37,18 +30,24 @@ def python(
         return process.exitcode, out.read_text(), err.read_text()
 
 
-def start(
-    arguments: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path
-) -> ForkServerProcess:
-    """Start `python ARGUMENTS` in `folder`, the first of a process group, and go on."""
+def preload(environment: dict[str, str]) -> None:
+    """Start the process that is forked, if there is none yet."""
     CONTEXT.set_forkserver_preload(PRELOADED)
     mine = dict(os.environ)
     os.environ |= environment  # how many threads is decided by the imports
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent), *sys.path])
     try:
         forkserver.ensure_running()
     finally:
         os.environ.clear()
         os.environ.update(mine)
+
+
+def start(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], out: Path, err: Path
+) -> ForkServerProcess:
+    """Start `python ARGUMENTS` in `folder`, the first of a process group, and go on."""
+    preload(environment)
     process = CONTEXT.Process(target=_python, args=(list(arguments), folder, environment, out, err))
     process.start()
     return process

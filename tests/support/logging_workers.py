@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,16 +12,16 @@ from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep, log_run
 from nst.tracking.view import CURVE_POINTS, curve_name
 
+from .forked import CONTEXT, preload
+from .mlflow_tables import made_anew
+
 WORKERS = 4
 
 
 def log_at_once(sweeps: Sequence[Path], shared: Path, store: Store) -> None:
     """Log `sweeps` and the cells of `shared` from four processes; raises what any of them raises."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["nst.tracking.logger", "nst.config.composed", "mlflow.tracking", "mlflow.store.db.utils"]
-    )
-    with ProcessPoolExecutor(WORKERS, context) as pool:
+    preload({})
+    with ProcessPoolExecutor(WORKERS, CONTEXT, made_anew) as pool:
         cells = sorted(path.parent for path in shared.glob("*/run.json"))
         asked = [pool.submit(log_run, cell, store) for cell in cells]
         asked += [pool.submit(end_sweep, sweep, store) for sweep in sweeps]

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from .mlflow_tables import copy
+
 START_SECONDS = 120
 
 
@@ -36,7 +38,10 @@ class Server:
     def __init__(self, folder: Path, backend: str | None = None, workers: int = 1) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
-        self._backend = backend or f"sqlite:///{folder}/mlflow.db"
+        if backend is None:
+            copy(folder / "mlflow.db")
+            backend = f"sqlite:///{folder}/mlflow.db"
+        self._backend = backend
         self._workers = workers
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None

@@ -168,6 +168,7 @@ def _data(folder: Path, sections: Sequence[Section], painting: bool | None) -> d
                 "film": strip.film if strip else [],
                 "fps": record.fps or cell.run.value("fps"),
                 "curve": cell.curve(points),
+                "scales": [[int(size), count] for size, count in record.scales.items()],
                 "inputs": section.pairs(cell),
                 "results": {key: float(f"{value:.5g}") for key, value in cell.results.items()},
                 "differs": {key: cell.parameters.get(key, "") for key in section.varying},
@@ -176,6 +177,7 @@ def _data(folder: Path, sections: Sequence[Section], painting: bool | None) -> d
             }
         )
     return {
+        "made": now(),
         "unfinished": any(section.unfinished for section in sections) if painting is None else painting,
         "times": strips.times,
         "terms": {term: RESULTS[term][0] for term in TERMS},

@@ -6,9 +6,12 @@ const { times, cells, strips, terms, results, grids } = data;
 cells.forEach((cell, index) => (cell.index = index));
 
 const $ = id => document.getElementById(id);
-const buttons = cells.map((_, index) => document.querySelector(`button.canvas[data-cell="${index}"]`));
-const pictures = Object.fromEntries([...document.querySelectorAll("img[id]")].map(image => [image.id, image.src]));
-for (const image of document.querySelectorAll("[data-same]")) image.src = pictures[image.dataset.same];
+const buttons = [];
+for (const button of document.querySelectorAll("button.canvas[data-cell]")) buttons[button.dataset.cell] = button;
+for (const image of document.querySelectorAll("[data-same]")) image.src = $(image.dataset.same).src;
+// Of the images that cells were painted from, which leave the document with the table that shows them.
+const inputs = new Set(cells.flatMap(cell => cell.inputs.map(([, picture]) => picture)));
+const pictures = Object.fromEntries([...inputs].map(picture => [picture, $(picture).src]));
 
 const whole = new Intl.NumberFormat("en-US"), short = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4 });
 const grouped = value => whole.format(value);

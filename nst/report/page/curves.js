@@ -41,13 +41,45 @@ function valueAt(curve, term, iteration) {
 }
 
 // The ranges of a grid's axes, common to all of its rows; null if a term is nowhere above zero.
+const knownRanges = new Map();
 function ranges(grid, term) {
-  const curves = cells.filter(cell => cell.grid === grid && cell.curve).map(cell => cell.curve);
-  const logs = curves.flatMap(curve => curve[term]).filter(value => value !== null).map(Math.log10);
-  if (!logs.length) return null;
-  const [low, high] = [Math.min(...logs), Math.max(...logs)];
+  const key = `${grid} ${term}`;
+  if (!knownRanges.has(key)) knownRanges.set(key, rangesOf(cells.filter(cell => cell.grid === grid && cell.curve), term));
+  return knownRanges.get(key);
+}
+
+function rangesOf(shown, term) {
+  let low = Infinity, high = 0, last = 0;
+  for (const { curve } of shown) {
+    last = Math.max(last, curve.at.at(-1));
+    for (const value of curve[term]) {
+      if (value === null) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  if (!high) return null;
+  [low, high] = [Math.log10(low), Math.log10(high)];
   const air = (high - low) * 0.04 || 0.1;
-  return { low: low - air, high: high + air, last: Math.max(...curves.map(curve => curve.at.at(-1))) };
+  return { low: low - air, high: high + air, last };
+}
+
+// Where cells change to a larger size: x, and the size if there is room to say it.
+function scaleMarks(shown, x) {
+  const begins = new Map();
+  for (const { scales } of shown) {
+    let iteration = 0;
+    for (const [size, iterations] of scales) {
+      if (iteration) begins.set(iteration, begins.has(iteration) && begins.get(iteration) !== size ? "" : size);
+      iteration += iterations;
+    }
+  }
+  let free = 0;
+  return [...begins].sort(([one], [other]) => one - other).map(([iteration, size]) => {
+    const at = x(iteration), text = size && at >= free ? `${size} px` : "";
+    if (text) free = at + LETTER * (text.length + 1);
+    return { at, text };
+  });
 }
 
 // Figures for the rows of a grid, in place of those it had.
@@ -96,6 +128,10 @@ function drawChart(figure, term) {
     svg.append(drawn("text", { class: "x", x: x(iteration), y: bottom + 16, "text-anchor": "middle", "data-value": iteration }, grouped(iteration)));
   }
   svg.append(drawn("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "iteration"));
+  for (const { at, text } of scaleMarks(shown, x)) {
+    svg.append(drawn("line", { class: "scale", x1: at, x2: at, y1: top, y2: bottom }));
+    if (text) svg.append(drawn("text", { class: "scale", x: at + 3, y: top + 11 }, text));
+  }
   const middle = (top + bottom) / 2;
   svg.append(drawn("text", { x: 10, y: middle, "text-anchor": "middle", transform: `rotate(-90 10 ${middle})` }, "loss"));
   svg.append(drawn("line", { class: "now", y1: top, y2: bottom }));

@@ -1,4 +1,5 @@
-// Stars and notes. The browser keeps them by the identity of a run, wherever that run is shown.
+// Stars and notes. The browser keeps them by the identity of a run, wherever that run is shown; what was given while
+// it was painted, by its folder, because only what is finished has an identity.
 
 const KEPT = "nst/";
 
@@ -19,7 +20,16 @@ function writeKept(key, kept) {
   }
 }
 
-for (const cell of cells) cell.kept = readKept(cell.key);
+const folderOf = cell => Object.fromEntries(cell.about).folder;
+
+for (const cell of cells) {
+  const before = folderOf(cell);
+  cell.kept = readKept(cell.key);
+  if (before === cell.key || cell.kept.star || cell.kept.note) continue;
+  cell.kept = readKept(before);
+  writeKept(cell.key, cell.kept);
+  writeKept(before, {});
+}
 
 // The same run may be several cells.
 function keep(cell, change) {
@@ -71,7 +81,7 @@ function showKept() {
 // Run folders, one a line, each with its note as a comment.
 function keptFolders() {
   const lines = cells.filter(cell => cell.kept.star || cell.kept.note).map(cell => {
-    const folder = Object.fromEntries(cell.about).folder;
+    const folder = folderOf(cell);
     const quoted = /^[\w@%+=:,./-]+$/.test(folder) ? folder : `'${folder.replaceAll("'", `'"'"'`)}'`;
     return cell.kept.note ? `${quoted}  # ${cell.kept.note.replaceAll("\n", " ")}` : quoted;
   });

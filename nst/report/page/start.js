@@ -14,7 +14,7 @@ redraw();
 show(address.has("at") ? Math.max(times.findLastIndex(time => time <= Number(address.get("at"))), 0) : position);
 
 // A page of a sweep that is painted comes anew from disk, unless somebody is at it. The address keeps the view.
-const AGAIN = 20000; // ms
+const AGAIN = 20000, STALE = 600000; // ms; a page that is so old is of a sweep that was killed, or waits for its disk
 let touched = performance.now();
 for (const kind of ["pointermove", "keydown", "wheel"]) addEventListener(kind, () => (touched = performance.now()), { passive: true });
 
@@ -22,7 +22,14 @@ function renew() {
   const busy = timer || dialog.open || performance.now() - touched < AGAIN / 2;
   if (!busy) location.reload();
 }
-if (data.unfinished) setInterval(renew, AGAIN);
+function outdated() {
+  if (Date.now() - Date.parse(data.made) < STALE) return false;
+  const since = data.made.replace("T", " ").replace(/\.\d+|\+00:00/g, "");
+  $("stale").textContent = `Not renewed since ${since} UTC: the painting was stopped, it seems. The same command goes on with it.`;
+  $("stale").hidden = false;
+  return true;
+}
+if (data.unfinished && !outdated()) setInterval(renew, AGAIN);
 
 const asked = (address.get("compare") ?? "").split(",").map(cellAt), alone = cellAt(address.get("cell"));
 if (asked.length === 2 && asked.every(index => index >= 0)) compare(...asked);
