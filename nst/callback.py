@@ -1,6 +1,5 @@
 """Hydra's callback: checks a run or a sweep before it starts, and draws the sheets of a sweep at its end."""
 
-import copy
 import logging
 import math
 import time
@@ -121,10 +120,7 @@ def _lock_run_dir(config: DictConfig) -> None:
     if forgotten := _unswept_preset(config):
         log.warning("%s", forgotten)
     named = Path(config.hydra.run.dir)
-    composed = copy.deepcopy(config)
-    with open_dict(composed):
-        del composed["hydra"]
-    job = job_of(composed, config.hydra, named)
+    job = job_of(config, config.hydra, named)
     if not job.config.plan:
         folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job}))
         leave_config_alone(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn, configure_log, env_override, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 # What imports torch is imported where it is used: Hydra imports every plugin at every start.
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ class BatchedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose and check the jobs that another sweeper asks for, and paint them."""
         from nst.errors import NstError
+        from nst.execution.composing import Composer
         from nst.execution.output_dir import cells_in
         from nst.execution.sweep_runner import SweepCell
 
         if not job_overrides:
             raise NstError("hydra/sweeper: asks for no cells; give values to sweep over, as in seed=1,2")
-        cells = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number
-            cells.append(SweepCell.of(number, overrides, config))
+        composer = Composer(self.hydra_context.config_loader, self.config)
+        cells = [
+            SweepCell.of(number, overrides, composer)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
         jobs, paths = [cell.job for cell in cells], [cell.path for cell in cells]
         cells_in(Path(self.config.hydra.sweep.dir), jobs, paths)  # refuses two in one folder
         return self.launch_cells(cells)
@@ -73,7 +73,7 @@ class BatchedLauncher(Launcher):
         return run_job(
             hydra_context=self.hydra_context,
             task_function=lambda _: None,  # all are painted together, afterwards
-            config=cell.config,
+            config=cell.config(),
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )

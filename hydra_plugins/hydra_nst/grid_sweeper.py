@@ -28,11 +28,11 @@ class GridSweeper(Sweeper):
             NstError: what is wrong with any of the configs. No folder was made then.
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
-        from hydra_plugins.hydra_nst.composing import Composer
+        from nst.execution.composing import Composer
         from nst.execution.grid_sweep import GridSweep
         from nst.execution.sweep_runner import run_sweep
 
         assert self.launcher is not None
-        compose = Composer(self.loader, self.master)
-        sweep = GridSweep(self.loader, self.master, compose, arguments, self.max_batch_size)
+        composer = Composer(self.loader, self.master)
+        sweep = GridSweep(self.loader, self.master, composer, arguments, self.max_batch_size)
         return run_sweep(sweep, self.master, self.launcher)

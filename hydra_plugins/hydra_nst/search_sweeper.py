@@ -28,10 +28,10 @@ class SearchSweeper(Sweeper):
             NstError: what is wrong with the search, before anything is painted.
         """
         # Here, because Hydra imports every plugin at every start, and these import torch.
-        from hydra_plugins.hydra_nst.composing import Composer
         from hydra_plugins.hydra_nst.extras import require
 
         require("hydra/sweeper=search", "optuna", "search")
+        from nst.execution.composing import Composer
         from nst.execution.search_sweep import SearchSweep
         from nst.execution.sweep_runner import run_sweep
 

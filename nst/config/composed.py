@@ -1,11 +1,12 @@
 """From what Hydra composed, or a run recorded, to a checked `Config`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 from nst.config.checks import check
 from nst.config.options import OPTION_GROUPS
@@ -16,33 +17,38 @@ from nst.errors import NstError
 _made: dict[tuple[str, str], Option] = {}  # the cells of a sweep have few, and OmegaConf takes its time
 
 
-def from_composed(composed: DictConfig) -> Config:
-    """The composed config as a checked `Config`; raises NstError, one line, on what cannot be painted."""
-    _check_keys(composed, Config)
-    config = typed(composed)
+def from_composed(composed: DictConfig, read: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """The composed config as a checked `Config`; raises NstError, one line, on what cannot be painted.
+
+    Args:
+        composed: with or without its `hydra` node.
+        read: values that it is known to have at some of its keys, as `Config` has them.
+    """
+    _check_keys(composed, Config, read=read)
+    config = typed(composed, read)
     check(config)
     return config
 
 
-def typed(composed: DictConfig) -> Config:
+def typed(composed: DictConfig, read: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """The composed config as a `Config`, each option as an object of its own class.
 
     Raises:
         NstError: there is no such option, or it has no such setting.
         OmegaConfBaseException: a setting is of another type.
     """
-    options: dict[str, Option] = {}
-    for group in OPTION_GROUPS:
+    values = dict(read)
+    for group in OPTION_GROUPS.keys() - read.keys():
         node = composed[group]
         given: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else {}
         key = group, repr(given)
         if key not in _made:
             _made[key] = _option(group, given)
-        options[group] = _made[key]
-    config: Any = OmegaConf.to_object(composed)
-    for group, option in options.items():
-        setattr(config, group, option)
-    return config  # type: ignore[no-any-return]
+        values[group] = _made[key]
+    for name in [entry.name for entry in fields(Config) if entry.name not in values]:
+        found = composed[name]
+        values[name] = OmegaConf.to_object(found) if isinstance(found, Container) else found
+    return Config(**values)
 
 
 def _option(group: str, given: dict[str, Any]) -> Option:
@@ -92,16 +98,16 @@ def _imported(target: str, base: type[Option]) -> type[Option]:
     return found
 
 
-def _check_keys(node: DictConfig, schema: Any, parent: str = "") -> None:
-    """Refuse what Hydra's `+KEY=VALUE` and `~KEY` did past the schema."""
-    known = [entry.name for entry in fields(schema)]
-    for key in map(str, node):
-        if key not in known:
+def _check_keys(node: DictConfig, schema: Any, parent: str = "", read: Collection[str] = ()) -> None:
+    """Refuse what Hydra's `+KEY=VALUE` and `~KEY` did past the schema; below the keys `read` it did not."""
+    known, there = [entry.name for entry in fields(schema)], list(map(str, node))
+    for key in there:
+        if key not in known and (parent or key != "hydra"):
             allowed = ", ".join(f"{parent}{name}" for name in known)
             raise NstError(f"{parent}{key}={node[key]}: no such key; allowed are {allowed}")
-    for name in known:
+    for name in [name for name in known if name not in read]:
         # Not `in node`, which asks for a value: some may be null.
-        if name not in list(node) or OmegaConf.is_missing(node, name):
+        if name not in there or OmegaConf.is_missing(node, name):
             raise NstError(f"{parent}{name}: has no value, and needs one; give {parent}{name}=VALUE")
         kind = OmegaConf.get_type(node, name)
         if is_dataclass(kind):

@@ -13,12 +13,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from nst.errors import NstError
+from nst.execution.composing import Composer
 from nst.execution.console import show_plan
 from nst.execution.output_dir import cells_in, conflict_in
 from nst.execution.plan import plan
 from nst.execution.runner import named_by_what_varies
 from nst.execution.study_cells import StudyCells, study_cells, study_of
-from nst.execution.sweep_runner import Compose, SweepCell, dir_override
+from nst.execution.sweep_runner import SweepCell, dir_override
 from nst.execution.sweep_values import parse_swept, product, values_of
 from nst.io.locks import lock_dir
 from nst.runs.job import Job
@@ -49,7 +50,7 @@ class GridSweep:
     Args:
         loader: of the configs.
         master: the config that Hydra gives a sweeper.
-        compose: the config of one cell.
+        composer: of the cells.
         arguments: of the command line.
         at_a_time: how many cells the launcher is to have; None for all at once.
 
@@ -61,7 +62,7 @@ class GridSweep:
         self,
         loader: ConfigLoader,
         master: DictConfig,
-        compose: Compose,
+        composer: Composer,
         arguments: Sequence[str],
         at_a_time: int | None,
     ) -> None:
@@ -69,7 +70,7 @@ class GridSweep:
             raise NstError(
                 f"hydra.sweeper.max_batch_size={at_a_time}: must be at least 1, or null for all at once"
             )
-        self.loader, self.master, self.compose = loader, master, compose
+        self.loader, self.master, self.composer = loader, master, composer
         self.arguments, self.at_a_time = arguments, at_a_time
         self.given = parse_swept(None, arguments, loader)
         several = [part for part in self.given if part.key_or_group in GROUPS and part.is_sweep_override()]
@@ -129,8 +130,7 @@ class GridSweep:
         self.folder, self.grids = folder, self._grids(folder, elsewhere)
         every = [overrides for grid in self.grids for overrides in grid.cells]
         self.cells = [
-            SweepCell.of(number, overrides, self.compose(overrides, number))
-            for number, overrides in enumerate(every)
+            SweepCell.of(number, overrides, self.composer) for number, overrides in enumerate(every)
         ]
         self.places = cells_in(folder, self.jobs, [cell.path for cell in self.cells])
         jobs = iter(self.jobs)

@@ -23,9 +23,10 @@ def check_hydra(hydra: Any) -> None:
     Raises:
         NstError: which setting it is, and what is allowed.
     """
+    choices = hydra.runtime.choices
     for group in SINGLE:
         # Hydra merges several options of any group, and then names no choice; only layers are meant so.
-        if group not in hydra.runtime.choices:
+        if group not in choices:
             raise NstError(f"{group}=[...]: takes one option; give one, or sweep over them: -m {group}=A,B")
     check_output_subdir(hydra)
     if hydra.mode is RunMode.MULTIRUN:

@@ -4,10 +4,11 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +21,7 @@ from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import announce, show_plan, summarize
+from nst.execution.device import decided
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
@@ -37,19 +39,23 @@ from nst.tracking.background import tracker_of
 log = logging.getLogger(__name__)
 
 
-def job_of(composed: DictConfig, hydra: Any, folder: Path) -> Job:
+def job_of(
+    composed: DictConfig, hydra: Any, folder: Path, read: Mapping[str, Any] = MappingProxyType({})
+) -> Job:
     """The job that Hydra has composed.
 
     Args:
-        composed: the config without its `hydra` node.
-        hydra: that node.
+        composed: the config.
+        hydra: its `hydra` node, which it need not have any more.
         folder: its run directory.
+        read: what is known of it, as `from_composed` takes it.
 
     Raises:
         NstError: the config cannot be painted.
     """
     check_hydra(hydra)
-    return Job(from_composed(composed), folder.resolve(), tuple(hydra.overrides.task))
+    config = decided(from_composed(composed, read))
+    return Job(config, folder.resolve(), tuple(hydra.overrides.task))
 
 
 def job_here(composed: DictConfig) -> Job:

@@ -12,11 +12,12 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from nst.errors import NstError
+from nst.execution.composing import Composer
 from nst.execution.device import device_of
 from nst.execution.grid_sweep import NUMBERED, subdir_of, title_of
 from nst.execution.output_dir import SEARCH, conflict_in
 from nst.execution.resolve import identity_of
-from nst.execution.sweep_runner import Compose, SweepCell, dir_override
+from nst.execution.sweep_runner import SweepCell, dir_override
 from nst.execution.sweep_values import parse_swept, values_of
 from nst.io.weights import load_scorer
 from nst.report.pareto import draw_pareto_front
@@ -31,7 +32,7 @@ class SearchSweep:
     Args:
         loader: of the configs.
         master: the config that Hydra gives a sweeper, with the settings of the search in it.
-        compose: the config of one cell.
+        composer: of the cells.
         arguments: of the command line.
 
     Raises:
@@ -39,7 +40,7 @@ class SearchSweep:
     """
 
     def __init__(
-        self, loader: ConfigLoader, master: DictConfig, compose: Compose, arguments: Sequence[str]
+        self, loader: ConfigLoader, master: DictConfig, composer: Composer, arguments: Sequence[str]
     ) -> None:
         settings = master.hydra.sweeper
         self.trials, self.at_once = settings.trials, settings.at_once
@@ -49,7 +50,7 @@ class SearchSweep:
         if subdir_of(master) != NUMBERED:
             named = subdir_of(master)
             raise NstError(f"hydra.sweep.subdir={named}: a search numbers its cells; leave it out")
-        self.compose, self.title = compose, title_of(master)
+        self.composer, self.title = composer, title_of(master)
         name = master.hydra.runtime.choices.get("hparams_search")
         self.name = f"search/{name}" if name else None
         given = parse_swept(settings.params, arguments, loader)
@@ -110,7 +111,7 @@ class SearchSweep:
         return self._cell([*self.fixed, *params, *place], number)
 
     def _cell(self, overrides: list[str], number: int = 0) -> SweepCell:
-        return SweepCell.of(number, overrides, self.compose(overrides, number))
+        return SweepCell.of(number, overrides, self.composer)
 
 
 def distribution(part: Override, options: Sequence[str] = ()) -> BaseDistribution:

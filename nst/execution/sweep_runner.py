@@ -1,11 +1,10 @@
 """A sweep from its first check to its last file, whichever sweeper asks for its cells."""
 
-import copy
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,10 +12,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.errors import NstError
+from nst.execution.composing import Composer
 from nst.execution.console import summarize
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.output_dir import first_usable, lock_output_dir
-from nst.execution.runner import job_of
 from nst.io.files import atomic_write, format_error
 from nst.io.locks import unlock_dir
 from nst.io.signals import raise_pending
@@ -30,8 +29,6 @@ from nst.tracking.background import BackgroundTracker, tracker_of
 
 log = logging.getLogger(__name__)
 
-Compose = Callable[[Sequence[str], int], DictConfig]  # the config of the job of a number, of its overrides
-
 
 @dataclass(frozen=True)
 class SweepCell:
@@ -40,26 +37,25 @@ class SweepCell:
     Attributes:
         number: in the whole sweep: Hydra's `hydra.job.num`.
         overrides: of which it was composed.
-        config: what they gave, with the `hydra` node.
         path: its run directory as it was composed; a part of it may be a link.
         job: what to paint.
+        composer: of its config.
     """
 
     number: int
     overrides: list[str]
-    config: DictConfig
     path: Path
     job: Job
+    composer: Composer = field(repr=False)
 
     @classmethod
-    def of(cls, number: int, overrides: Sequence[str], config: DictConfig) -> "SweepCell":
-        """Check a composed config; raises NstError where it cannot be painted."""
-        hydra = config.hydra
-        path = Path(hydra.sweep.dir) / str(hydra.sweep.subdir)
-        cell = copy.deepcopy(config)
-        with open_dict(cell):
-            del cell["hydra"]
-        return cls(number, list(overrides), config, path, job_of(cell, hydra, path))
+    def of(cls, number: int, overrides: Sequence[str], composer: Composer) -> "SweepCell":
+        """Compose and check; raises NstError where it cannot be painted."""
+        return cls(number, list(overrides), *composer.job(overrides, number), composer)
+
+    def config(self) -> DictConfig:
+        """What its overrides give, with the `hydra` node: composed when it is asked for, and not kept."""
+        return self.composer(self.overrides, self.number)
 
 
 class Sweep(Protocol):

@@ -1,6 +1,8 @@
 """Sweeps of presets: what they expand to, where it goes, and what is painted once."""
 
+import copy
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -13,12 +15,16 @@ from hydra.types import RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from support.command import Ended, command
 from support.composing import register
 from support.results import record
 
-from hydra_plugins.hydra_nst.composing import Composer
 from nst.config.paths import ROOT
+from nst.errors import NstError
+from nst.execution.composing import Composer
+from nst.execution.runner import job_of
+from nst.runs.job import Job
 
 register()
 
@@ -170,13 +176,18 @@ KEYS = {
     "hydra.job.name": ("mine",),
     "+more": ("1",),
     "hardware.max_batch": ("4", "auto"),
+    "weights": ("{style: 3, tv: 2}",),
+    "optimizer.lr": ("0.5",),
+    "tags": ("[a,b]",),
+    "notes": ("'${seed} of ${weights.style}'", "null"),
+    "iterations": ("0", "7", "${seed}"),
 }
 
 
 @given(
     st.lists(
         st.sampled_from([f"{key}={value}" for key, values in KEYS.items() for value in values]),
-        max_size=5,
+        max_size=6,
         unique_by=lambda override: override.partition("=")[0],
     )
 )
@@ -190,6 +201,23 @@ def test_a_job_is_composed_as_hydra_does(overrides: list[str]) -> None:
         found = compose(overrides, 5)
         assert found == expected
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+        assert outcome(lambda: compose.job(overrides, 5)) == outcome(lambda: alone(expected))
+
+
+def alone(config: DictConfig) -> tuple[Path, Job]:
+    """The job of a config that shares nothing with others."""
+    own, path = copy.deepcopy(config), Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+    with open_dict(own):
+        del own["hydra"]
+    return path, job_of(own, config.hydra, path)
+
+
+def outcome(act: Callable[[], object]) -> object:
+    """What it returns, or why it does not."""
+    try:
+        return act()
+    except (NstError, OmegaConfBaseException) as error:
+        return str(error)
 
 
 @cache

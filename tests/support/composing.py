@@ -10,6 +10,8 @@ from nst.config.composed import from_composed
 from nst.config.paths import ROOT
 from nst.config.schema import Config, register
 
+from . import parsed_once  # noqa: F401
+
 register()
 
 
