@@ -8,11 +8,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from hydra_plugins.hydra_nst.composing import Composer
 from nst.cli import check_overrides, describe_error
 from nst.config.composed import from_composed
 from nst.config.paths import ROOT
 from nst.config.schema import Config, register
+from nst.execution.composing import Composer
 
 from . import parsed_once  # noqa: F401
 
