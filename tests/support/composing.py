@@ -6,9 +6,9 @@ from functools import cache
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from hydra_plugins.hydra_nst.composing import Composer
 from omegaconf import DictConfig, open_dict
 
-from hydra_plugins.hydra_nst.composing import Composer
 from nst.cli import check_overrides, describe_error
 from nst.config.composed import from_composed
 from nst.config.paths import ROOT
