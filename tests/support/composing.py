@@ -6,7 +6,6 @@ from functools import cache
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from hydra_plugins.hydra_nst.composing import Composer
 from omegaconf import DictConfig, open_dict
 
 from nst.cli import check_overrides, describe_error
