@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo ui help test check install clean
+.PHONY: demo ui help test check bytecode install clean
 
 demo: install ## paint six small canvases
 	$(BIN)/python run.py -m experiment=quickstart
@@ -14,7 +14,8 @@ help: ## what make can do; python run.py --help says what can be painted
 	@sed -n 's/^\([a-z]*\):.* *## \(.*\)/make \1	\2/p' Makefile
 
 # While working: .venv/bin/python -m pytest -m "not e2e" -n 2
-test: install check ## all checks and all tests
+test: install ## all checks and all tests
+	$(MAKE) --jobs=2 --output-sync=target check bytecode
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: install ## format, types, imports
@@ -22,6 +23,10 @@ check: install ## format, types, imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Else each worker of pytest compiles PyTorch and MLflow for itself; mypy leaves the other core free.
+bytecode: install
+	PYTHONPATH=tests env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c "import support.preloaded, torchvision, playwright.sync_api"
 
 install: .venv/.installed ## into .venv, nothing else
 

@@ -30,7 +30,7 @@ from PIL import Image
 from nst.cli import check_overrides, describe_error
 from nst.config.composed import from_composed, recorded
 from nst.config.overrides import override
-from nst.config.schema import Config, register
+from nst.config.schema import Config, Precision, register
 from nst.core.color import StyleColors, levels
 from nst.core.init_images import File
 from nst.errors import NstError
@@ -72,7 +72,7 @@ def replay(run: Path, folder: Path) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NstError(f"{folder}: is not empty, and nothing is painted over; give another --into")
     record = _finished_record(run)
-    composed = _recorded(run, record.model.name)
+    composed = _recorded(run, record)
     config = _use_kept(composed, run)
     identity = resolve(config).identity
     if identity != record.identity:
@@ -83,7 +83,7 @@ def replay(run: Path, folder: Path) -> str:
         )
     before = _pixels(run / "canvas.png")
     job = Job(config, folder, (f"replay of {record.name}",))
-    with TemporaryDirectory() as others, progress_display(1) as display:
+    with TemporaryDirectory() as others, progress_display({job.name: 1.0}) as display:
         rows = record.batch_cells if device_of(config).type == "cuda" else 1
         filling = [replace(job, folder=Path(others, str(row))) for row in range(1, rows)]
         result = run_batch([job, *filling], partial(display.update, job.name))[0]
@@ -117,7 +117,7 @@ def change(run: Path, given: Sequence[str], named: Path) -> None:
     keys = {part.lstrip("+~").partition("=")[0] for part in overrides}
     groups = {key.partition(".")[0] for key in keys}
     record = _finished_record(run)
-    old = _recorded(run, record.model.name)
+    old = _recorded(run, record)
     old.resume, old.plan = True, False
     composed, before = override(old, overrides), from_composed(old)
     larger = from_composed(composed).size > before.size
@@ -202,8 +202,8 @@ def _finished_record(run: Path) -> RunRecord:
     return record
 
 
-def _recorded(run: Path, network: str | None) -> DictConfig:
-    """The run's config, composed and checked, with the network that was really used."""
+def _recorded(run: Path, record: RunRecord) -> DictConfig:
+    """The run's config, composed and checked, with the network and the precision that were really used."""
     register()
     path = run / ".hydra/config.yaml"
     # A run of an older version lacks keys that do not decide its canvas.
@@ -211,7 +211,9 @@ def _recorded(run: Path, network: str | None) -> DictConfig:
     try:
         composed = recorded(since)
         composed.merge_with(OmegaConf.load(path))
-        composed.model.name, composed.model.fallback = network, None
+        composed.model.name, composed.model.fallback = record.model.name, None
+        if composed.hardware.precision is Precision.auto:
+            composed.hardware.precision = record.precision
         from_composed(composed)
         return composed
     except (NstError, OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:

@@ -15,7 +15,7 @@ from nst.api.cell import Cell, optimizer, resolve
 from nst.api.images import Images, several
 from nst.core import cell as core
 from nst.core import networks
-from nst.core.engine import DTYPES, Snapshot, arithmetic
+from nst.core.engine import DTYPES, Snapshot, arithmetic, fast_precision
 from nst.core.init_images import File, InitImage
 from nst.core.network import Tap
 from nst.core.options import OPTIONS
@@ -94,7 +94,7 @@ def paint(
     pooling: Literal["max", "average", "l2"] = "max",
     padding: Literal["zeros", "replicate"] | None = None,
     device: str = "auto",
-    precision: Literal["fp32", "tf32", "bf16", "fp64"] = "fp32",
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp64"] = "fp32",
     callback: Callable[[IterationInfo], object] | None = None,
     frame_every: int | None = None,
 ) -> list[Painting]:
@@ -116,7 +116,7 @@ def paint(
         pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
         padding: around the image, for VGG: `zeros`, or its own border, `replicate`; None is the latter.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
-        precision: what the network computes in.
+        precision: what the network computes in; `auto` is bf16 where the device multiplies it natively.
         callback: called about four times a second, and at each frame.
         frame_every: iterations between the frames that `callback` gets; None gives the first and the last.
 
@@ -129,12 +129,13 @@ def paint(
     cells = [cells] if isinstance(cells, Cell) else list(cells)
     _check(cells, size, iterations, frame_every)
     _check_choice("fit", fit, Fit.__members__)
-    _check_choice("precision", precision, DTYPES)
+    _check_choice("precision", precision, ("auto", *DTYPES))
     networks.check_name(model)
     _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
     padding = padding or ("replicate" if model in LAYERS else "zeros")
     _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = as_device(device)
+    chosen = fast_precision(place) if precision == "auto" else precision
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     scales = Scales.named(scales) if isinstance(scales, str) else scales
     scales.check()
@@ -162,14 +163,14 @@ def paint(
             mine = [cells[row] for row in rows]
             return torch.stack([_initial(*both, images) for both in zip(mine, small, strict=True)])
 
-        with arithmetic(precision):
+        with arithmetic(chosen):
             vgg = networks.build(
                 *(network.name, network.tensors, taps),
                 normalize=normalize,
                 pooling=pooling,
                 padding=padding,
                 device=place,
-                dtype=DTYPES[precision],
+                dtype=DTYPES[chosen],
             )
             painter = Painter(vgg, resolved, [optimizers[row] for row in rows], schedule, start)
             names, losses = painter.engine.objective.columns, list[Tensor]()

@@ -31,8 +31,13 @@ Fallback = StrEnum("Fallback", "vgg16 vgg19")
 Pooling = Enum("Pooling", "max average l2")
 Padding = Enum("Padding", "zeros replicate")
 By = Enum("By", "position layer")
-Precision = Enum("Precision", "fp32 tf32 bf16 fp64")
+Precision = Enum("Precision", "fp32 tf32 bf16 fp64 auto")
 TrackingName = Enum("TrackingName", "mlflow none")
+
+
+def told(text: str) -> dict[str, str]:
+    """What `--help` says of a field that no file of `conf/` comments on."""
+    return {"help": text}
 
 
 @dataclass
@@ -75,14 +80,23 @@ class ImagesConfig:
             bright, takes the n-th style.
     """
 
-    content: str = MISSING
-    style: Any = MISSING
-    fit: Fit = Fit.keep
-    transparency: str = "white"
-    style_scale: float = 1.0
-    style_weights: list[float] | None = None
-    content_mask: str | None = None
-    style_mask: str | None = None
+    content: str = field(default=MISSING, metadata=told("a path; of a film, each frame"))
+    style: Any = field(default=MISSING, metadata=told("a path, or '[a.jpg,b.jpg]', a blend of both"))
+    fit: Fit = field(default=Fit.keep, metadata=told("shape of the content, its middle, or squashed"))
+    transparency: str = field(
+        default="white", metadata=told("laid on white; keep: the canvas has the content's; or a path")
+    )
+    style_scale: float = field(default=1.0, metadata=told("long side of the style image, times size"))
+    style_weights: list[float] | None = field(
+        default=None, metadata=told("of several styles, '[0.7,0.3]'; null: equal")
+    )
+    content_mask: str | None = field(
+        default=None, metadata=told("an image whose colours are regions, each with a style of its own")
+    )
+    style_mask: str | None = field(
+        default=None,
+        metadata=told("those of the style image; null: the n-th region has the n-th style"),
+    )
 
     @property
     def styles(self) -> list[str]:

@@ -21,11 +21,14 @@ def settings_help(*, _root_: DictConfig) -> str:
     config = _root_.copy()
     with open_dict(config):
         del config["hydra"]
-    comments = _comments(CONF / "config.yaml", "")
+    comments = _described(Config) | _comments(CONF / "config.yaml", "")
     for group, option in choices.items() if isinstance(choices, dict) else ():
         file = CONF / str(group) / f"{option}.yaml"
         if file.is_file():
             comments |= _comments(file, f"{group!s}.")
+        comments.setdefault(f"{group!s}.name", f"by {group!s}=OPTION")
+        if str(group).endswith("_layers"):
+            comments[str(group)] = f"'{group!s}=[conv1_1,conv3_1]'; none"
     allowed = allowed_names(Config)
     lines = []
     for path, line in _paths(OmegaConf.to_yaml(config)):
@@ -54,6 +57,15 @@ def _comments(file: Path, before: str) -> dict[str, str]:
     """The comments behind the keys of a file."""
     lines = ((path, line.partition(" # ")) for path, line in _paths(file.read_text(encoding="utf-8")))
     return {f"{before}{path}": comment.strip() for path, (_, _, comment) in lines if path and comment}
+
+
+def _described(schema: type, before: str = "") -> dict[str, str]:
+    """What the schema itself says of its keys."""
+    found = {f"{before}{key.name}": key.metadata["help"] for key in fields(schema) if "help" in key.metadata}
+    for name, kind in get_type_hints(schema).items():
+        if isinstance(kind, type) and is_dataclass(kind):
+            found |= _described(kind, f"{before}{name}.")
+    return found
 
 
 def allowed_names(schema: type, before: str = "") -> dict[str, list[str]]:

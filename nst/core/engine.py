@@ -34,6 +34,18 @@ REPORT_SECONDS = 0.25
 REPORT_ITERATIONS = 1000
 
 
+def fast_precision(device: torch.device) -> str:
+    """`bf16` where `device` multiplies it natively, else `fp32`.
+
+    Canvases are as good (`docs/verdicts.md`: bf16_as_good).
+    """
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, whose TF32 is no faster
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
     """Allow TF32 products on CUDA inside, if `precision` is `tf32`; forbid them otherwise.

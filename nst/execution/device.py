@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import psutil
@@ -10,8 +11,9 @@ import torch
 from nst.config.canvas_shape import canvas_shape
 from nst.config.film import frames_cost
 from nst.config.layers import content_layers, style_layers
-from nst.config.schema import Config
+from nst.config.schema import Config, Precision
 from nst.core import networks
+from nst.core.engine import fast_precision
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.scales import shape_at
 from nst.core.vgg import LAYERS
@@ -35,6 +37,17 @@ def device_of(config: Config) -> torch.device:
             "give another, or auto"
         )
     return device
+
+
+def decided(config: Config) -> Config:
+    """`config` with a precision where it says `auto`: the fast one of the device that is here.
+
+    It decides the bits, so other machines that paint cells of a sweep are given the same.
+    """
+    if config.hardware.precision is not Precision.auto:
+        return config
+    precision = Precision[fast_precision(device_of(config))]
+    return replace(config, hardware=replace(config.hardware, precision=precision))
 
 
 def device_name(device: torch.device) -> str:

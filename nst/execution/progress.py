@@ -3,13 +3,14 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import accumulate
 from typing import Protocol
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from nst.execution.console_handler import console
@@ -84,21 +85,68 @@ class ProgressDisplay(Protocol):
 
 
 @contextmanager
-def progress_display(batches: int) -> Iterator[ProgressDisplay]:
-    """A display for so many batches, until it is left."""
+def progress_display(costs: Mapping[str, float]) -> Iterator[ProgressDisplay]:
+    """A display, until it is left, for the batches of these labels, each with what it costs."""
     if not console.is_terminal:
-        yield _Lines(batches)
+        yield _Lines(costs)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=BAR),
         TextColumn("{task.fields[count]}", justify="right"),
         TextColumn("{task.fields[rate]}", justify="right"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[left]}", justify="right", style="progress.remaining"),
         TextColumn("{task.fields[loss]}", markup=False),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as bars:
-        yield _Bars(bars, batches)
+        yield _Bars(bars, costs)
+
+
+class _Pace:
+    """How fast a share grows, from when it was first seen: what was there then may have been resumed."""
+
+    def __init__(self, share: float = 0.0) -> None:
+        self.began, self.first = time.monotonic(), share
+
+    def rate(self, share: float) -> float:
+        """What is added in a second."""
+        return (share - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    def left(self, share: float) -> float:
+        """Seconds until all is done; infinite where that cannot be told."""
+        rate = self.rate(share)
+        return (1 - share) / rate if rate > 0 else math.inf
+
+
+class _Whole:
+    """How far all batches are, counted by what they cost."""
+
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self._costs, self._all = costs, sum(costs.values())
+        self._shares: dict[str, float] = {}
+        self._began_with = 0.0  # work that was there when its batch was first seen
+        self._began = time.monotonic()
+
+    def see(self, label: str, share: float) -> None:
+        """Note how far a batch is."""
+        if label not in self._shares and share < 1:
+            self._began_with += share * self._costs[label]
+        self._shares[label] = share
+
+    @property
+    def share(self) -> float:
+        """Up to 1."""
+        return sum(share * self._costs[label] for label, share in self._shares.items()) / self._all
+
+    @property
+    def left(self) -> float:
+        """Seconds until all is painted; infinite where that cannot be told."""
+        done = self.share - self._began_with / self._all
+        return (1 - self.share) * (time.monotonic() - self._began) / done if done > 0 else math.inf
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds < math.inf else "-:--:--"
 
 
 class _Bars:
@@ -107,87 +155,94 @@ class _Bars:
     Where the terminal is narrow the losses are left out and the label is cut, and nothing else is.
     """
 
-    def __init__(self, bars: Progress, batches: int) -> None:
-        self._bars, self._batches = bars, batches
-        self._whole = self._add(f"{batches} batches", batches) if batches > 1 else None
-        self._shares: dict[str, float] = {}
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, bars: Progress, costs: Mapping[str, float]) -> None:
+        self._bars, self._whole = bars, _Whole(costs)
+        self._sweep = self._add(f"{len(costs)} batches") if len(costs) > 1 else None
+        self._tasks: dict[str, tuple[TaskID, _Pace]] = {}
 
     def update(self, label: str, progress: BatchProgress) -> None:
         if label not in self._tasks:
-            self._tasks[label] = self._add(label, 1)
-        task = self._tasks[label]
+            self._tasks[label] = self._add(label), _Pace(progress.share)
+        task, pace = self._tasks[label]
         room = console.width - ALWAYS
         name = Text(label)
         name.truncate(max(room, 8), overflow="ellipsis")
-        speed = self._bars.tasks[self._bars.task_ids.index(task)].speed
+        rate = pace.rate(progress.share)
         self._bars.update(
             task,
             description=name.plain,
             visible=list(self._tasks).index(label) < MOST_LINES,
             completed=progress.share,
             count=f"{progress.iteration}/{progress.iterations}",
-            rate=f"{speed / progress.each:.1f} it/s" if speed else "",
+            rate=f"{rate / progress.each:.1f} it/s" if rate > 0 else "- it/s",
+            left=_clock(pace.left(progress.share)),
             loss=progress.loss if name.cell_len + len(progress.loss) < room else "",
         )
-        self._share(label, progress.share)
+        self._see(label, progress.share)
 
     def finish(self, label: str) -> None:
-        if label in self._tasks and self._whole is not None:
-            self._bars.remove_task(self._tasks.pop(label))
-        self._share(label, 1.0)
+        if label in self._tasks and self._sweep is not None:
+            self._bars.remove_task(self._tasks.pop(label)[0])
+        self._see(label, 1.0)
 
-    def _add(self, label: str, total: int) -> TaskID:
-        return self._bars.add_task(label, total=total, count="", rate="", loss="")
+    def _add(self, label: str) -> TaskID:
+        return self._bars.add_task(label, total=1, count="", rate="", left=_clock(math.inf), loss="")
 
-    def _share(self, label: str, share: float) -> None:
-        self._shares[label] = share
-        if self._whole is not None:
-            painted = sum(self._shares.values())
-            self._bars.update(self._whole, completed=painted, count=f"{painted / self._batches:.0%}")
+    def _see(self, label: str, share: float) -> None:
+        self._whole.see(label, share)
+        if self._sweep is not None:
+            share, left = self._whole.share, self._whole.left
+            self._bars.update(self._sweep, completed=share, count=f"{share:.0%}", left=_clock(left))
 
 
 class _Lines:
     """Every ten seconds a log line for each batch that is painted, if these are few, and one for all."""
 
-    def __init__(self, batches: int) -> None:
-        self._batches = batches
-        self._finished = 0
-        self._painted: dict[str, BatchProgress] = {}
-        self._began: dict[str, tuple[float, float]] = {}  # when, and with what share done
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self._batches, self._whole = len(costs), _Whole(costs)
+        self._painted: dict[str, tuple[BatchProgress, _Pace]] = {}
         self._last = time.monotonic()
 
     def update(self, label: str, progress: BatchProgress) -> None:
-        now = time.monotonic()
-        self._painted[label] = progress
-        self._began.setdefault(label, (now, progress.share))
-        if now - self._last < SECONDS_A_LINE:
+        _, pace = self._painted.get(label) or (None, _Pace(progress.share))
+        self._painted[label] = progress, pace
+        self._whole.see(label, progress.share)
+        if time.monotonic() - self._last < SECONDS_A_LINE:
             return
-        self._last = now
+        self._last = time.monotonic()
         if len(self._painted) <= MOST_LINES:
             for known in self._painted:
                 self._line(known)
         if self._batches > 1:
-            shares = [known.share for known in self._painted.values()]
-            share = (self._finished + sum(shares)) / self._batches
-            log.info("%.0f%% of %d batches painted, %d in progress", 100 * share, self._batches, len(shares))
+            log.info(
+                "%.0f%% of %d batches painted, %d in progress%s",
+                100 * self._whole.share,
+                self._batches,
+                len(self._painted),
+                _told(self._whole.left),
+            )
 
     def finish(self, label: str) -> None:
         if label in self._painted:
             self._line(label)
-            del self._painted[label], self._began[label]
-        self._finished += 1
+            del self._painted[label]
+        self._whole.see(label, 1.0)
 
     def _line(self, label: str) -> None:
-        progress, (began, first) = self._painted[label], self._began[label]
-        rate = (progress.share - first) / max(time.monotonic() - began, 1e-9)
-        left = (1 - progress.share) / rate if rate else math.inf
+        progress, pace = self._painted[label]
         log.info(
             "%s: %d/%d iterations, %.1f it/s%s, %s",
             label,
             progress.iteration,
             progress.iterations,
-            rate / progress.each,
-            f", {left:.0f} s left" if 0 < left < math.inf else "",
+            pace.rate(progress.share) / progress.each,
+            _told(pace.left(progress.share)),
             progress.loss,
         )
+
+
+def _told(seconds: float) -> str:
+    """The time that is left, as the end of a phrase."""
+    if not 0 < seconds < math.inf:
+        return ""
+    return f", {seconds:.0f} s left" if seconds < 90 else f", {_clock(seconds)} left"

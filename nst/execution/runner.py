@@ -21,6 +21,7 @@ from nst.config.schema import Config
 from nst.core.engine import save_points
 from nst.errors import NstError
 from nst.execution.console import announce, show_plan, summarize
+from nst.execution.device import decided
 from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
@@ -53,7 +54,8 @@ def job_of(
         NstError: the config cannot be painted.
     """
     check_hydra(hydra)
-    return Job(from_composed(composed, read), folder.resolve(), tuple(hydra.overrides.task))
+    config = decided(from_composed(composed, read))
+    return Job(config, folder.resolve(), tuple(hydra.overrides.task))
 
 
 def job_here(composed: DictConfig) -> Job:

@@ -22,9 +22,9 @@ from nst.io.signals import raise_pending
 from nst.report.build import rebuild
 from nst.report.live_page import live_page
 from nst.runs.job import Job
+from nst.runs.study_record import StudyRecord
 from nst.runs.sweep import close_sweep, results_of, sweeps_in
 from nst.runs.verdict_record import VerdictRecord
-from nst.studies.judging import judge
 from nst.tracking.background import BackgroundTracker, tracker_of
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
         close_sweep(sweep)
     verdicts = list[VerdictRecord]()
     try:
-        verdicts = judge(folder)  # the page shows them
+        verdicts = _judge(folder)  # the page shows them
         rebuild(folder)
     except (NstError, OSError) as error:
         log.error("%s", format_error(error, folder))
@@ -181,6 +181,15 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
     where += [f"verdict {verdict.study}: {verdict.text}" for verdict in verdicts]
     summarize(results, time.monotonic() - began, where)
     return failed
+
+
+def _judge(folder: Path) -> list[VerdictRecord]:
+    """The verdicts on the studies in a folder."""
+    if not any((sweep / StudyRecord.NAME).is_file() for sweep in sweeps_in(folder)):
+        return []
+    from nst.studies.judging import judge  # late: SciPy takes a second
+
+    return judge(folder)
 
 
 def _abort_sweep(folder: Path, tracker: BackgroundTracker | None) -> None:

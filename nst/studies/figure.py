@@ -116,7 +116,7 @@ def _interval(axes: Axes, effect: EffectRecord, verdict: VerdictRecord) -> None:
         axes.tick_params(which="minor", labelsize=7, labelcolor=GREY, length=0)
     axes.set_yticks([])
     axes.set_ylim(below - 1, 1)
-    axes.set_title(f"{verdict.by}, mean and 95% interval below", fontsize=9, color=GREY, loc="left")
+    axes.set_title("effects, mean and 95% interval below", fontsize=9, color=GREY, loc="left")
     _plain(axes)
     axes.grid(color=RULE, linewidth=0.8, axis="x")
 
@@ -135,20 +135,21 @@ def _canvases(
     top: float,
     height: float,
 ) -> None:
-    """A row with a canvas of each condition, from one pair."""
+    """A row with the images of a pair, and a canvas of each condition."""
     label = f"{name}: {pair.name}"
     figure.text(0.02, 1 - (top + 0.02) / height, label, fontsize=9, color=INK, va="top", parse_math=False)
-    for number, condition in enumerate(conditions[:MOST_TILES]):
+    shown = [condition for condition in conditions if condition in pair.runs][:MOST_TILES]
+    first = Path(pair.runs[shown[0]])
+    tiles = [(first / f"{kind}.png", kind) for kind in ("content", "style")]
+    tiles += [(Path(pair.runs[each], "canvas.png"), f"{each} {pair.values[each]:.3g}") for each in shown]
+    for number, (place, title) in enumerate(tiles):
         side = TILE - 0.5
-        box = (0.02 + number * (side + 0.3) / WIDTH, 1 - (top + 0.36 + side) / height)
+        box = (0.02 + number * (side + 0.18) / WIDTH, 1 - (top + 0.36 + side) / height)
         axes = figure.add_axes((*box, side / WIDTH, side / height))
         axes.set_axis_off()
         try:
-            axes.imshow(
-                matplotlib.image.imread(folder / pair.runs[condition] / "canvas.png"), interpolation="nearest"
-            )
-        except (OSError, SyntaxError, ValueError, KeyError):
-            axes.text(0.5, 0.5, "no canvas", fontsize=8, color=GREY, ha="center")
-        axes.set_title(
-            f"{condition} {pair.values[condition]:.3g}", fontsize=8, color=GREY, pad=2, parse_math=False
-        )
+            axes.imshow(matplotlib.image.imread(folder / place), interpolation="nearest", cmap="gray")
+        except (OSError, SyntaxError, ValueError):
+            axes.text(0.5, 0.5, "no picture", fontsize=8, color=GREY, ha="center")
+        short = textwrap.shorten(title, 20, placeholder="…")
+        axes.set_title(short, fontsize=8, color=GREY, pad=2, parse_math=False)

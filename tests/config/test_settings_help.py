@@ -17,8 +17,11 @@ def test_settings_have_their_comments_and_what_is_allowed() -> None:
     lines = [line.strip() for line in text.splitlines()]
     assert "seed: 7 # of the noise canvas" in lines
     assert "save_every: 10 # iterations between frames" in lines
-    assert "fit: keep # of square, keep, crop" in lines
-    assert "precision: fp32 # tf32, bf16, fp64" in lines
+    assert any(line.startswith("fit: keep # ") and line.endswith("of square, keep, crop") for line in lines)
+    values = [line for line in lines if not line.endswith(":") and not line.startswith("- ") and line]
+    layers = [line for line in values if line.startswith("conv")]
+    assert [line for line in values if " # " not in line] == layers
+    assert any(line.startswith("precision: fp32 # tf32, bf16, fp64") for line in lines)
     assert any(line.startswith("average: 0.0 # decay of the average") for line in lines)
     assert any(line.startswith("mode: reconstruct # visualize_content, ") for line in lines)
     assert "hydra" in root  # which was only read

@@ -20,7 +20,7 @@ from nst.config.paths import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
-LONG = [*GRID, "iterations=400", "tracking=none"]
+LONG = [*GRID, "iterations=150", "tracking=none"]
 
 
 @pytest.fixture(scope="module")

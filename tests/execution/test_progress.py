@@ -20,25 +20,31 @@ from nst.runs.job import Job
 def test_lines_of_a_log_have_rate_time_left_and_losses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = iter([0.0, 1.0, 2.0, 12.0, 12.0, 13.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with caplog.at_level(logging.INFO), progress_display(2) as display:
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(0, [(100, 3.0)], [5.0, 4.0, float("nan")]))
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(5, [(100, 3.0)], [5.0, 4.0, 3.0]))
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    first, second = "batch 1 of 2, 3 cells", "batch 2 of 2, 1 cell"
+    with caplog.at_level(logging.INFO), progress_display({first: 3.0, second: 1.0}) as display:
+        now = 1.0
+        display.update(first, BatchProgress.of(5, [(100, 3.0)], [5.0, 4.0, float("nan")]))
+        now = 2.0
+        display.update(first, BatchProgress.of(6, [(100, 3.0)], [5.0, 4.0, 3.0]))
         assert not caplog.messages
-        display.update("batch 1 of 2, 3 cells", BatchProgress.of(55, [(100, 3.0)], [2.0, 1.0, 1.5]))
+        now = 11.0
+        display.update(first, BatchProgress.of(55, [(100, 3.0)], [2.0, 1.0, 1.5]))
+        # Of the whole, three quarters are this batch's; 5% of it were there when it was first seen.
+        left = (1 - 0.75 * 0.55) * 11 / (0.75 * 0.5)
         assert caplog.messages == [
-            "batch 1 of 2, 3 cells: 55/100 iterations, 5.0 it/s, 9 s left, loss 1 to 2",
-            "28% of 2 batches painted, 1 in progress",
+            f"{first}: 55/100 iterations, 5.0 it/s, 9 s left, loss 1 to 2",
+            f"41% of 2 batches painted, 1 in progress, {left:.0f} s left",
         ]
-        display.finish("batch 1 of 2, 3 cells")
-        display.finish("batch 2 of 2, 1 cell")  # it was quick, and never reported
+        display.finish(first)
+        display.finish(second)  # it was quick, and never reported
 
 
 def test_later_scales_cost_more(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     costs = [(10, 1.0), (10, 4.0)]  # 10 of 50, then 40
     monkeypatch.setattr(progress.time, "monotonic", lambda: 0.0)
-    with caplog.at_level(logging.INFO), progress_display(1) as display:
+    with caplog.at_level(logging.INFO), progress_display({"batch": 1.0}) as display:
         display.update("batch", BatchProgress.of(0, costs, [1.0]))
         monkeypatch.setattr(progress.time, "monotonic", lambda: 10.0)
         display.update("batch", BatchProgress.of(10, costs, [1.0]))
@@ -63,7 +69,7 @@ def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(progress, "console", terminal)
     names = ("content_layers=[conv1_1,conv3_1]", "images.content='[/red]\x1b]0;title\a\n.png'")
     jobs = [Job(config(*SMALL), tmp_path / str(row), (name,)) for row, name in enumerate(names)]
-    with progress_display(len(jobs)) as display:
+    with progress_display({escape_unprintable(name): 1.0 for name in names}) as display:
         for job in jobs:
             [label] = batch_labels([[job]])
             display.update(label, BatchProgress.of(2, [(2, 1.0)], [1.0, 2.0]))
@@ -79,10 +85,9 @@ def test_bar_iterations_rate_and_time_left_never_vanish(width: int, monkeypatch:
     terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=width)
     monkeypatch.setattr(progress, "console", terminal)
     label = "images.content=/a/very/long/path/to/a/picture.png optimizer=adam seed=1"
-    with progress_display(15) as display:
+    costs = {f"{cell} {label}": 1.0 for cell in range(15)}
+    with progress_display(costs) as display:
         assert isinstance(display, progress._Bars)
-        clock = iter(range(0, 1000))
-        display._bars.get_time = lambda: float(next(clock))
         for cell in range(6):  # as many at a time as there are workers
             for iteration in (0, 500, 1000, 1500):
                 steps = BatchProgress.of(iteration, [(2500, 1.0)], [12345.0, 9.87e7])
@@ -95,6 +100,7 @@ def test_bar_iterations_rate_and_time_left_never_vanish(width: int, monkeypatch:
         lines = [line for line in drawn.splitlines() if "\u2501" in line]
     whole, *batches = lines
     assert whole.startswith("15 batches")
+    assert re.search(r"\d:\d\d:\d\d", whole)
     assert len(batches) == progress.MOST_LINES
     for line in batches:
         assert len(line) <= width

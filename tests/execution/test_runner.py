@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from support.composing import config
 
-from nst.config.composed import from_composed
-from nst.config.paths import ROOT
-from nst.config.schema import register
 from nst.errors import NstError
 from nst.execution.device import MOST_ROWS, most_rows
 from nst.execution.executors import base
@@ -17,10 +14,7 @@ from nst.runs.job import Job, Result, group_batches
 
 
 def job(number: int, *overrides: str) -> Job:
-    register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = from_composed(compose("config", ["tracking=none", "model=vgg16", *overrides]))
-    return Job(config, Path(f"/nowhere/{number}"), overrides)
+    return Job(config("tracking=none", "model=vgg16", *overrides), Path(f"/nowhere/{number}"), overrides)
 
 
 def test_jobs_that_can_share_a_step_are_batched():

@@ -22,7 +22,7 @@ from nst.studies.statistics import (
 )
 
 STUDIES = 1000
-# Darwin's maize, crossed less self-fertilised, in eighths of an inch: Fisher, The Design of Experiments, 1935, § 21.
+# Darwin's maize, crossed less self-fertilised, in eighths of an inch: Fisher, The Design of Experiments, 1935
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
 

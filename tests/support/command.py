@@ -93,8 +93,11 @@ class Running:
 
 
 def _start_processes(arguments: Sequence[str]) -> bool:
-    """Whether a launcher starts processes in turn, which a forked one cannot."""
-    return any("launcher" in argument and not argument.endswith("=basic") for argument in arguments)
+    """Whether a launcher not of ours starts processes in turn, which a forked one cannot."""
+    return any(
+        "launcher" in argument and not argument.endswith("=basic") and "launcher.devices=" not in argument
+        for argument in arguments
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -1,14 +1,20 @@
 """What the tests of the configuration share: composing as run.py does, without starting it."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
 
 from nst.cli import check_overrides, describe_error
 from nst.config.composed import from_composed
 from nst.config.paths import ROOT
 from nst.config.schema import Config, register
+from nst.execution.composing import Composer
+
+from . import parsed_once  # noqa: F401
 
 register()
 
@@ -20,15 +26,25 @@ def composed(overrides: Sequence[str] = (), hydra: bool = False) -> DictConfig:
 
 
 def config(*overrides: str) -> Config:
-    """The checked config of a command line."""
-    return from_composed(composed(overrides))
+    """The checked config of a command line, composed as the cell of a sweep: faster."""
+    found = _composer()(overrides, 0)
+    with open_dict(found):
+        del found["hydra"]
+    return from_composed(found)
+
+
+@cache
+def _composer() -> Composer:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return Composer(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
 
 
 def refusal(*overrides: str) -> str:
     """The line that a command line is refused with."""
     try:
         check_overrides(overrides, sweep=False)
-        config(*overrides)
+        from_composed(composed(overrides))
     except Exception as error:
         return describe_error(error, overrides)
     raise AssertionError(f"{overrides} was not refused")

@@ -19,6 +19,8 @@ from nst.execution.resolve import resolve
 from nst.execution.runner import paint
 from nst.runs.job import Job, Result
 
+from . import parsed_once  # noqa: F401
+
 register()
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "tracking=none"]

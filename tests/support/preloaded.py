@@ -3,6 +3,7 @@
 # ruff: noqa: F401 - to import them is what it is for
 
 import io
+from contextlib import suppress
 
 import alembic.command
 import alembic.config
@@ -17,6 +18,7 @@ import hydra._internal.core_plugins.zsh_completion
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_workspace_store
 import sqlalchemy.dialects.sqlite
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib.figure import Figure
 from mlflow.store.db import utils
@@ -32,13 +34,19 @@ import nst.replay
 import nst.report.build
 import nst.tracking.command
 import nst.tracking.logger
+from nst.config.paths import CONF
+from nst.errors import NstError
+from nst.io.weights import _random, load_scorer
 
-from . import mlflow_tables
+from . import mlflow_tables, parsed_once
 
 Image.init()
 # The parsers learn their grammar as they go.
 for text in ("a=1", "a.b=[c,d],[e]", "+a='b c'", "~a", "a=range(0,3)", "a={b:1.5}", "a=null,true", "a=1e-3"):
     OverridesParser.create().parse_overrides([text])
+for path in CONF.glob("[!es]*/*.yaml"):  # what most configs are composed of
+    parsed_once._loaded(path.read_text())
+parsed_once._loaded((CONF / "config.yaml").read_text())
 for text in ("${a}", "${.a.b}", "${f:a,1}/b", "a ${b} c", "${oc.env:A,null}", "${now:%Y-%m-%d}"):
     parse(text)
 Figure().add_subplot().figure.savefig(io.BytesIO(), format="png")
@@ -46,3 +54,7 @@ Figure().add_subplot().figure.savefig(io.BytesIO(), format="png")
 utils._initialize_tables = mlflow_tables._initialize
 head = utils._get_latest_schema_revision()  # of sixty files
 utils._get_latest_schema_revision = lambda: head
+
+_random("vgg16")  # without the warning, which each command gives
+with suppress(NstError):  # where they cannot be had, each command says so
+    load_scorer(torch.device("cpu"))

@@ -10,6 +10,7 @@ import torch
 
 from nst.config.film import film_of
 from nst.execution.batch import run_batch
+from nst.execution.device import estimated_gflop
 from nst.execution.film import paint_film
 from nst.execution.progress import ProgressCallback, progress_display
 from nst.runs.job import Job, Result
@@ -52,9 +53,9 @@ class InProcessExecutor:
         """Yield the results of each batch, in order."""
         if not batches:
             return
-        labels = batch_labels(batches)
-        with progress_display(len(batches)) as display:
-            for batch, label in zip(batches, labels, strict=True):
+        costs = batch_costs(batches)
+        with progress_display(costs) as display:
+            for batch, label in zip(batches, costs, strict=True):
                 results = paint_what_fits(batch, partial(display.update, label))
                 display.finish(label)
                 yield results
@@ -68,6 +69,12 @@ def batch_labels(batches: Sequence[Sequence[Job]]) -> list[str]:
         f"batch {number} of {len(batches)}, {len(batch)} cell{'s' if len(batch) > 1 else ''}"
         for number, batch in enumerate(batches, 1)
     ]
+
+
+def batch_costs(batches: Sequence[Sequence[Job]]) -> dict[str, float]:
+    """The batches' labels, each with the arithmetic that it takes."""
+    costs = [sum(estimated_gflop(job.config) for job in batch) for batch in batches]
+    return dict(zip(batch_labels(batches), costs, strict=True))
 
 
 def paint_what_fits(batch: Sequence[Job], watch: ProgressCallback) -> list[Result]:

@@ -18,7 +18,14 @@ from typing import Any
 import torch
 
 from nst.errors import NstError
-from nst.execution.executors.task import BatchTask, ReportReader, batch_tasks, failed_results, remove_reports
+from nst.execution.executors.task import (
+    BatchTask,
+    ReportReader,
+    batch_tasks,
+    failed_results,
+    remove_reports,
+    task_costs,
+)
 from nst.execution.progress import progress_display
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.runs.job import Job, Result
@@ -55,7 +62,7 @@ class ProcessExecutor:
         idle = [_Worker(device) for device in self.devices[: len(batches)]]
         busy: dict[_Worker, tuple[BatchTask, int]] = {}
         try:
-            with progress_display(len(tasks)) as display:
+            with progress_display(task_costs(tasks)) as display:
                 reports = ReportReader(tasks, display)
                 while waiting or busy:
                     while waiting and idle:

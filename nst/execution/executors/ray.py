@@ -18,6 +18,7 @@ from nst.execution.executors.task import (
     check_store,
     failed_results,
     remove_reports,
+    task_costs,
 )
 from nst.execution.progress import progress_display
 from nst.io.credentials import SECRETS, USERNAME
@@ -91,7 +92,7 @@ class RayExecutor:
         secrets = {name: os.environ[name] for name in (USERNAME, *SECRETS) if name in os.environ}
         waiting = {remote.remote(task, secrets): task for task in tasks}
         try:
-            with progress_display(len(tasks)) as display:
+            with progress_display(task_costs(tasks)) as display:
                 reports = ReportReader(tasks, display)
                 while waiting:
                     ready, _ = ray.wait(list(waiting), timeout=SECONDS_A_LOOK)

@@ -22,6 +22,7 @@ from nst.execution.executors.task import (
     check_store,
     failed_results,
     remove_reports,
+    task_costs,
 )
 from nst.execution.progress import progress_display
 from nst.io.signals import Interrupted, install_handlers, raise_on_signal
@@ -113,7 +114,7 @@ class SlurmExecutor:
         log.info("%d jobs submitted: %s", len(submitted), submitted[0].job_id.partition("_")[0])
         queue = _Queue(self.executor == "slurm")
         try:
-            with progress_display(len(tasks)) as display:
+            with progress_display(task_costs(tasks)) as display:
                 reports = ReportReader(tasks, display)
                 while waiting:
                     time.sleep(SECONDS_A_LOOK)

@@ -15,7 +15,7 @@ import torch
 from nst.config.schema import TrackingName
 from nst.errors import NstError
 from nst.execution.device import estimated_gflop
-from nst.execution.executors.base import batch_labels, paint_what_fits
+from nst.execution.executors.base import batch_costs, batch_labels, paint_what_fits
 from nst.execution.progress import BatchProgress, ProgressDisplay
 from nst.execution.resolve import network_of, resolve
 from nst.io.files import read_json, write_json
@@ -124,6 +124,11 @@ def batch_tasks(batches: Sequence[Sequence[Job]]) -> list[BatchTask]:
         BatchTask(tuple(batch), reports / f"{uuid4().hex}.json", here, made, network_of(batch[0].config))
         for batch in ordered
     ]
+
+
+def task_costs(tasks: Sequence[BatchTask]) -> dict[str, float]:
+    """The labels of the tasks' batches, each with the arithmetic that it takes."""
+    return batch_costs([task.jobs for task in tasks])
 
 
 class ReportReader:

@@ -65,7 +65,7 @@ function rangesOf(shown, term) {
 }
 
 // Where cells change to a larger size: x, and the size if there is room to say it.
-function scaleMarks(shown, x) {
+function scaleMarks(shown, x, right) {
   const begins = new Map();
   for (const { scales } of shown) {
     let iteration = 0;
@@ -74,12 +74,12 @@ function scaleMarks(shown, x) {
       iteration += iterations;
     }
   }
-  let free = 0;
-  return [...begins].sort(([one], [other]) => one - other).map(([iteration, size]) => {
-    const at = x(iteration), text = size && at >= free ? `${size} px` : "";
-    if (text) free = at + LETTER * (text.length + 1);
-    return { at, text };
+  const marks = [...begins].sort(([one], [other]) => one - other).map(([iteration, size]) => ({ at: x(iteration), text: size && `${size} px` }));
+  marks.forEach((mark, place) => {
+    const room = (marks[place + 1]?.at ?? right) - mark.at;
+    if (room < LETTER * (mark.text.length + 1)) mark.text = "";
   });
+  return marks;
 }
 
 // Figures for the rows of a grid, in place of those it had.
@@ -128,7 +128,7 @@ function drawChart(figure, term) {
     svg.append(drawn("text", { class: "x", x: x(iteration), y: bottom + 16, "text-anchor": "middle", "data-value": iteration }, grouped(iteration)));
   }
   svg.append(drawn("text", { x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, "iteration"));
-  for (const { at, text } of scaleMarks(shown, x)) {
+  for (const { at, text } of scaleMarks(shown, x, right)) {
     svg.append(drawn("line", { class: "scale", x1: at, x2: at, y1: top, y2: bottom }));
     if (text) svg.append(drawn("text", { class: "scale", x: at + 3, y: top + 11 }, text));
   }

@@ -54,6 +54,10 @@ function evenTicks(low, high) {
   return found;
 }
 
+// All the digits of a tick: of a narrow range the first four are the same.
+const exact = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 8 });
+const evenLabel = value => (value && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6) ? shortNumber(value) : exact.format(value));
+
 function drawScatter({ index, x, y, figure }) {
   const grid = grids[index];
   const points = cells.filter(cell => cell.grid === index).map(cell => ({ cell, x: valueOf(cell, x), y: valueOf(cell, y) }));
@@ -70,11 +74,11 @@ function drawScatter({ index, x, y, figure }) {
   const across = scaleOf(x, known.map(point => point.x), left, right, 0.06), up = scaleOf(y, known.map(point => point.y), bottom, top, 0.08);
   for (const value of up.ticks) {
     svg.append(drawn("line", { class: "rule", x1: left, x2: right, y1: up.at(value), y2: up.at(value) }));
-    svg.append(drawn("text", { x: left - 6, y: up.at(value) + 4, "text-anchor": "end" }, up.log ? tickLabel(value) : shortNumber(value)));
+    svg.append(drawn("text", { x: left - 6, y: up.at(value) + 4, "text-anchor": "end" }, up.log ? tickLabel(value) : evenLabel(value)));
   }
   for (const value of across.ticks) {
     svg.append(drawn("line", { class: "rule", x1: across.at(value), x2: across.at(value), y1: bottom, y2: bottom + 4 }));
-    svg.append(drawn("text", { x: across.at(value), y: bottom + 17, "text-anchor": "middle" }, across.log ? tickLabel(value) : shortNumber(value)));
+    svg.append(drawn("text", { x: across.at(value), y: bottom + 17, "text-anchor": "middle" }, across.log ? tickLabel(value) : evenLabel(value)));
   }
   svg.append(drawn("text", { x: (left + right) / 2, y: TALL - 6, "text-anchor": "middle" }, nameOf(grid, x)));
   svg.append(drawn("text", { x: 12, y: (top + bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(top + bottom) / 2})` }, nameOf(grid, y)));
