@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.common import Table, arguments, device_of, publish
+from nst.config.schema import TrackingConfig
 from nst.tracking.client import Store
 from nst.tracking.logger import begin_sweep, end_sweep, log_run
 from tests.support.mlflow_server import Relay, Server, free_port, serving
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=40, help="of the sweep that is timed")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--server-workers", type=int, default=2)
+    parser.add_argument("--canvas-steps", type=int, default=TrackingConfig().canvas_steps)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--iterations", type=int, default=2500)
     options = parser.parse_args()
@@ -109,7 +111,7 @@ def main() -> None:
         with server(folder / "server", options.sqlite, options.server_workers) as measured:
             relay = Relay(measured.port)
             sweep = cells(folder / "counted", 3, options.size, options.iterations)
-            requests = counted(relay, sweep, Store(relay.uri, "counted", 20), calls)
+            requests = counted(relay, sweep, Store(relay.uri, "counted", options.canvas_steps), calls)
             relay.close()
             painted = cells(folder / "painted", options.cells, options.size, options.iterations)
             megabytes = float(calls.rows[1][2]) / 1000
@@ -118,7 +120,8 @@ def main() -> None:
                 for repeat in range(options.repeats):
                     place = folder / f"{processes}-{repeat}"
                     sweep = Path(shutil.copytree(painted, place))
-                    seconds.append(timed(sweep, Store(measured.uri, "timed", 20), processes))
+                    store = Store(measured.uri, "timed", options.canvas_steps)
+                    seconds.append(timed(sweep, store, processes))
                 a_second = options.cells / min(seconds)
                 rates.add(
                     processes,

@@ -50,7 +50,7 @@ from nst.io.signals import Interrupted, install_handlers, raise_on_signal
 from nst.io.text import escape_unprintable
 from nst.runs.job import Job
 from nst.runs.record import RunRecord, find_damage
-from nst.tracking.logger import fetch_run
+from nst.tracking.artifacts import fetch_run
 
 NEEDED = (".hydra/config.yaml", RunRecord.NAME)
 

@@ -126,7 +126,7 @@ class TrackingConfig:
     name: TrackingName = MISSING
     uri: str | None = None
     experiment: str = "neural-style-transfer"
-    canvas_steps: int = 20
+    canvas_steps: int = 3
 
 
 @dataclass

@@ -33,6 +33,7 @@ from nst.runs.record import RunRecord, SweepRecord
 
 LOSSES = ("total", "content", "style", "tv")
 CURVE_POINTS = 250  # of each loss curve, at most: what the default preset has frames
+MOST_POINTS = 900  # of all curves of a run: what, with its params, MLflow takes in one request
 THUMBNAIL = (256, 256)
 HOW = (*SAID, "outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 # What a canvas cannot be understood without, beside what its sweep varies.
@@ -208,8 +209,9 @@ class RunView:
     def points(self, after: int = -1) -> list[Point]:
         """The loss curves behind an iteration, and the scores.
 
-        A curve has at most `CURVE_POINTS` points, evenly spread over the iterations, the first and
-        the last among them. While it is painted, they are those that it will have.
+        A curve has at most `CURVE_POINTS` points, and all together at most `MOST_POINTS`, evenly spread over
+        the iterations, the first and the last among them. While it is painted, they are those that it will
+        have.
         """
         now, points = self.painting, []
         path = self.folder / (now.table if now else "losses.csv")
@@ -218,7 +220,8 @@ class RunView:
                 rows = list(csv.DictReader(file))
             rows = rows[: now.iteration + 1] if now else rows  # what is behind them may be half a line
             iterations = now.iterations if now else len(rows)
-            shown = np.linspace(0, iterations - 1, min(CURVE_POINTS, iterations)).round().astype(int)
+            count = min(CURVE_POINTS, MOST_POINTS // max(len(rows[0]) - 1, 1)) if rows else 0
+            shown = np.linspace(0, iterations - 1, min(count, iterations)).round().astype(int)
             for row in (rows[index] for index in shown if after < index < len(rows)):
                 step = int(row.pop("iteration"))
                 moment = self._moment(step, len(rows))

@@ -59,7 +59,7 @@ def test_defaults_are_the_seeds() -> None:
             "name": "mlflow",
             "uri": "set",
             "experiment": "neural-style-transfer",
-            "canvas_steps": 20,
+            "canvas_steps": 3,
         },
         "hardware": {
             "device": "auto",

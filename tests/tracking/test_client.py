@@ -22,9 +22,10 @@ from support.rundirs import make_sweep
 
 from nst.errors import NstError
 from nst.io.credentials import PASSWORD, USERNAME, check_address, strip_credentials, with_credentials
+from nst.tracking.artifacts import fetch_run
 from nst.tracking.client import Store, TrackingUnavailable, absolute_uri
 from nst.tracking.command import main
-from nst.tracking.logger import begin_sweep, close_interrupted, fetch_run, run_url
+from nst.tracking.logger import begin_sweep, close_interrupted, run_url
 
 ESCAPE = "\x1b]0;title\x07\x1b[31m"
 NAME, SECRET = "nobody-in-particular", "p@ss/Zq9Secret"

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import io
 import json
 import math
 import os
@@ -10,7 +11,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
@@ -21,7 +24,7 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from mlflow.entities import Run
+from mlflow.entities import Run, RunInfo
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from support.mlflow_server import Broken, Server, free_port, serving
@@ -30,6 +33,8 @@ from support.rundirs import make_run, make_sweep
 from nst.errors import NstError
 from nst.runs.painting import Painting
 from nst.runs.record import OUTPUT_FILES
+from nst.tracking import logger
+from nst.tracking.artifacts import fetch_run, upload
 from nst.tracking.client import ENVIRONMENT, Store, TrackingUnavailable, absolute_uri
 from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_run, run_url, watch_run
 from nst.tracking.view import RunView, check_names
@@ -83,6 +88,12 @@ def artifacts(store: Store, run_id: str, folder: Path) -> dict[str, bytes]:
     folder.mkdir()
     found = Path(MlflowClient(store.uri).download_artifacts(run_id, "", str(folder)))
     return contents(found)
+
+
+def unpacked(archive: bytes) -> dict[str, bytes]:
+    """The files in an archive."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        return {name: files.read(name) for name in files.namelist()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -199,7 +210,7 @@ def test_the_parent_carries_the_sheet_and_a_table_of_its_cells(
 
 
 def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> None:
-    # 250 points of 10 columns: more than MLflow takes in one call; frames do not matter.
+    # 10 columns: as many points as MLflow takes in one request; frames do not matter.
     run = make_run(tmp_path / "run", overrides=["save_every=3"], size=8, iterations=420)
     lines = (run / "losses.csv").read_text().splitlines()
     lines[1] = re.sub(r"^0,[^,]+", "0,nan", lines[1])
@@ -207,7 +218,7 @@ def test_the_curves_are_those_of_losses_csv(store: Store, tmp_path: Path) -> Non
 
     logged = get(store, log_run(run, store))
     every = list(csv.DictReader(lines))
-    shown = [round(419 * number / 249) for number in range(250)]
+    shown = [round(419 * number / 89) for number in range(90)]
     rows = [every[iteration] for iteration in shown]
     client = MlflowClient(store.uri)
     for key in rows[0].keys() - {"iteration"}:
@@ -343,7 +354,7 @@ def test_a_run_is_watched_while_it_is_painted_and_completed_after_that(store: St
     watch_run(run, store)  # nothing new
     watched, points, steps = seen()
     assert (watched.info.status, watched.info.run_id) == ("RUNNING", child.info.run_id)
-    grid = [round(399 * number / 249) for number in range(250)]
+    grid = [round(399 * number / 89) for number in range(90)]
     assert points == [step for step in grid if step <= 250]
     assert steps == [100, 250]  # one in each fifth
     assert "![canvas.png]" in watched.data.tags[NOTE]
@@ -399,8 +410,15 @@ def test_artifacts_are_the_files_and_the_canvas_has_steps(store: Store, tmp_path
     images = {name: found.pop(name) for name in list(found) if name.startswith("images/")}
     on_disk = contents(run)
     assert json.loads(on_disk.pop("mlflow.json"))["run_id"] == run_id
-    assert found == on_disk
-    assert {".hydra/config.yaml", "canvas.mp4", "losses.csv"} <= found.keys()
+    packed = unpacked(found.pop("run.zip"))
+    assert {"canvas.png", "canvas.mp4"} <= found.keys()
+    assert {".hydra/config.yaml", "run.json", "losses.csv"} <= packed.keys()
+    assert found | packed == on_disk
+    (tmp_path / "fetched").mkdir()
+    fetch_run(run_id, store.uri, tmp_path / "fetched")
+    fetched = contents(tmp_path / "fetched")
+    assert {name: fetched[name] for name in on_disk} == on_disk
+    assert "run.zip" not in fetched
 
     # The names are spelt as MLflow's own, or its pages would not find the images.
     form = re.compile(r"images/(.+)\+step\+(\d+)\+timestamp\+\d{13}\+[^+]+?(\+compressed.webp|.png)")
@@ -419,6 +437,55 @@ def test_artifacts_are_the_files_and_the_canvas_has_steps(store: Store, tmp_path
     video = imageio.imread(run / "canvas.mp4", plugin="FFMPEG", index=5)
     np.testing.assert_array_equal(pictures[50], video[:33, :33])
     np.testing.assert_array_equal(pictures[94], np.asarray(Image.open(run / "canvas.png")))
+
+
+REQUESTS = ("create_run", "get_run", "search_runs", "update_run", "delete_run", "set_terminated", "log_batch")
+
+
+def test_a_cell_is_twelve_requests_and_one_that_is_there_is_one(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(database, "counted", canvas_steps=3)
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS, iterations=400)
+    begin_sweep(sweep, store)
+    asked = Counter[str]()
+    for name in REQUESTS:
+        monkeypatch.setattr(MlflowClient, name, counting(getattr(MlflowClient, name), asked, name))
+
+    def uploading(client: MlflowClient, info: RunInfo, stage: Path) -> None:
+        asked["put"] += sum(path.is_file() for path in stage.rglob("*"))
+        upload(client, info, stage)
+
+    monkeypatch.setattr(logger, "upload", uploading)
+    log_run(sweep / "0", store)
+    assert asked == {"create_run": 1, "log_batch": 1, "put": 9, "set_terminated": 1}
+    asked.clear()
+    log_run(sweep / "0", store)
+    assert asked == {"get_run": 1}
+
+
+def counting(real: Callable[..., Any], asked: Counter[str], name: str) -> Callable[..., Any]:
+    def counted(*given: Any, **named: Any) -> Any:
+        asked[name] += 1
+        return real(*given, **named)
+
+    return counted
+
+
+def test_what_a_request_that_was_sent_twice_made_is_deleted(database: str, tmp_path: Path) -> None:
+    store = Store(database, "twice", canvas_steps=2)
+    sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS)
+    parent = begin_sweep(sweep, store)
+    kept = log_run(sweep / "0", store)
+    client = MlflowClient(database)
+    info = get(store, kept).info
+    double = client.create_run(info.experiment_id, tags=get(store, kept).data.tags).info.run_id
+    assert len(runs_of(store)) == 3
+    end_sweep(sweep, store)
+    ids = {run.info.run_id for run in runs_of(store)}
+    assert {parent, kept} < ids
+    assert double not in ids
+    assert len(ids) == 3
 
 
 def test_nothing_is_logged_twice(store: Store, tmp_path: Path) -> None:
@@ -451,7 +518,7 @@ def test_attempts_that_fail_leave_one_run_and_the_next_one_replaces_it(
     log_run(run, store)
     rewrite(run, ended="2026-11-24T08:00:00.000001+00:00", started="2026-11-24T07:00:00.000001+00:00")
     with monkeypatch.context() as full:
-        full.setattr(MlflowClient, "log_artifacts", refusing)
+        full.setattr(logger, "upload", refusing)
         for _ in range(3):
             with pytest.raises(TrackingUnavailable, match="No space left on device"):
                 log_run(run, store)
@@ -488,7 +555,8 @@ def test_a_run_that_hardly_began(database: str, tmp_path: Path) -> None:
     assert logged.data.tags["nst.error"] == record["error"]
     assert logged.data.tags["config.mode"] == "reconstruct"
     found = artifacts(store, logged.info.run_id, tmp_path / "artifacts")
-    assert found.keys() == {"run.json", *(f".hydra/{name}.yaml" for name in HYDRA)}
+    assert found.keys() == {"run.zip"}
+    assert unpacked(found["run.zip"]).keys() == {"run.json", *(f".hydra/{name}.yaml" for name in HYDRA)}
 
 
 def test_a_broken_directory_leaves_no_run_behind(database: str, tmp_path: Path) -> None:
