@@ -129,7 +129,7 @@ def paint(
     cells = [cells] if isinstance(cells, Cell) else list(cells)
     _check(cells, size, iterations, frame_every)
     _check_choice("fit", fit, Fit.__members__)
-    _check_choice("precision", precision, ("auto", *DTYPES))
+    _check_choice("precision", precision, (*DTYPES, "auto"))
     networks.check_name(model)
     _check_choice("pooling", pooling, POOLINGS if model in LAYERS else ("max",))
     padding = padding or ("replicate" if model in LAYERS else "zeros")

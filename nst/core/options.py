@@ -38,7 +38,7 @@ class Option:
         """The option of this group with its defaults; raises NstError where there is none of that name."""
         known = OPTIONS.get(cls.group, {})
         if name not in known:
-            raise NstError(f"{cls.group}={name}: allowed are {', '.join(known)}; give one of them")
+            raise NstError(f"{cls.group}={name}: allowed are {', '.join(sorted(known))}; give one of them")
         option: Any = known[name]()
         return option  # type: ignore[no-any-return]
 

@@ -13,7 +13,6 @@ from support.mlflow_server import serving
 from support.rundirs import make_sweep
 
 from nst.report.build import rebuild
-from nst.report.loss_curves import WIDTH
 from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep, run_url
 from nst.tracking.tracked import TrackedRun
@@ -170,10 +169,3 @@ def test_the_parent_shows_the_page_and_its_script_runs(page: Page, place: Place,
         slider.press(key)
         expect(shown.get_by_text(f"iteration {iteration} of 19").first).to_be_visible()
     page.screenshot(path=tmp_path / "page.png")
-
-
-def test_a_cell_shows_its_curves_as_a_picture(page: Page, place: Place, tmp_path: Path) -> None:
-    page.goto("about:blank")
-    page.goto(place.url(place.sweep / "0", "/artifacts/losses.png"))
-    page.wait_for_function("width => [...document.images].some(i => i.naturalWidth === width)", arg=WIDTH)
-    page.screenshot(path=tmp_path / "losses.png")

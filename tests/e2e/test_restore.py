@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
@@ -30,6 +32,11 @@ def uri_in(folder: Path) -> str:
 def tracked_at(folder: Path, experiment: str) -> dict[str, Any]:
     """A config whose runs are tracked in `folder`."""
     return {"tracking": {"uri": uri_in(folder), "experiment": experiment, "canvas_steps": 3}}
+
+
+def packed(files: dict[str, bytes]) -> list[str]:
+    """The names in the archive of a run."""
+    return ZipFile(BytesIO(files["run.zip"])).namelist() if "run.zip" in files else []
 
 
 def everything(store: Path, downloads: Path) -> dict[tuple[str, str], Any]:
@@ -81,7 +88,7 @@ def test_a_store_that_was_deleted_is_given_back(tmp_path: Path) -> None:
     assert len(before) == 5 + 2 * 2 + 1
     assert {experiment for experiment, _ in before} == {"paintings", "sketches"}
     assert {"sheet.webp", "index.html", "cells.json"} <= before["paintings", str(sweep)][-1].keys()
-    assert "losses.png" in before["paintings", str(sweep / "0")][-1]
+    assert "losses.png" in packed(before["paintings", str(sweep / "0")][-1])
 
     shutil.rmtree(store)
     done = tracking(outputs)
@@ -161,7 +168,8 @@ def test_files_that_are_not_complete_are_not_sent(tmp_path: Path) -> None:
         half.write_bytes(b"half a vid")
     end_sweep(sweep, configured_store(sweep))
     found = everything(tmp_path / "store", tmp_path / "downloads")
-    hidden = {name for run in found.values() for name in run[-1] if "/." in f"/{name}"}
+    names = {name for run in found.values() for name in (*run[-1], *packed(run[-1]))}
+    hidden = {name for name in names if "/." in f"/{name}"}
     assert hidden == {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
 
 

@@ -207,7 +207,7 @@ def test_a_database_and_folders_that_others_hold_for_long(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nst.tracking.client.LOCK_SECONDS", 0.5)
-    monkeypatch.setattr("nst.tracking.logger.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("nst.tracking.stored_run.LOCK_SECONDS", 0.5)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:2], size=8)
     path = tmp_path / "mlflow.db"
     store = Store(f"sqlite:///{path}", "locked", canvas_steps=2)

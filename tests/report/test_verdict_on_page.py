@@ -7,7 +7,7 @@ from support.rundirs import make_sweep
 from nst.report.page import write_page
 from nst.runs.verdict_record import EffectRecord, PairRecord, VerdictRecord
 from nst.studies.figure import draw
-from nst.tracking.logger import _numbers
+from nst.tracking.summary import _numbers
 
 PAIR = PairRecord(name="cat · wave", values={"a": 1.0, "b": 2.0}, effect=1.0, runs={"a": "0", "b": "1"})
 EFFECT = EffectRecord(
