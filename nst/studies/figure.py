@@ -112,7 +112,7 @@ def _interval(axes: Axes, effect: EffectRecord, verdict: VerdictRecord) -> None:
     if ratio:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:.3g}")
-        axes.xaxis.set_minor_formatter("{x:.2g}")
+        axes.xaxis.set_minor_formatter("{x:.3g}")
         axes.tick_params(which="minor", labelsize=7, labelcolor=GREY, length=0)
     axes.set_yticks([])
     axes.set_ylim(below - 1, 1)

@@ -126,7 +126,7 @@ def write_markdown(path: Path, entries: Sequence[Entry]) -> Path:
         picture = draw(entry.folder, verdict, pictures / f"{verdict.study.replace('/', '_')}.jpg")
         lines += ["", f"## {verdict.study}", "", f"**{verdict.claim}.** {verdict.source}", ""]
         lines += [f"{verdict.text}", "", f"![{verdict.claim}]({pictures.name}/{picture.name})", ""]
-        lines += [f"Left out: {line}" for line in verdict.left_out]
+        lines += [f"Left out: {'; '.join(verdict.left_out)}.", ""] if verdict.left_out else []
         lines += ["```sh", entry.command, "```"]
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
