@@ -15,7 +15,7 @@ from nst.api.cell import Cell, optimizer, resolve
 from nst.api.images import Images, several
 from nst.core import cell as core
 from nst.core import networks
-from nst.core.engine import DTYPES, Snapshot, arithmetic, fast_precision
+from nst.core.engine import DTYPES, Snapshot, arithmetic, auto_precision
 from nst.core.init_images import File, InitImage
 from nst.core.network import Tap
 from nst.core.options import OPTIONS
@@ -116,7 +116,7 @@ def paint(
         pooling: of VGG's blocks: `max`, or `average` or `l2`, times what keeps the magnitude.
         padding: around the image, for VGG: `zeros`, or its own border, `replicate`; None is the latter.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
-        precision: what the network computes in; `auto` is bf16 where the device multiplies it natively.
+        precision: what the network computes in; `auto` is tf32 on cards that have it, else fp32.
         callback: called about four times a second, and at each frame.
         frame_every: iterations between the frames that `callback` gets; None gives the first and the last.
 
@@ -135,7 +135,7 @@ def paint(
     padding = padding or ("replicate" if model in LAYERS else "zeros")
     _check_choice("padding", padding, ("zeros", "replicate") if model in LAYERS else ("zeros",))
     place = as_device(device)
-    chosen = fast_precision(place) if precision == "auto" else precision
+    chosen = auto_precision(place) if precision == "auto" else precision
     network = load_weights(model, weights, fallback="vgg16" if model == "vgg19" else None)
     scales = Scales.named(scales) if isinstance(scales, str) else scales
     scales.check()

@@ -13,7 +13,7 @@ from nst.config.film import frames_cost
 from nst.config.layers import content_layers, style_layers
 from nst.config.schema import Config, Precision
 from nst.core import networks
-from nst.core.engine import fast_precision
+from nst.core.engine import auto_precision
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.scales import shape_at
 from nst.core.vgg import LAYERS
@@ -40,13 +40,13 @@ def device_of(config: Config) -> torch.device:
 
 
 def decided(config: Config) -> Config:
-    """`config` with a precision where it says `auto`: the fast one of the device that is here.
+    """`config` with a precision where it says `auto`: that of the device that is here.
 
     It decides the bits, so other machines that paint cells of a sweep are given the same.
     """
     if config.hardware.precision is not Precision.auto:
         return config
-    precision = Precision[fast_precision(device_of(config))]
+    precision = Precision[auto_precision(device_of(config))]
     return replace(config, hardware=replace(config.hardware, precision=precision))
 
 
