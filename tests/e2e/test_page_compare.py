@@ -136,8 +136,9 @@ def test_keys_choose_the_cells_and_the_iteration_and_the_address_keeps_them(
     page.keyboard.press("2")
     for _ in range(5):
         page.keyboard.press(",")
-    again = open_page(sweep / "index.html", page.evaluate("location.hash"))
-    for view in (page, again):
+    for view in (page, None):
+        if view is None:  # only now: a browser may put off the films of a page that is behind another
+            view = open_page(sweep / "index.html", page.evaluate("location.hash"))
         expect(view.locator("#one")).to_have_value("4")
         expect(view.locator("#other")).to_have_value("0")
         expect(view.locator("#stage")).to_have_attribute("data-view", "slider")

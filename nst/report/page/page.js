@@ -46,25 +46,33 @@ function paint(place, cell) {
 
 // The same from the film beside the page: every pixel of it, once it is there, and nothing moves.
 function sharpen(place, cell) {
-  const frame = cell.film[position], wanted = !timer && (cell.shows[position] ?? null) !== null;
+  const shows = (cell.shows[position] ?? null) !== null;
   let film = place.querySelector("video");
   if (film) film.hidden = true;
-  if (!wanted || !cell.fps) return;
+  if (timer || !shows || !cell.fps) return;
   if (!film) {
     film = Object.assign(document.createElement("video"), { muted: true, preload: "auto", hidden: true });
     film.setAttribute("aria-hidden", "true");
+    // Whichever event comes last, it is what the slider says now that is sought and shown.
+    for (const event of ["loadedmetadata", "loadeddata", "canplay", "seeked"]) {
+      film.addEventListener(event, () => place.shown === cell && seek(film, cell));
+    }
     film.src = `${cell.folder}/canvas.mp4`;
     place.append(film);
   }
-  const seek = () => {
+  seek(film, cell);
+}
+
+function seek(film, cell) {
+  if (timer || !film.readyState || (cell.shows[position] ?? null) === null) return;
+  const time = (cell.film[position] + 0.5) / cell.fps;
+  if (film.sought !== time) {
     // A film's sides are even: beside an odd canvas it has a row and a column more.
     film.style.width = `${(100 * film.videoWidth) / cell.size[0]}%`;
     film.style.height = `${(100 * film.videoHeight) / cell.size[1]}%`;
-    film.currentTime = (frame + 0.5) / cell.fps;
-  };
-  film.onseeked = () => (film.hidden = timer > 0 || place.shown !== cell || cell.film[position] !== frame);
-  if (film.readyState) seek();
-  else film.onloadedmetadata = seek;
+    film.currentTime = film.sought = time;
+  }
+  film.hidden = film.seeking || film.readyState < HTMLMediaElement.HAVE_CURRENT_DATA;
 }
 
 function show(moment) {
