@@ -36,6 +36,12 @@ KNOWN = {
     HEADS: "39cfe4f3a291dcea3ab5830611f67e8dc4eb457134f69fda974a32db5641ed69",
 }
 
+# Where torchvision has them: to ask it, as for other networks, takes seconds.
+ADDRESSES = {
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+}
+
 Found = dict[str, Mapping[str, object]]  # what a source had in one file: tensors by name, of each
 
 LOCK_SECONDS = 2 * DEADLINE_SECONDS  # for another process to finish its download
@@ -304,7 +310,9 @@ def _cached(name: str) -> Weights | None:
 
 def _published(name: str) -> str:
     """Return torchvision's address of a network, whose file name ends in the start of its hash."""
-    from torchvision.models import get_model_weights  # takes a second, and is mostly not needed
+    if name in ADDRESSES:
+        return ADDRESSES[name]
+    from torchvision.models import get_model_weights
 
     published = get_model_weights(name)
     # Its first weights, where there are several: those that papers about style transfer had.
