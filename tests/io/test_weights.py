@@ -234,6 +234,7 @@ def test_what_torchvision_publishes_has_its_hash_in_its_name() -> None:
         url = pretrained._published(name)
         assert url.startswith("https://")
         assert len(url.rpartition("-")[2].removesuffix(".pth")) == 8
+    for name, url in pretrained.ADDRESSES.items():
         assert url == get_model_weights(name).IMAGENET1K_V1.url
 
 
