@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
             # A copy, because where the sweep is tracked for good is recorded in its folder.
             copy = Path(shutil.copytree(sweep, Path(folder) / sweep.name))
             with serving(Path(folder)) as uri:
-                store = Store(uri, "neural-style-transfer", canvas_steps=20)
+                store = Store(uri, "neural-style-transfer", canvas_steps=3)  # as conf says
                 end_sweep(copy, store)
                 for look in OF_MLFLOW:
                     if look.__name__ not in wanted:
