@@ -106,10 +106,9 @@ def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     page.get_by_role("button", name="Close").first.click()
     page.get_by_placeholder("Search metric charts").fill("canvas")
     page.get_by_role("slider").wait_for()
-    for _ in range(6):
-        page.get_by_role("slider").press("ArrowRight")
-    image = page.get_by_test_id("experiment-view-compare-runs-card").locator("img").first
-    image.evaluate("image => image.complete || new Promise(done => (image.onload = done))")
+    page.get_by_role("slider").press("ArrowRight")
+    card = "[data-testid=experiment-view-compare-runs-card] img"  # another element for each step
+    page.wait_for_function(f"() => document.querySelector('{card}')?.naturalWidth > 0")
 
 
 def page_grid(page: "Page", sweep: Path) -> None:
