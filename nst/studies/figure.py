@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from nst.io.color import SRGB
 from nst.io.files import atomic_write
+from nst.report.grid import LAYERS_OF
+from nst.runs.reader import read_run
 from nst.runs.verdict_record import EffectRecord, PairRecord, VerdictRecord
 
 NAME = "verdict.png"
@@ -135,12 +137,13 @@ def _canvases(
     top: float,
     height: float,
 ) -> None:
-    """A row with the images of a pair, and a canvas of each condition."""
+    """A row with the images that a pair is painted from, and a canvas of each condition."""
     label = f"{name}: {pair.name}"
     figure.text(0.02, 1 - (top + 0.02) / height, label, fontsize=9, color=INK, va="top", parse_math=False)
     shown = [condition for condition in conditions if condition in pair.runs][:MOST_TILES]
     first = Path(pair.runs[shown[0]])
-    tiles = [(first / f"{kind}.png", kind) for kind in ("content", "style")]
+    used = LAYERS_OF.get(str(read_run(folder / first).value("mode")), ("content", "style"))
+    tiles = [(first / f"{kind}.png", kind) for kind in used]
     tiles += [(Path(pair.runs[each], "canvas.png"), f"{each} {pair.values[each]:.3g}") for each in shown]
     for number, (place, title) in enumerate(tiles):
         side = TILE - 0.5
