@@ -70,11 +70,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, codes(options.commit, Path(temporary)) as compared:
         columns = [f"{name}, {unit}" for unit in ("s", "s of processor") for name in compared]
         table = Table("From the start of Python to its end", ["command", *columns])
-        for name in commands(Path(temporary), options.cells):
+        for number, name in enumerate(commands(Path(temporary), options.cells)):
             best: dict[str, tuple[float, float]] = {}
             for repeat in range(options.repeats):
                 for which, code in compared.items():
-                    folder = Path(temporary, which, f"{name[:12]}{repeat}")
+                    folder = Path(temporary, which, f"{number}-{repeat}")
                     folder.mkdir(parents=True)
                     now = taken(code, commands(folder, options.cells)[name])
                     best[which] = min(now[0], best.get(which, now)[0]), min(now[1], best.get(which, now)[1])

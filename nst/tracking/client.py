@@ -27,7 +27,8 @@ LOCK_SECONDS = 30
 
 # MLflow's own bounds are 120 s, 8 times, and as long as a Retry-After header says; it sends large files in
 # parts, past the server and with no bound at all; it prints two lines, for two requests more, when a run
-# ends; and it refuses a store that is a folder, which somebody has asked for. Whoever sets these is obeyed.
+# ends; it refuses a store that is a folder, which somebody has asked for; and it tells its makers how it is
+# used. Whoever sets these is obeyed.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -36,6 +37,7 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
 
