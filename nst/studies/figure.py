@@ -8,6 +8,7 @@ import matplotlib.image
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from nst.io.color import SRGB
 from nst.io.files import atomic_write
@@ -113,9 +114,12 @@ def _interval(axes: Axes, effect: EffectRecord, verdict: VerdictRecord) -> None:
         axes.plot(effect.effect, below, "o", color=INK, ms=6)
     if ratio:
         axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        # Within a factor of 3 even steps are read best.
+        even = MaxNLocator(5, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_locator(even if high < 3 * low else LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:.3g}")
-        axes.xaxis.set_minor_formatter("{x:.3g}")
-        axes.tick_params(which="minor", labelsize=7, labelcolor=GREY, length=0)
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks([])
     axes.set_ylim(below - 1, 1)
     axes.set_title("effects, mean and 95% interval below", fontsize=9, color=GREY, loc="left")

@@ -194,7 +194,11 @@ WHERE = {
 # At each place the error that leaves most behind, and one of the others.
 @pytest.mark.parametrize(
     ("where", "what"),
-    [(where, what) for index, where in enumerate(WHERE) for what in (errno.EROFS, ERRORS[index % len(ERRORS)])],
+    [
+        (where, what)
+        for index, where in enumerate(WHERE)
+        for what in (errno.EROFS, ERRORS[index % len(ERRORS)])
+    ],
     ids=lambda value: errno.errorcode.get(value, value),
 )
 def test_a_cell_that_cannot_be_written_fails_alone(
