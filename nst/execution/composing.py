@@ -156,7 +156,8 @@ class Composer:
             part.type is OverrideType.CHANGE
             and part.package is None
             and (not part.is_hydra_override() or key.startswith("hydra.sweep."))
-            and not self.loader.repository.group_exists(key)
+            # As Hydra tells them apart: a dictionary sets values of a group, a word chooses an option.
+            and (isinstance(part.value(), dict) or not self.loader.repository.group_exists(key))
         )
 
 

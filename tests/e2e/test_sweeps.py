@@ -12,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -193,6 +193,7 @@ KEYS = {
     ),
     st.sampled_from(["sweep", "'${outputs}/sweep'"]),
 )
+@example(["weights.style=1e3", "weights={style: 3, tv: 2}"], "sweep")
 @settings(max_examples=25, deadline=None)
 def test_a_job_is_composed_as_hydra_does(overrides: list[str], place: str) -> None:
     loader, master, compose = composer(place)
