@@ -5,10 +5,10 @@ from itertools import product
 
 import pytest
 import torch
-import torch.nn.functional as F
 from support.cells import double, image
 from torch import Tensor, nn
 
+from nst.core.convolution import Convolution
 from nst.core.network import Tap
 from nst.core.pooling import POOLINGS
 from nst.core.vgg import LAYERS, VGG
@@ -108,8 +108,8 @@ def test_a_row_that_ends_early_is_cut_off_and_has_the_bits_of_a_network_that_end
     rows = {layer: sum(end > number for end in ends) for number, layer in enumerate(layers)}
     network = VGG("vgg16", tensors, TAPS, recompute=recompute, **options)
     convolved = list[int]()
-    plain = F.conv2d
-    monkeypatch.setattr(F, "conv2d", lambda x, **more: convolved.append(len(x)) or plain(x, **more))
+    plain = Convolution.forward
+    monkeypatch.setattr(Convolution, "forward", lambda self, x: convolved.append(len(x)) or plain(self, x))
     features, gradient = there_and_back(network, images, rows)
     assert convolved[:5] == [4, 3, 3, 3, 2]
     for row, end in enumerate(ends):
