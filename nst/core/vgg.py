@@ -186,8 +186,9 @@ class VGG:
 
 def _with_rows(gradient: Tensor, rows: int) -> Tensor:
     """A gradient `[b, C, H, W]` with so many rows: those that went no further have none from there."""
+    # `pad` keeps the memory format, by which products round, and ReLUs take eight times as long.
     missing = rows - len(gradient)
-    return torch.cat([gradient, gradient.new_zeros(missing, *gradient.shape[1:])]) if missing else gradient
+    return F.pad(gradient, (0, 0) * 3 + (0, missing)) if missing else gradient
 
 
 def _fold_border(gradient: Tensor) -> Tensor:
