@@ -16,6 +16,7 @@ SHORT = {
     "depths": ["--size", "32", "--repeats", "2"],
     "engine": ["--sizes", "64", "--iterations", "4", "--filling", "8", "--repeats", "2"],
     "sweep": ["--presets", "noise_adam", "visualize_both", "--", "size=32", "iterations=4"],
+    "start": ["--cells", "20", "--repeats", "1"],
     "tracking": ["--cells", "3", "--sqlite"],
     "scales": [
         *("--sizes", "64", "--smallest", "32", "--iterations", "4", "--first", "2", "--further", "2"),

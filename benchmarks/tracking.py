@@ -11,11 +11,15 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
+from operator import itemgetter
 from pathlib import Path
+
+import psutil
 
 from benchmarks.common import Table, arguments, device_of, publish
 from nst.config.schema import TrackingConfig
@@ -74,17 +78,28 @@ def counted(relay: Relay, sweep: Path, store: Store, table: Table) -> int:
     return requests
 
 
-def timed(sweep: Path, store: Store, processes: int) -> float:
-    """Seconds that so many processes take to log a sweep's cells; they were started before."""
+def processor() -> Counter[str]:
+    """Seconds of processor that the clients, the server and its database have taken so far."""
+    taken = Counter[str]()
+    for child in psutil.Process().children(recursive=True):
+        line = " ".join(child.cmdline())
+        kind = "database" if "postgres" in line else "server" if "mlflow" in line else "clients"
+        times = child.cpu_times()
+        taken[kind] += times.user + times.system
+    return taken
+
+
+def timed(sweep: Path, store: Store, processes: int) -> tuple[float, Counter[str]]:
+    """Seconds that so many processes, started before, take to log a sweep's cells, and of processor."""
     folders = sorted(path.parent for path in sweep.glob("*/run.json"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["nst.tracking.logger", "nst.config.composed", "mlflow.tracking"])
     begin_sweep(sweep, store)
     with ProcessPoolExecutor(processes, context) as pool:
         list(pool.map(begin_sweep, [sweep] * processes * 4, [store] * processes * 4))
-        started = time.perf_counter()
+        before, started = processor(), time.perf_counter()
         list(pool.map(log_run, folders, [store] * len(folders)))
-        return time.perf_counter() - started
+        return time.perf_counter() - started, processor() - before
 
 
 def main() -> None:
@@ -104,7 +119,9 @@ def main() -> None:
     database = "SQLite" if options.sqlite else "PostgreSQL"
     columns = ["call", "requests", "kB sent", "kB received", "which"]
     calls = Table(f"One client, canvases of {options.size} px, {options.iterations} iterations", columns)
+    kinds = ("clients", "server", "database")
     columns = ["processes", "cells", "seconds", "cells/s", "requests/s", "MB/s"]
+    columns += [f"s of processor a cell, {kind}" for kind in kinds]
     rates = Table(f"Processes that log at once, {options.server_workers} server workers, {database}", columns)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,20 +133,22 @@ def main() -> None:
             painted = cells(folder / "painted", options.cells, options.size, options.iterations)
             megabytes = float(calls.rows[1][2]) / 1000
             for processes in options.processes:
-                seconds = []
+                taken = []
                 for repeat in range(options.repeats):
                     place = folder / f"{processes}-{repeat}"
                     sweep = Path(shutil.copytree(painted, place))
                     store = Store(measured.uri, "timed", options.canvas_steps)
-                    seconds.append(timed(sweep, store, processes))
-                a_second = options.cells / min(seconds)
+                    taken.append(timed(sweep, store, processes))
+                seconds, spent = min(taken, key=itemgetter(0))
+                a_second = options.cells / seconds
                 rates.add(
                     processes,
                     options.cells,
-                    min(seconds),
+                    seconds,
                     a_second,
                     a_second * requests,
                     a_second * megabytes,
+                    *(spent[kind] / options.cells for kind in kinds),
                 )
     publish("What a tracking server must take", [calls, rates], device_of("cpu"), options.out)
 

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
             # A copy, because where the sweep is tracked for good is recorded in its folder.
             copy = Path(shutil.copytree(sweep, Path(folder) / sweep.name))
             with serving(Path(folder)) as uri:
-                store = Store(uri, "neural-style-transfer", canvas_steps=20)
+                store = Store(uri, "neural-style-transfer", canvas_steps=3)  # as conf says
                 end_sweep(copy, store)
                 for look in OF_MLFLOW:
                     if look.__name__ not in wanted:
@@ -106,10 +106,9 @@ def mlflow_canvas(page: "Page", sweep: Path, store: Store) -> None:
     page.get_by_role("button", name="Close").first.click()
     page.get_by_placeholder("Search metric charts").fill("canvas")
     page.get_by_role("slider").wait_for()
-    for _ in range(6):
-        page.get_by_role("slider").press("ArrowRight")
-    image = page.get_by_test_id("experiment-view-compare-runs-card").locator("img").first
-    image.evaluate("image => image.complete || new Promise(done => (image.onload = done))")
+    page.get_by_role("slider").press("ArrowRight")
+    card = "[data-testid=experiment-view-compare-runs-card] img"  # another element for each step
+    page.wait_for_function(f"() => document.querySelector('{card}')?.naturalWidth > 0")
 
 
 def page_grid(page: "Page", sweep: Path) -> None:

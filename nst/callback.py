@@ -1,5 +1,6 @@
 """Hydra's callback: checks a run or a sweep before it starts, and draws the sheets of a sweep at its end."""
 
+import gc
 import logging
 import math
 import time
@@ -39,6 +40,8 @@ class SweepCallback(Callback):
         """Take what a preset says of itself; `order` is for the sweeper, which reads it in the config."""
         self.title = title
         self.began = time.monotonic()
+        gc.freeze()  # what was imported, PyTorch too, stays
+        gc.enable()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that a run can be tracked, and give it a folder that is new, empty or its own."""

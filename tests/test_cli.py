@@ -1,11 +1,13 @@
 """What a program ends with: its exit code and its one line."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
+from nst.callback import SweepCallback
 from nst.cli import check_overrides, quote_home, run_app
 from nst.errors import NstError
 
@@ -99,3 +101,13 @@ def test_paths_of_the_home_folder_are_quoted(typed: str, quoted: str) -> None:
     assert quote_home(typed) == quoted
     if typed != "images.content=a~b.jpg":
         check_overrides([quoted], sweep=True)  # Hydra's grammar takes it
+
+
+def test_garbage_is_searched_again_once_all_is_imported() -> None:
+    gc.disable()  # as `nst.main` does
+    try:
+        SweepCallback()
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from nst.config.paths import CONF, PACKAGE
+from nst.io.files import cache_folder
 
 Known = Mapping[str, list[str]]  # each group and key, with what it may be set to
 
@@ -85,7 +86,7 @@ def known() -> Known:
     """Groups and keys as they were kept, or gathered anew where `conf/` has changed."""
     files = [*sorted(CONF.rglob("*.yaml")), PACKAGE / "config/schema.py", Path(__file__)]
     state = repr([(str(path), path.stat().st_mtime_ns) for path in files])
-    cache = Path(os.environ.get("NST_CACHE") or "~/.cache/nst-lab").expanduser()
+    cache = cache_folder()
     path = cache / f"completion-{sha256(state.encode()).hexdigest()[:16]}.json"
     try:
         found: dict[str, list[str]] = json.loads(path.read_text())

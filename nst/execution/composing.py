@@ -1,7 +1,8 @@
 """Hydra's composition of a sweep's jobs, which does not compose again what only differs in values."""
 
 import copy
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,12 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nst.execution.runner import job_of
+from nst.execution.runner import checked_job, job_of
 from nst.runs.job import Job
 
 NAMING = ("job", "overrides", "sweep")  # what of the `hydra` node is each job's own
+NUMBERED = "${hydra.job.num}"  # hydra.sweep.subdir as `conf/config.yaml` has it
+CONSTANT = re.compile(r"\$\{(oc\.env|root):[^${}]*\}")  # refers to nothing in the config
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,19 @@ class _Chosen:
         config: as Hydra composes it, without any values.
         plain: the keys at its top whose values refer to no others.
         read: their values as `Config` has them, as far as they were read.
+        places: the sweep's folder, by the values that may decide it, where the run directories in it are
+            called by their numbers.
     """
 
     config: DictConfig
     plain: frozenset[str]
     read: dict[str, Any] = field(default_factory=dict)
+    places: dict[tuple[str, ...], Path] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a value changes nothing but itself."""
+        return len(self.plain) == len(self.config) - 1  # but for Hydra's
 
 
 class Composer:
@@ -69,15 +80,30 @@ class Composer:
         """
         parsed, values = self._parse(overrides)
         chosen = self._choice(parsed, values)
-        own = {part.key_or_group.partition(".")[0] for part in values}
+        own = {_top(part) for part in values}
         read = {key: value for key, value in chosen.read.items() if key not in own}
-        with _lent(chosen.config, own):
+        deciding = tuple(str(part.input_line) for part in values if _top(part) in ("hydra", "outputs"))
+        simple = chosen.alone and not any("${" in text for text in overrides)
+        place = chosen.places.get(deciding) if simple else None
+        with _lent(chosen.config, own, NAMING if place is None else ()):
             try:
-                self._set(config := chosen.config, parsed, values, number)
+                config = chosen.config
+                if place is None:
+                    self._set(config, parsed, values, number)
+                else:
+                    ours = [part for part in values if not part.is_hydra_override()]
+                    self.loader._apply_overrides_to_config(ours, config)
             except HydraException:
-                config, read = self._by_hydra(overrides, number), {}
-            path = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
-            job = job_of(config, config.hydra, path, read)
+                config, read, place = self._by_hydra(overrides, number), {}, None
+            if place is None:
+                path = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
+                job = job_of(config, config.hydra, path, read)
+                if _numbered(config.hydra.sweep):
+                    chosen.places[deciding] = path.parent
+            else:
+                path = place / str(number)
+                task = tuple(str(part.input_line) for part in parsed if not part.is_hydra_override())
+                job = checked_job(config, path, task, read)
         chosen.read.update({key: getattr(job.config, key) for key in chosen.plain - own - read.keys()})
         return path, job
 
@@ -101,7 +127,8 @@ class Composer:
         if lines not in self._chosen:
             config = self.loader.load_sweep_config(self.master, list(lines))
             written: Any = OmegaConf.to_container(config)
-            plain = {key for key, value in written.items() if key != "hydra" and "${" not in repr(value)}
+            told = {key: CONSTANT.sub("", repr(value)) for key, value in written.items() if key != "hydra"}
+            plain = {key for key, text in told.items() if "${" not in text}
             self._chosen[lines] = _Chosen(config, frozenset(plain))
         return self._chosen[lines]
 
@@ -133,21 +160,33 @@ class Composer:
         )
 
 
+def _top(part: Override) -> str:
+    return part.key_or_group.partition(".")[0]
+
+
+def _numbered(sweep: DictConfig) -> bool:
+    """Whether run directories are called by their numbers, in a folder that is the same for all jobs."""
+    folder, name = (str(sweep._get_node(key)) for key in ("dir", "subdir"))
+    # What else it may refer to: `outputs`, which choices were made, and when.
+    others = re.sub(r"\$\{(hydra\.runtime\.choices\.\w+|outputs|now:[^${}]*)\}", "", folder)
+    return name == NUMBERED and not re.search(r"\$\{(?!or:|study_dir:)", others)
+
+
 def _number(config: DictConfig, number: int) -> None:
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = number
 
 
 @contextmanager
-def _lent(config: DictConfig, keys: set[str]) -> Iterator[None]:
-    """Inside, what is changed below `keys`, or of `NAMING`, is changed in copies, which are gone afterwards.
+def _lent(config: DictConfig, keys: set[str], hydras: Collection[str]) -> Iterator[None]:
+    """Inside, what is changed below `keys`, or `hydras` of Hydra's, is changed in copies, gone afterwards.
 
     A copy of the whole config takes most of the time that a job takes, and nearly all of it is Hydra's own.
     """
     top, hydra = config._content, config.hydra._content
     assert isinstance(top, dict)
     assert isinstance(hydra, dict)
-    places = [(top, key) for key in keys if key in top and key != "hydra"] + [(hydra, key) for key in NAMING]
+    places = [(top, key) for key in keys if key in top and key != "hydra"] + [(hydra, key) for key in hydras]
     before = [(content, key, content[key]) for content, key in places]
     try:
         for content, key, node in before:

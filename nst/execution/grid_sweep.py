@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from nst.errors import NstError
-from nst.execution.composing import Composer
+from nst.execution.composing import NUMBERED, Composer
 from nst.execution.console import show_plan
 from nst.execution.output_dir import cells_in, conflict_in
 from nst.execution.plan import plan
@@ -26,7 +26,6 @@ from nst.runs.job import Job
 from nst.runs.sweep import open_sweep
 
 GROUPS = ("experiment", "study")  # whose options are sweeps
-NUMBERED = "${hydra.job.num}"  # hydra.sweep.subdir as `conf/config.yaml` has it
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,15 @@ def job_of(
         NstError: the config cannot be painted.
     """
     check_hydra(hydra)
+    return checked_job(composed, folder, tuple(hydra.overrides.task), read)
+
+
+def checked_job(
+    composed: DictConfig, folder: Path, overrides: tuple[str, ...], read: Mapping[str, Any]
+) -> Job:
+    """The same, of a job whose overrides are known, and of which Hydra's part was checked."""
     config = decided(from_composed(composed, read))
-    return Job(config, folder.resolve(), tuple(hydra.overrides.task))
+    return Job(config, folder.resolve(), overrides)
 
 
 def job_here(composed: DictConfig) -> Job:

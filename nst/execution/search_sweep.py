@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from nst.errors import NstError
-from nst.execution.composing import Composer
+from nst.execution.composing import NUMBERED, Composer
 from nst.execution.device import device_of
-from nst.execution.grid_sweep import NUMBERED, subdir_of, title_of
+from nst.execution.grid_sweep import subdir_of, title_of
 from nst.execution.output_dir import SEARCH, conflict_in
 from nst.execution.resolve import identity_of
 from nst.execution.sweep_runner import SweepCell, dir_override

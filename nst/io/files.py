@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 LARGEST_JSON = 16 << 20  # bytes: a run of a million frames has 12 MB of run.json
 
 
+def cache_folder() -> Path:
+    """Where what takes long to get is kept for all runs of a user: weights, tables; it need not be there."""
+    return Path(os.environ.get("NST_CACHE") or "~/.cache/nst-lab").expanduser()
+
+
 def open_regular(path: Path) -> BufferedReader:
     """A file, opened to be read.
 

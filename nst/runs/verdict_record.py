@@ -91,6 +91,7 @@ class VerdictRecord(RecordFile):
         partial: whether cells are missing.
         cells, finished: how many there are to be, and are.
         left_out: why pairs are not counted, a line each.
+        doubts: why canvases that are counted may not show what was asked, a line each.
         p: the p-value that decided; corrected for the number of studies judged together, `family`.
         more: of an open one, how many more pairs it would take; None where that cannot be told.
         by, kind, sides, margin: as in `study.json`.
@@ -108,6 +109,7 @@ class VerdictRecord(RecordFile):
     cells: int = json_key(as_count, 0)
     finished: int = json_key(as_count, 0)
     left_out: list[str] = json_key(lambda value: [as_text(line) for line in as_list(value)], list)
+    doubts: list[str] = json_key(lambda value: [as_text(line) for line in as_list(value)], list)
     p: float = json_key(as_number, 1.0)
     family: int = json_key(as_count, 1)
     more: int | None = json_key(as_count)
@@ -130,4 +132,4 @@ class VerdictRecord(RecordFile):
             parts.append(
                 f"about {self.more} more pairs would tell" if self.more else "more pairs may not tell"
             )
-        return f"{word} · {'; '.join(parts)}"
+        return f"{word} · {'; '.join([*parts, *self.doubts])}"

@@ -8,9 +8,12 @@ import matplotlib.image
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from nst.io.color import SRGB
 from nst.io.files import atomic_write
+from nst.report.grid import LAYERS_OF
+from nst.runs.reader import read_run
 from nst.runs.verdict_record import EffectRecord, PairRecord, VerdictRecord
 
 NAME = "verdict.png"
@@ -111,9 +114,12 @@ def _interval(axes: Axes, effect: EffectRecord, verdict: VerdictRecord) -> None:
         axes.plot(effect.effect, below, "o", color=INK, ms=6)
     if ratio:
         axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        # Within a factor of 3 even steps are read best.
+        even = MaxNLocator(5, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_locator(even if high < 3 * low else LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:.3g}")
-        axes.xaxis.set_minor_formatter("{x:.3g}")
-        axes.tick_params(which="minor", labelsize=7, labelcolor=GREY, length=0)
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks([])
     axes.set_ylim(below - 1, 1)
     axes.set_title("effects, mean and 95% interval below", fontsize=9, color=GREY, loc="left")
@@ -135,12 +141,13 @@ def _canvases(
     top: float,
     height: float,
 ) -> None:
-    """A row with the images of a pair, and a canvas of each condition."""
+    """A row with the images that a pair is painted from, and a canvas of each condition."""
     label = f"{name}: {pair.name}"
     figure.text(0.02, 1 - (top + 0.02) / height, label, fontsize=9, color=INK, va="top", parse_math=False)
     shown = [condition for condition in conditions if condition in pair.runs][:MOST_TILES]
     first = Path(pair.runs[shown[0]])
-    tiles = [(first / f"{kind}.png", kind) for kind in ("content", "style")]
+    used = LAYERS_OF.get(str(read_run(folder / first).value("mode")), ("content", "style"))
+    tiles = [(first / f"{kind}.png", kind) for kind in used]
     tiles += [(Path(pair.runs[each], "canvas.png"), f"{each} {pair.values[each]:.3g}") for each in shown]
     for number, (place, title) in enumerate(tiles):
         side = TILE - 0.5

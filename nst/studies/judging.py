@@ -13,6 +13,7 @@ import numpy as np
 
 from nst.errors import NstError
 from nst.measures import Measure, measure
+from nst.measures.losses import totals
 from nst.runs.reader import Run, read_run
 from nst.runs.record import RunRecord, now
 from nst.runs.study_record import StudyRecord
@@ -23,6 +24,7 @@ from nst.studies.statistics import ALPHA, Finding, above, contrary, holm, pairs_
 
 Repetition = tuple[tuple[str, str], ...]
 MOST_SAID = 5  # reasons why pairs are left out
+RISEN = 3  # times its lowest loss: so far above it no optimizer that works ends
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def verdict_of(folder: Path) -> VerdictRecord:
         cells=len(study.cells),
         finished=count,
         left_out=left_out,
+        doubts=_risen(pairs),
         p=min(_support(effects), _refute(effects)),
         by=study.by,
         kind=study.kind,
@@ -173,6 +176,19 @@ def pairs_of(study: StudyRecord, runs: Sequence[Run | None]) -> tuple[list[Pair]
         }
         pairs.append(Pair(name, found))
     return pairs, left_out
+
+
+def _risen(pairs: Sequence[Pair]) -> list[str]:
+    """In which conditions the optimizer ran away: their canvases are its doing, not the setting's."""
+    found = []
+    for condition in pairs[0].runs if pairs else ():
+        runs = [run for pair in pairs for run in pair.runs[condition]]
+        # At another scale the loss is another one.
+        each = [totals(run) for run in runs if run.value("scales.name") in (None, "single")]
+        risen = sum(bool(losses) and losses[-1] > RISEN * min(losses) for losses in each)
+        if risen:
+            found.append(f"{condition}: {risen} of {len(runs)} end above {RISEN} times their lowest loss")
+    return found
 
 
 def _short(key: str, value: str) -> str:

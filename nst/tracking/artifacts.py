@@ -35,7 +35,7 @@ def stage_run(folder: Path, stage: Path) -> None:
         for name in PACKED:
             if is_regular(folder / name):
                 with open_regular(folder / name) as file:
-                    archive.writestr(ZipInfo(name), file.read(), ZIP_DEFLATED)
+                    archive.writestr(ZipInfo(name), file.read(), ZIP_DEFLATED, compresslevel=1)
 
 
 def _unpack(folder: Path) -> None:

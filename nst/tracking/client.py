@@ -6,7 +6,7 @@ import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from filelock import FileLock
 
 from nst.errors import NstError
 from nst.io.credentials import PASSWORD, USERNAME, variables_needed, with_credentials, without_secrets
-from nst.io.files import atomic_write
+from nst.io.files import atomic_write, cache_folder
+from nst.io.garbage import importing
 from nst.io.text import escape_unprintable
 
 if TYPE_CHECKING:  # importing MLflow takes four seconds, so it waits for the first call
@@ -26,7 +27,8 @@ LOCK_SECONDS = 30
 
 # MLflow's own bounds are 120 s, 8 times, and as long as a Retry-After header says; it sends large files in
 # parts, past the server and with no bound at all; it prints two lines, for two requests more, when a run
-# ends; and it refuses a store that is a folder, which somebody has asked for. Whoever sets these is obeyed.
+# ends; it refuses a store that is a folder, which somebody has asked for; and it tells its makers how it is
+# used. Whoever sets these is obeyed.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -35,6 +37,7 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
 
@@ -61,9 +64,13 @@ def connect(store: Store) -> Iterator["MlflowClient"]:
     """Yield a client of the store; turn whatever the store says no with into one line."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from google.protobuf.json_format import ParseError
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    with importing():
+        from google.protobuf.json_format import ParseError
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if _is_sqlite(store.uri):
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # which the client would import
 
     # What goes wrong is raised, in our words; schema migrations and retries are no one's news.
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
@@ -137,11 +144,41 @@ def _client(store: Store) -> "MlflowClient":
             return MlflowClient(store.uri)
         if not path.exists():
             with atomic_write(path) as new:
-                MlflowClient(f"sqlite:///{new}").search_experiments()
+                _make_tables(new)
         # MLflow retries a file that is no database for 100 s; SQLite says so at once.
         with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as database:
             database.execute("PRAGMA schema_version")
         return MlflowClient(store.uri)
+
+
+def _make_tables(new: Path) -> None:
+    """Make of an empty file a database with MLflow's tables.
+
+    MLflow makes them by way of sixty migrations, which takes seconds, so they are kept for the next one.
+    """
+    from mlflow import MlflowClient, __version__
+
+    kept = cache_folder() / f"mlflow-{__version__}.db"
+    with suppress(sqlite3.Error):  # it is not there, or damaged
+        _copy_tables(kept, new)
+        return
+    MlflowClient(f"sqlite:///{new}").search_experiments()
+    with suppress(OSError, sqlite3.Error):  # without a place for it, the next one takes as long
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(kept) as temporary:
+            _copy_tables(new, temporary)
+
+
+def _copy_tables(source: Path, target: Path) -> None:
+    """Copy a new database; raises sqlite3.Error if there is none, or it is damaged."""
+    read_only = f"{source.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(read_only, uri=True)) as old, closing(sqlite3.connect(target)) as new:
+        if old.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError(f"{source}: damaged")
+        old.backup(new)
+        # MLflow makes its first experiment anew: it says where the artifacts of this database are.
+        new.execute("DELETE FROM experiments")
+        new.commit()
 
 
 def _alone(path: Path | None) -> AbstractContextManager[object]:

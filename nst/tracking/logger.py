@@ -24,7 +24,7 @@ from nst.runs.painting import Painting
 from nst.runs.record import RunRecord, Status, SweepRecord
 from nst.runs.sweep import run_folders
 from nst.tracking.artifacts import SWEEP_FILES, copy_known, picture, stage_run, upload
-from nst.tracking.client import Store, TrackingUnavailable, connect, local_path, open_experiment
+from nst.tracking.client import Store, TrackingUnavailable, connect, open_experiment
 from nst.tracking.stored_run import (
     create_run,
     delete_doubles,
@@ -205,9 +205,7 @@ def close_interrupted(folder: Path, store: Store) -> int:
     their folder last gave a sign of life. What was not logged of the cells is left to `log_run`. Raises
     `TrackingUnavailable` when the store does not answer.
     """
-    folder, path = folder.resolve(), local_path(store.uri)
-    if path and not path.exists():
-        return 0
+    folder = folder.resolve()
     with connect(store) as client:
         known = find_run(client, folder)
         experiment = known.info if known else client.get_experiment_by_name(store.experiment)

@@ -172,7 +172,8 @@ KEYS = {
     "weights.style_layers": ("[1,2,3,4,5]",),
     "images.content": ("'a=b, c.png'", "${images.style}"),
     "hydra.sweep.subdir": ("'7'",),
-    "hydra.sweep.dir": ("'a b'",),
+    "hydra.sweep.dir": ("'a b'", "'${outputs}/a'", "'a${seed}'"),
+    "outputs": ("elsewhere",),
     "hydra.job.name": ("mine",),
     "+more": ("1",),
     "hardware.max_batch": ("4", "auto"),
@@ -189,19 +190,20 @@ KEYS = {
         st.sampled_from([f"{key}={value}" for key, values in KEYS.items() for value in values]),
         max_size=6,
         unique_by=lambda override: override.partition("=")[0],
-    )
+    ),
+    st.sampled_from(["sweep", "'${outputs}/sweep'"]),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_job_is_composed_as_hydra_does(overrides: list[str]) -> None:
-    loader, master, compose = composer()
+def test_a_job_is_composed_as_hydra_does(overrides: list[str], place: str) -> None:
+    loader, master, compose = composer(place)
     expected = loader.load_sweep_config(master, list(overrides))
-    with open_dict(expected):
-        expected.hydra.job.id = expected.hydra.job.num = 5
-    for _ in range(2):  # the second time from what was known
-        found = compose(overrides, 5)
+    for number in (5, 6, 7):  # from the second on from what was known
+        with open_dict(expected):
+            expected.hydra.job.id = expected.hydra.job.num = number
+        found = compose(overrides, number)
         assert found == expected
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
-        assert outcome(lambda: compose.job(overrides, 5)) == outcome(lambda: alone(expected))
+        assert outcome(lambda: compose.job(overrides, number)) == outcome(lambda: alone(expected))  # noqa: B023
 
 
 def alone(config: DictConfig) -> tuple[Path, Job]:
@@ -221,10 +223,10 @@ def outcome(act: Callable[[], object]) -> object:
 
 
 @cache
-def composer() -> tuple[ConfigLoader, DictConfig, Composer]:
+def composer(place: str = "sweep") -> tuple[ConfigLoader, DictConfig, Composer]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        master = loader.load_configuration("config", ["hydra.sweep.dir=sweep"], RunMode.MULTIRUN)
+        master = loader.load_configuration("config", [f"hydra.sweep.dir={place}"], RunMode.MULTIRUN)
         assert master.hydra.run.dir  # what time it is counts for all jobs of a sweep
         return loader, master, Composer(loader, master)
 

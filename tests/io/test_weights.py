@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torchvision.models import get_model_weights
 
 from nst.core.vgg import CHANNELS, LAYERS
 from nst.errors import NstError
@@ -233,6 +234,8 @@ def test_what_torchvision_publishes_has_its_hash_in_its_name() -> None:
         url = pretrained._published(name)
         assert url.startswith("https://")
         assert len(url.rpartition("-")[2].removesuffix(".pth")) == 8
+    for name, url in pretrained.ADDRESSES.items():
+        assert url == get_model_weights(name).IMAGENET1K_V1.url
 
 
 def test_any_network_of_torchvision_s_is_had_in_the_same_way(

@@ -213,3 +213,15 @@ def test_the_order_of_pairs_does_not_matter(tmp_path: Path) -> None:
     made = make_study(tmp_path / "s", lower)
     verdict = verdict_of(made)
     assert math.isclose(verdict.p, corrected([replace(verdict, p=1.0)])[0].p)
+
+
+def test_canvases_whose_optimizer_ran_away_are_told(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "s", lower)
+    for place in range(32):  # as many losses for condition b, which is every other cell
+        losses = [10, 1, 3 + (place % 2) * (place < 8), 3 + (place % 2) * (place < 8)]
+        text = "iteration,total\n" + "".join(f"{at},{loss}\n" for at, loss in enumerate(losses))
+        (folder / str(place) / "losses.csv").write_text(text)
+    [verdict] = judge(folder)
+    assert verdict.doubts == ["b: 4 of 16 end above 3 times their lowest loss"]
+    assert verdict.text.endswith("; b: 4 of 16 end above 3 times their lowest loss")
+    assert VerdictRecord.read(folder).doubts == verdict.doubts

@@ -14,7 +14,9 @@ from threading import Thread
 from urllib.parse import quote
 
 import pytest
+from mlflow.store.db import utils
 from mlflow.tracking import MlflowClient
+from sqlalchemy import Engine
 from support.command import SMALL, command
 from support.driven import driven
 from support.mlflow_server import Relay, Server, serving
@@ -23,7 +25,7 @@ from support.rundirs import make_sweep
 from nst.errors import NstError
 from nst.io.credentials import PASSWORD, USERNAME, check_address, strip_credentials, with_credentials
 from nst.tracking.artifacts import fetch_run
-from nst.tracking.client import Store, TrackingUnavailable, absolute_uri
+from nst.tracking.client import Store, TrackingUnavailable, absolute_uri, connect
 from nst.tracking.command import main
 from nst.tracking.logger import begin_sweep, close_interrupted, run_url
 
@@ -143,6 +145,33 @@ def test_tables_of_another_version_name_the_command_that_mends_them(tmp_path: Pa
     with pytest.raises(TrackingUnavailable) as caught:
         begin_sweep(sweep, Store(f"sqlite:///{other}", "a", 2))
     assert f"`mlflow db upgrade 'sqlite:///{other}'`" in str(caught.value)
+
+
+def test_tables_of_a_new_database_are_kept_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NST_CACHE", str(tmp_path / "cache"))
+    made, make = list[str](), utils._initialize_tables
+
+    def initialize(engine: Engine) -> None:
+        made.append(str(engine.url))
+        make(engine)
+
+    monkeypatch.setattr(utils, "_initialize_tables", initialize)
+
+    def opened(name: str) -> int:
+        with connect(Store(f"sqlite:///{tmp_path}/{name}.db", "a", 2)) as client:
+            assert [each.name for each in client.search_experiments()] == ["Default"]
+        return len(made)
+
+    assert (opened("a"), opened("b")) == (1, 1)
+    [kept] = (tmp_path / "cache").iterdir()
+    with closing(sqlite3.connect(kept)) as database:
+        assert database.execute("SELECT * FROM experiments").fetchall() == []
+    for damaged in (kept.read_bytes()[:5000], b""):
+        kept.write_bytes(damaged)
+        before = len(made)
+        assert (opened(f"c{before}"), opened(f"d{before}")) == (before + 1, before + 1)
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///a b/m.db", "file:a%20b", "file:./a%20b", "a b", "./a b"])
