@@ -32,7 +32,7 @@ from nst.core.objective import Objective
 from nst.core.vgg import VGG, Pass
 
 aten = torch.ops.aten
-FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
+KEPT, PLAIN = WEIGHTS = ("weights kept in blocks", "PyTorch's own")
 OPTIMIZERS = ("adam", "lbfgs")
 
 
@@ -48,20 +48,20 @@ def _inputs(run: Pass) -> list[Tensor]:
 
 
 def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
-    """Each convolution, forward and back to its input, by `layer, direction, memory format`."""
+    """Each convolution, forward and back to its input, by `layer, direction, weights`."""
     works: dict[str, Work] = {}
-    for name, layout in FORMATS.items():
-        for stage, features in zip(network(goal).stages, _inputs(run), strict=True):
-            x = features.contiguous(memory_format=layout)
-            weight = stage.weight.contiguous(memory_format=layout)
-            forward = partial(F.conv2d, x, weight, stage.bias, padding=1)
-            gradient = torch.randn_like(forward())
-            works[f"{stage.layer}, forward, {name}"] = forward
-            works[f"{stage.layer}, backward, {name}"] = partial(
-                aten.convolution_backward,
-                *(gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
-                [True, False, False],
-            )
+    for stage, x in zip(network(goal).stages, _inputs(run), strict=True):
+        ours = stage.convolution
+        forward = partial(F.conv2d, x, ours.weight, ours.bias, padding=1)
+        gradient = torch.randn_like(forward())
+        works[f"{stage.layer}, forward, {KEPT}"] = partial(ours.forward, x)
+        works[f"{stage.layer}, backward, {KEPT}"] = partial(ours.backward, gradient, x)
+        works[f"{stage.layer}, forward, {PLAIN}"] = forward
+        works[f"{stage.layer}, backward, {PLAIN}"] = partial(
+            aten.convolution_backward,
+            *(gradient, x, ours.weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1),
+            [True, False, False],
+        )
     return works
 
 
@@ -178,7 +178,7 @@ def measure(options: argparse.Namespace, device: torch.device, precision: str) -
         for work in in_turn:
             work()
 
-    in_turn = [work for name, work in parts["conv"].items() if name.endswith("last")]
+    in_turn = [work for name, work in parts["conv"].items() if name.endswith(KEPT)]
     whole: dict[str, Work] = {"convolutions in turn": repeated(convolve, times, device)}
     for name in OPTIMIZERS:
         whole[f"engine, {name}"] = paint(name, goal, canvas, times, rounds)
@@ -200,11 +200,11 @@ def tables(
     """Lay the milliseconds out: by convolution, and by part with the floor and the whole."""
     by_layer = Table(
         f"{precision}: each convolution alone, ms",
-        ["layer", *(f"{way}, {name}" for name in FORMATS for way in ("forward", "backward"))],
+        ["layer", *(f"{way}, {name}" for name in WEIGHTS for way in ("forward", "backward"))],
     )
     columns: list[Callable[[str], float]] = [
         lambda layer, way=way, name=name: ms[f"conv: {layer}, {way}, {name}"]  # type: ignore[misc]
-        for name in FORMATS
+        for name in WEIGHTS
         for way in ("forward", "backward")
     ]
     layers = [stage.layer for stage in network(goal).stages]
@@ -213,14 +213,14 @@ def tables(
     totals = [sum(map(column, layers)) for column in columns]
     by_layer.add("all", *totals)
 
-    floor, contiguous = sum(totals[:2]), sum(totals[2:])
+    floor, plain = sum(totals[:2]), sum(totals[2:])
     by_part = Table(f"{precision}: an iteration by part", ["part", "ms", "/ floor"])
 
     def add(name: str, value: float) -> None:
         by_part.add(name, value, value / floor)
 
-    add("floor: convolutions, channels last", floor)
-    add("convolutions, contiguous", contiguous)
+    add("floor: convolutions, " + KEPT, floor)
+    add("convolutions, " + PLAIN, plain)
     for name in rest:
         add(name, ms[f"rest: {name}"])
     common = floor + sum(ms[f"rest: {name}"] for name in rest if name not in OPTIMIZERS)

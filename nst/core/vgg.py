@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from operator import add
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nst.core.convolution import Convolution
 from nst.core.network import Cost, Tap, imagenet_statistics
 from nst.core.pooling import POOLINGS
 
@@ -21,8 +21,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     name: tuple(f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1))
     for name, blocks in BLOCKS.items()
 }
-# Numbers in a single float32 image up to which PyTorch does not ask oneDNN (ConvParams::use_mkldnn).
-SMALL = 20480
 
 
 @dataclass
@@ -31,8 +29,7 @@ class _Stage:
 
     number: int
     layer: str
-    weight: Tensor
-    bias: Tensor
+    convolution: Convolution
 
 
 @dataclass
@@ -93,17 +90,20 @@ class VGG:
         depth = max((self.layers.index(tap.layer) + 1 for tap in taps), default=0)
         self.name, self.taps, self.recompute = name, frozenset(taps), recompute
         self.device, self.dtype, self.memory_format = torch.device(device), dtype, memory_format
+        self.pooling, self.replicate = POOLINGS[pooling], padding == "replicate"
         self.stages = [
             _Stage(
                 number,
                 layer,
-                weight=tensors[f"{layer}.weight"].to(self.device, dtype, memory_format=memory_format),
-                bias=tensors[f"{layer}.bias"].to(self.device, dtype),
+                Convolution(
+                    tensors[f"{layer}.weight"].to(self.device, dtype, memory_format=memory_format),
+                    tensors[f"{layer}.bias"].to(self.device, dtype),
+                    padding=0 if self.replicate and number == 0 else 1,  # the image's own border lies there
+                ),
             )
             for number, layer in enumerate(self.layers[:depth])
         ]
         self.blocks = [list(block) for _, block in groupby(self.stages, lambda stage: stage.layer[4])]
-        self.pooling, self.replicate = POOLINGS[pooling], padding == "replicate"
         # Canvas, losses and optimizer stay in float32 where the network is narrower.
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
         self.mean, self.std = imagenet_statistics(self.device, self.wide)
@@ -129,10 +129,7 @@ class VGG:
         """A block's input to the next one's, with what its backward needs; adds what is tapped to `run`."""
         kept, features = _Kept([x]), run.features
         for stage in self.blocks[number]:
-            convolution = partial(
-                F.conv2d, weight=stage.weight, bias=stage.bias, padding=self._padding(stage)
-            )
-            x = _by_rows(convolution, x[: run.rows[stage.number]])
+            x = stage.convolution.forward(x[: run.rows[stage.number]])
             before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
             if before in self.taps:
                 features[before] = x
@@ -179,32 +176,19 @@ class VGG:
                 if before in self.taps:
                     add_gradient(before, gradient)
                 del output
-                backward = partial(_input_gradient, stage.weight, self._padding(stage))
-                gradient = _by_rows(backward, kept.outputs[-1][: len(gradient)], gradient)
+                gradient = stage.convolution.backward(gradient, kept.outputs[-1][: len(gradient)])
         assert gradient is not None
         gradient = _with_rows(gradient, len(inputs))
         if self.replicate:
             gradient = _fold_border(gradient)
         return gradient / self.std if self.normalize else gradient
 
-    def _padding(self, stage: _Stage) -> int:
-        """Zeros around what a convolution is given: none where the image's own border lies there."""
-        return 0 if self.replicate and stage is self.stages[0] else 1
-
-
-def _input_gradient(weight: Tensor, padding: int, inputs: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with respect to the `inputs` of a 3 x 3 convolution, given that of its output."""
-    # Stride, padding, dilation; not transposed; groups.
-    geometry = ([1, 1], [padding, padding], [1, 1], False, [0, 0], 1)
-    backward = torch.ops.aten.convolution_backward
-    found: Tensor = backward(gradient, inputs, weight, None, *geometry, [True, False, False])[0]
-    return found
-
 
 def _with_rows(gradient: Tensor, rows: int) -> Tensor:
     """A gradient `[b, C, H, W]` with so many rows: those that went no further have none from there."""
+    # `pad` keeps the memory format, by which products round, and ReLUs take eight times as long.
     missing = rows - len(gradient)
-    return torch.cat([gradient, gradient.new_zeros(missing, *gradient.shape[1:])]) if missing else gradient
+    return F.pad(gradient, (0, 0) * 3 + (0, missing)) if missing else gradient
 
 
 def _fold_border(gradient: Tensor) -> Tensor:
@@ -218,22 +202,6 @@ def _fold_border(gradient: Tensor) -> Tensor:
         inner.narrow(side, inner.shape[side] - 1, 1).add_(gradient.narrow(side, gradient.shape[side] - 1, 1))
         gradient = inner
     return gradient
-
-
-def _by_rows(convolution: Callable[..., Tensor], inputs: Tensor, *more: Tensor) -> Tensor:
-    """A convolution of `inputs` `[B, C, H, W]`; on the CPU each row has the same bits whatever B is.
-
-    oneDNN sees to that. PyTorch keeps to a kernel of its own where a single row is small, so such a row is
-    given twice; and where numbers are float64, which oneDNN does not have, so these go row by row.
-    """
-    if inputs.device.type != "cpu":
-        return convolution(inputs, *more)
-    if inputs.dtype == torch.float64:
-        rows = zip(*(x.split(1) for x in (inputs, *more)), strict=True)
-        return torch.cat([convolution(*row) for row in rows])
-    if len(inputs) == 1 and inputs.numel() <= SMALL:
-        return convolution(*(torch.cat([x, x]) for x in (inputs, *more)))[:1]
-    return convolution(inputs, *more)
 
 
 def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:

@@ -131,3 +131,18 @@ def test_what_the_readmes_code_collects_is_what_comes_after_the_relu() -> None:
         x = torch.nn.ReLU(inplace=True)(x)
     for tap in wanted:
         torch.testing.assert_close(collected[tap.layer], ours[tap], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(16, torch.float32), (24, torch.bfloat16), (48, torch.bfloat16)])
+def test_a_cell_has_the_same_gradient_behind_deeper_ones(size, dtype) -> None:
+    """A product rounds by the memory format of the gradient to which it is added."""
+    cells = [
+        Cell(image(0, size), (image(1, size),), {}, {layer: 1.0}, "conv", 1.0, 1000.0, 0.0)
+        for layer in reversed(SEED)
+    ]
+    canvas = torch.stack([image(seed, size) for seed in range(2, 7)])
+    losses, gradient = Objective(network("vgg16", cells, dtype), cells)(canvas)
+    for row, cell in enumerate(cells):
+        mine, back = Objective(network("vgg16", [cell], dtype), [cell])(canvas[row : row + 1])
+        assert torch.equal(mine[0, 0], losses[row, 0])
+        assert torch.equal(back[0], gradient[row])

@@ -5,10 +5,10 @@ from itertools import product
 
 import pytest
 import torch
-import torch.nn.functional as F
 from support.cells import double, image
 from torch import Tensor, nn
 
+from nst.core.convolution import Convolution
 from nst.core.network import Tap
 from nst.core.pooling import POOLINGS
 from nst.core.vgg import LAYERS, VGG
@@ -57,6 +57,7 @@ def there_and_back(
     features = dict(run.features)
 
     def add_gradient(tap: Tap, gradient: Tensor) -> None:
+        assert gradient.is_contiguous(memory_format=torch.channels_last)  # others are slow
         gradient += (run.features[tap] * 50).sin()
 
     return features, network.backward(run, add_gradient)
@@ -97,19 +98,20 @@ def test_a_row_has_the_same_bits_in_any_batch(pooling, padding, dtype, shape):
 
 
 @pytest.mark.parametrize(("pooling", "padding"), OPTIONS)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("recompute", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
 def test_a_row_that_ends_early_is_cut_off_and_has_the_bits_of_a_network_that_ends_there(
-    pooling, padding, recompute, monkeypatch
+    pooling, padding, recompute, dtype, monkeypatch
 ):
     """Ends behind a tap, in the middle of a block, and at its end."""
-    tensors, options = load_weights("vgg16", "imagenet").tensors, {"pooling": pooling, "padding": padding}
+    tensors = load_weights("vgg16", "imagenet").tensors
+    options = {"pooling": pooling, "padding": padding, "dtype": dtype}
     ends, images = (8, 5, 4, 1), torch.stack([image(seed, 48) for seed in range(4)])
     layers = LAYERS["vgg16"]
     rows = {layer: sum(end > number for end in ends) for number, layer in enumerate(layers)}
     network = VGG("vgg16", tensors, TAPS, recompute=recompute, **options)
     convolved = list[int]()
-    plain = F.conv2d
-    monkeypatch.setattr(F, "conv2d", lambda x, **more: convolved.append(len(x)) or plain(x, **more))
+    plain = Convolution.forward
+    monkeypatch.setattr(Convolution, "forward", lambda self, x: convolved.append(len(x)) or plain(self, x))
     features, gradient = there_and_back(network, images, rows)
     assert convolved[:5] == [4, 3, 3, 3, 2]
     for row, end in enumerate(ends):
