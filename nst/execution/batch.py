@@ -115,7 +115,9 @@ def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
     """`error` if it is that, by one name; of the host's memory PyTorch has no exception."""
     if isinstance(error, torch.OutOfMemoryError):
         return error
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+    # The second is what oneDNN says; of shapes that it cannot do it is not asked.
+    said = ("DefaultCPUAllocator", "could not create a primitive")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in said):
         return torch.OutOfMemoryError(str(error))
     return None
 
