@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 SECONDS_A_LINE = 10.0
 MOST_LINES = 4  # at a time: of more batches only how much is painted in all
-BAR = 16
-# The bar, "100000/100000", "1000.0 it/s", "0:00:00" and spaces; the label and the losses have the rest.
-ALWAYS = BAR + 13 + 11 + 7 + 5
+NARROW = 100  # columns below which the bar is short
+BAR, SHORT_BAR = 16, 6
+# "1000.0 it/s", "0:00:00" and spaces; the label and the losses have what these, the bar and the count leave.
+ALWAYS = 11 + 7 + 5
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def progress_display(costs: Mapping[str, float]) -> Iterator[ProgressDisplay]:
         return
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=BAR),
+        BarColumn(bar_width=_bar()),
         TextColumn("{task.fields[count]}", justify="right"),
         TextColumn("{task.fields[rate]}", justify="right"),
         TextColumn("{task.fields[left]}", justify="right", style="progress.remaining"),
@@ -149,6 +150,10 @@ def _clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds < math.inf else "-:--:--"
 
 
+def _bar() -> int:
+    return SHORT_BAR if console.width < NARROW else BAR
+
+
 class _Bars:
     """A bar for each batch that is painted, if these are few, and above them one for all.
 
@@ -164,7 +169,9 @@ class _Bars:
         if label not in self._tasks:
             self._tasks[label] = self._add(label), _Pace(progress.share)
         task, pace = self._tasks[label]
-        room = console.width - ALWAYS
+        count = f"{progress.iteration}/{progress.iterations}"
+        most = 2 * len(str(progress.iterations)) + 1
+        room = console.width - _bar() - most - ALWAYS
         name = Text(label)
         name.truncate(max(room, 8), overflow="ellipsis")
         rate = pace.rate(progress.share)
@@ -173,7 +180,7 @@ class _Bars:
             description=name.plain,
             visible=list(self._tasks).index(label) < MOST_LINES,
             completed=progress.share,
-            count=f"{progress.iteration}/{progress.iterations}",
+            count=count,
             rate=f"{rate / progress.each:.1f} it/s" if rate > 0 else "- it/s",
             left=_clock(pace.left(progress.share)),
             loss=progress.loss if name.cell_len + len(progress.loss) < room else "",

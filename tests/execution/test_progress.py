@@ -3,6 +3,7 @@
 import logging
 import re
 from io import StringIO
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_the_bars_of_a_terminal_show_hostile_names(tmp_path: Path, monkeypatch: 
     assert "\x1b]0;" not in shown
 
 
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds go by whenever one looks."""
+    monkeypatch.setattr(progress.time, "monotonic", count(0.0, 3.0).__next__)
+
+
+@pytest.mark.usefixtures("ticking")
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_bar_iterations_rate_and_time_left_never_vanish(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=width)
@@ -107,4 +115,16 @@ def test_bar_iterations_rate_and_time_left_never_vanish(width: int, monkeypatch:
         assert "1500/2500" in line
         assert " it/s" in line
         assert re.search(r"\d:\d\d:\d\d", line)
-        assert "\u2501" * 8 in line
+        assert "\u2501" * 3 in line  # 0.6 of it
+
+
+@pytest.mark.usefixtures("ticking")
+def test_eighty_columns_have_room_for_the_losses_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=StringIO(), force_terminal=True, color_system=None, width=80)
+    monkeypatch.setattr(progress, "console", terminal)
+    label = "batch 1 of 2, 5 cells"
+    with progress_display({label: 1.0, "batch 2 of 2, 5 cells": 1.0}) as display:
+        display.update(label, BatchProgress.of(0, [(2500, 1.0)], [1.0, 2.0]))
+        display.update(label, BatchProgress.of(1500, [(2500, 1.0)], [0.2322, 7.593]))
+    assert isinstance(terminal.file, StringIO)
+    assert "loss 0.2322 to 7.593" in terminal.file.getvalue()
