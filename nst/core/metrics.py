@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst.core.engine import arithmetic
 from nst.core.losses.gram_matrix import gram_matrix
+from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.vgg import VGG
 from nst.errors import NstError
@@ -86,7 +87,7 @@ class Scorer:
             with arithmetic("fp32"):
                 return self._score(canvases, contents, styles)
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise NstError(
                 f"size={size}: there is no memory left on {self._network.device} to score the canvas; "

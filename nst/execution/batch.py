@@ -18,6 +18,7 @@ from nst.core import networks
 from nst.core.cell import Cell
 from nst.core.engine import DTYPES, arithmetic
 from nst.core.init_images import Picture
+from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.painter import Painter
 from nst.errors import NstError
@@ -112,14 +113,10 @@ def _well(rows: Sequence[Row]) -> list[Row]:
 
 
 def _out_of_memory(error: BaseException) -> torch.OutOfMemoryError | None:
-    """`error` if it is that, by one name; of the host's memory PyTorch has no exception."""
+    """`error` if it is that, by one name."""
     if isinstance(error, torch.OutOfMemoryError):
         return error
-    # The second is what oneDNN says; of shapes that it cannot do it is not asked.
-    said = ("DefaultCPUAllocator", "could not create a primitive")
-    if isinstance(error, MemoryError) or any(words in str(error) for words in said):
-        return torch.OutOfMemoryError(str(error))
-    return None
+    return torch.OutOfMemoryError(str(error)) if is_out_of_memory(error) else None
 
 
 def prepare(row: Row) -> None:

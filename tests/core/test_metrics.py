@@ -188,3 +188,18 @@ def test_a_gpu_judges_alike(scorer: Scorer) -> None:
     ):
         assert mine.lpips_content == pytest.approx(theirs.lpips_content, abs=1e-5)
         assert mine.style_distance == pytest.approx(theirs.style_distance, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "said", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_memory_that_is_short_while_scoring_is_told(
+    said: str, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(scorer, "_score", fails)
+    small = [noise((16, 16), 0)]
+    with pytest.raises(NstError, match="no memory left on cpu to score"):
+        scorer.score(small, small, small)
