@@ -43,3 +43,21 @@ def as_number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def as_written(value: str) -> str:
+    """A value as people write it: 1e6 for Hydra's 1000000.0, 7000 for 7000.0, a path without `${root:}`.
+
+    Other text is as it is, on one line.
+    """
+    text, number = " ".join(re.sub(r"\$\{root:([^}]*)\}", r"\1", value).split()), as_number(value)
+    if number is None:
+        return text
+    digits = f"{number:.15g}"
+    if "e" in digits:
+        digits = f"{number:f}"
+    forms = [digits, text]
+    if number and not 1e-3 <= abs(number) < 1e5:
+        mantissa, _, exponent = f"{number:.14e}".partition("e")
+        forms.insert(0, f"{float(mantissa):.15g}e{int(exponent)}")
+    return min(forms, key=len)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from nst.errors import NstError
-from nst.io.text import as_number
+from nst.io.text import as_number, as_written
 from nst.runs.description import Description
 from nst.runs.reader import SAID, Run, read_run
 from nst.runs.record import SweepRecord
@@ -282,24 +282,6 @@ def _label(key: str, value: str) -> str:
     if key.endswith("_layers"):
         return layers_label(_layer_names(value))
     return as_written(value)
-
-
-def as_written(value: str) -> str:
-    """A value as people write it: 1e6 for Hydra's 1000000.0, 7000 for 7000.0, a path without `${root:}`.
-
-    Other text is as it is, on one line.
-    """
-    text, number = " ".join(re.sub(r"\$\{root:([^}]*)\}", r"\1", value).split()), as_number(value)
-    if number is None:
-        return text
-    digits = f"{number:.15g}"
-    if "e" in digits:
-        digits = f"{number:f}"
-    forms = [digits, text]
-    if number and not 1e-3 <= abs(number) < 1e5:
-        mantissa, _, exponent = f"{number:.14e}".partition("e")
-        forms.insert(0, f"{float(mantissa):.15g}e{int(exponent)}")
-    return min(forms, key=len)
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:

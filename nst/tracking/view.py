@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from nst.errors import NstError
 from nst.io.color import SRGB, laid_on_white
 from nst.io.files import atomic_copy, is_regular, open_regular, open_text
-from nst.io.text import as_number, escape_unprintable
+from nst.io.text import as_number, as_written, escape_unprintable
 from nst.io.video import decode
 from nst.runs.description import Description
 from nst.runs.painting import Painting
@@ -363,7 +363,7 @@ def _short(key: str, value: str) -> str:
     text = " ".join(" ".join(parts).split())
     if as_number(text) is None and text.lower() not in ("true", "false", "null", "none", ""):
         return text
-    return f"{key.rpartition('.')[2].replace('_', ' ')} {text}"
+    return f"{key.rpartition('.')[2].replace('_', ' ')} {as_written(text)}"
 
 
 def curve_name(column: str) -> str:

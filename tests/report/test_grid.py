@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from support.rundirs import make_sweep
 
+from nst.io.text import as_written
 from nst.report.contact_sheet import APART, GAP, lay_out
-from nst.report.grid import Inputs, as_written, grid
+from nst.report.grid import Inputs, grid
 from nst.report.page.section import one_cell
 
 

@@ -116,6 +116,7 @@ def python_m_nst_tracking(folder: Path, uri: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
+        (["optimizer=adam", "weights.style=1000000.0"], "adam · style 1e6"),
         (["optimizer=lbfgs", "content_layers=conv5_1"], "lbfgs · conv5_1"),
         (["optimizer.lr=0.1", "seed=2"], "lr 0.1 · seed 2"),
         (["variant=adam_cat_mosaic", "content_layers=conv5_1"], "conv5_1 · adam_cat_mosaic"),

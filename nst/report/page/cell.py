@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nst.io.files import open_text
-from nst.report.grid import as_written
+from nst.io.text import as_written
 from nst.report.page.frame_strip import spread
 from nst.report.page.pictures import SMALL, Pictures
 from nst.runs.painting import Painting
