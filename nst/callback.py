@@ -1,142 +1,50 @@
-"""Hydra's callback: checks a run or a sweep before it starts, and draws the sheets of a sweep at its end."""
+"""Hydra's callback around a run or a sweep, whichever sweeper and launcher make it."""
 
-import gc
-import logging
-import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from hydra.core.override_parser.types import Glob
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from nst.cli import bypass_hydra, describe_error
-from nst.execution.console_handler import console
-from nst.execution.hydra_settings import check_output_subdir
-from nst.execution.output_dir import conflict_in, leave_config_alone, lock_output_dir
-from nst.execution.runner import job_of
-from nst.execution.sweep_runner import dir_override, end_sweep
-from nst.execution.sweep_values import parse_swept
-from nst.io.text import escape_unprintable
-from nst.report.outputs_index import refresh_index
-from nst.runs.sweep import open_sweep
+from nst.errors import NstError
 from nst.tracking.background import tracker_of, tracking_of
 
-log = logging.getLogger(__name__)
-
-GROUPS = ("hparams_search", "experiment")  # whose options may be sweeps
+# What is done is in nst.lifecycle, which imports PyTorch: MLflow is imported beside it, in another process.
 
 
 class SweepCallback(Callback):
-    """Hydra's callback around a run or a sweep, whichever sweeper and launcher make it.
+    """Begins runs and sweeps, and ends sweeps.
 
-    It works from the sweep's folder alone, because cells may be painted in other processes.
+    It works from the sweep's folder alone, because cells may be painted in other processes; it keeps no
+    tracker, because launchers send it to those.
     """
 
     def __init__(self, title: str | None = None, order: int | None = None) -> None:
         """Take what a preset says of itself; `order` is for the sweeper, which reads it in the config."""
         self.title = title
         self.began = time.monotonic()
-        gc.freeze()  # what was imported, PyTorch too, stays
-        gc.enable()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check that a run can be tracked, and give it a folder that is new, empty or its own."""
-        bypass_hydra(_lock_run_dir)(config)
+        _start_tracking(config)
+        from nst.lifecycle import begin_run
+
+        begin_run(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check that runs can be tracked, and open the sweep for a sweeper that does not itself.
+        _start_tracking(config)
+        from nst.lifecycle import begin_multirun
 
-        Raises:
-            SystemExit: 2, if tracking is misconfigured, or the folder cannot be made.
-        """
-        with _exit_on_error(2):
-            check_output_subdir(config.hydra)
-            tracker = tracker_of(tracking_of(config))
-            if config.hydra.runtime.choices["hydra/sweeper"] not in ("presets", "search"):
-                # Which cells there will be is not known yet, so none in the folder can be among them.
-                named = Path(config.hydra.sweep.dir)
-                _name(config, "sweep", lock_output_dir(named, lambda place: conflict_in(place, {})))
-                open_sweep(_folder(config), config.hydra.runtime.choices.get("experiment"), self.title)
-            if tracker and not config.plan:
-                tracker.close(Path(config.outputs))
+        begin_multirun(config, self.title)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Draw the sheets, complete the parent runs, print a summary.
+        from nst.lifecycle import end_multirun
 
-        Raises:
-            SystemExit: 1, if a cell failed or a sheet could not be drawn.
-        """
-        if config.plan:
-            return
-        with _exit_on_error(1):
-            # The tracker is the process's one, not kept here: launchers send this object to other processes.
-            failed = end_sweep(_folder(config), tracker_of(tracking_of(config)), self.began)
-            refresh_index(Path(config.outputs))
-        if failed:
-            raise SystemExit(1)
+        end_multirun(config, self.began)
 
 
-def _unswept_preset(config: DictConfig) -> str | None:
-    """What to say where a preset that is a sweep is painted without -m: as one cell, of the defaults."""
-    hydra, choices = config.hydra, config.hydra.runtime.choices
-    # As they were written: an interpolation may mean nothing here.
-    written: Any = OmegaConf.to_container(hydra)
-    params = parse_swept(written["sweeper"].get("params"), [])
-    given = {part.get_key_element() for part in parse_swept(None, written["overrides"]["task"])}
-    swept = [part for part in params if part.get_key_element() not in given]
-    name = next((f"{key}={choices[key]}" for key in GROUPS if choices.get(key)), None)
-    if not swept or name is None:
-        return None
-    if choices["hydra/sweeper"] == "search":
-        cells = f"search of {hydra.sweeper.trials} cells"
-    else:
-        countable = [part for part in swept if not isinstance(part.value(), Glob)]
-        values = [list(part.sweep_string_iterator()) for part in countable if part.is_discrete_sweep()]
-        count = math.prod(map(len, values))
-        cells = f"sweep of {count} cells" if countable == swept else "sweep"
-    keys = ", ".join(part.get_key_element() for part in swept)
-    return (
-        f"{name}: a {cells}, over {keys}; without -m one cell of the defaults is painted, and "
-        f"`python run.py -m {name}` paints all"
-    )
-
-
-@contextmanager
-def _exit_on_error(code: int) -> Iterator[None]:
-    """What goes wrong inside is told, and ends the process: Hydra would make a warning of it, and go on."""
-    try:
-        yield
-    except Exception as error:
-        console.print(
-            f"error: {escape_unprintable(describe_error(error))}", style="red", soft_wrap=True, markup=False
-        )
-        raise SystemExit(code) from error
-
-
-def _lock_run_dir(config: DictConfig) -> None:
-    """Claim the folder of a single run that can be tracked."""
-    tracker_of(tracking_of(config))
-    if forgotten := _unswept_preset(config):
-        log.warning("%s", forgotten)
-    named = Path(config.hydra.run.dir)
-    job = job_of(config, config.hydra, named)
-    if not job.config.plan:
-        folder = lock_output_dir(named, lambda place: conflict_in(place, {Path(): job}))
-        leave_config_alone(folder)
-        _name(config, "run", folder)
-
-
-def _name(config: DictConfig, kind: str, folder: Path) -> None:
-    """Let Hydra write there."""
-    with open_dict(config):
-        config.hydra[kind].dir = str(folder)
-    # The jobs of a sweep are composed again from what was overridden.
-    config.hydra.overrides.hydra.append(dir_override(folder, kind))
-
-
-def _folder(config: DictConfig) -> Path:
-    return Path(config.hydra.sweep.dir).resolve()
+def _start_tracking(config: DictConfig) -> None:
+    with suppress(NstError):  # which is told later
+        tracker = tracker_of(tracking_of(config))
+        if tracker and not config.plan:
+            tracker.start()

@@ -11,7 +11,7 @@ def main() -> int:
     """Paint what the command line asks for; returns the exit code."""
     if shell := shell_of(sys.argv[1:]):
         return answer(shell)
-    gc.disable()  # until all is imported, of which nothing is garbage: `nst/callback.py`
+    gc.disable()  # until all is imported, of which nothing is garbage: `nst.lifecycle`
     install_handlers()  # before what takes seconds to import, so that Ctrl-C is answered then, too
     from nst.app import app
     from nst.cli import run_app

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from nst.callback import SweepCallback
 from nst.cli import check_overrides, quote_home, run_app
 from nst.errors import NstError
+from nst.io.garbage import imported
 
 
 def _raise(error: BaseException) -> Callable[[], object]:
@@ -106,7 +106,7 @@ def test_paths_of_the_home_folder_are_quoted(typed: str, quoted: str) -> None:
 def test_garbage_is_searched_again_once_all_is_imported() -> None:
     gc.disable()  # as `nst.main` does
     try:
-        SweepCallback()
+        imported()
         assert gc.isenabled()
     finally:
         gc.enable()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
@@ -60,15 +60,13 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run directory, as far as it can be read."""
     items = _read_yaml(folder / ".hydra/overrides.yaml")
-    config = _read_yaml(folder / ".hydra/config.yaml")
-    # Unresolved: what looks like an interpolation is only what was typed.
-    typed: Any = OmegaConf.to_container(items) if isinstance(items, ListConfig) else []
+    typed = [str(item) for item in items] if isinstance(items, list) else []
     overrides = {}
     for item in typed:
-        key, equals, value = str(item).lstrip("+~").partition("=")
+        key, equals, value = item.lstrip("+~").partition("=")
         overrides[key] = value if equals else "removed"
-    config = config if isinstance(config, DictConfig) else OmegaConf.create({})
-    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True), tuple(map(str, typed)))
+    config = _config(_read_yaml(folder / ".hydra/config.yaml"))
+    return Run(folder, overrides, config, RunRecord.read(folder, lenient=True), tuple(typed))
 
 
 def canvas_size(folder: Path, name: str = "canvas.png") -> tuple[int, int] | None:
@@ -80,12 +78,20 @@ def canvas_size(folder: Path, name: str = "canvas.png") -> tuple[int, int] | Non
         return None
 
 
-def _read_yaml(path: Path) -> DictConfig | ListConfig | None:
+def _read_yaml(path: Path) -> Any:
+    """What Hydra wrote to a file; None if it cannot be read. OmegaConf's own reader takes far longer."""
     try:
         with open_text(path) as file:
-            return OmegaConf.load(file)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError):
+            return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
+
+
+def _config(found: Any) -> DictConfig:
+    try:
+        return OmegaConf.create(found if isinstance(found, dict) else {})
+    except (OmegaConfBaseException, RecursionError):
+        return OmegaConf.create({})
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

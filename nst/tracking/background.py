@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +20,7 @@ from nst.io.text import escape_unprintable
 from nst.runs.record import RunRecord, now
 from nst.tracking import logger
 from nst.tracking.client import Store, TrackingUnavailable, absolute_uri, log_command
+from nst.tracking.process import Act, LoggingProcess
 from nst.tracking.tracked import TrackedRun
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,15 @@ QUIET_SECONDS = 300  # without anything logged, after which the store is given u
 ABORT_SECONDS = 10
 LOOK_SECONDS = 20  # between looks at what is being painted
 
-Act = Callable[[Path, Store], object]
+
+class Performer(Protocol):
+    """Who does what the logger does."""
+
+    def start(self) -> None:
+        """Get ready meanwhile, if there is anything to get ready."""
+
+    def perform(self, act: Act, folder: Path, store: Store) -> None:
+        """Do an act; raises what it raises."""
 
 
 class BackgroundTracker:
@@ -37,10 +46,14 @@ class BackgroundTracker:
 
     A store that does not answer is left alone, but for one more attempt when a sweep ends, which logs
     all that is missing. Everything is on disk, and `python -m nst.tracking FOLDER` logs it later.
+
+    Args:
+        store: where to.
+        performer: who does it.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, performer: Performer) -> None:
+        self.store, self._performer = store, performer
         self._failed = False  # the store does not answer
         self._asked_again = False
         self._given_up = False
@@ -54,12 +67,17 @@ class BackgroundTracker:
         Thread(target=self._work, name="tracking", daemon=True).start()
         atexit.register(self.wait)
 
+    def start(self) -> None:
+        """Let who performs get ready meanwhile."""
+        self._performer.start()
+
     def begin(self, sweep: Path) -> None:
         """Open the parent run of a sweep."""
         self._later(logger.begin_sweep, sweep)
 
     def watch(self, runs: Iterable[Path]) -> None:
         """Log what there is of these run directories now and then while they are painted, until `log`."""
+        self.start()
         with self._changed:
             self._watched |= dict.fromkeys(runs, now())
             self._changed.notify_all()
@@ -154,7 +172,7 @@ class BackgroundTracker:
             return
         self._asked_again = self._failed
         try:
-            act(folder, self.store)
+            self._performer.perform(act, folder, self.store)
         except TrackingUnavailable as error:
             self._fail(str(error))
         except NstError as error:  # it is of this folder, and the others can do without it
@@ -193,7 +211,7 @@ def tracker_of(config: TrackingConfig) -> BackgroundTracker | None:
 
 @cache
 def _logbook(store: Store) -> BackgroundTracker:
-    return BackgroundTracker(store)
+    return BackgroundTracker(store, LoggingProcess(store))
 
 
 def tracking_of(composed: DictConfig) -> TrackingConfig:

@@ -62,15 +62,10 @@ class TrackingUnavailable(NstError):  # noqa: N818 - what it says, not that it i
 @contextmanager
 def connect(store: Store) -> Iterator["MlflowClient"]:
     """Yield a client of the store; turn whatever the store says no with into one line."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with importing():
-        from google.protobuf.json_format import ParseError
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        if _is_sqlite(store.uri):
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # which the client would import
+    import_mlflow(store)
+    from google.protobuf.json_format import ParseError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     # What goes wrong is raised, in our words; schema migrations and retries are no one's news.
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
@@ -82,6 +77,18 @@ def connect(store: Store) -> Iterator["MlflowClient"]:
             f"tracking.uri={store.uri}: {_reason(refusal, store)}; nothing is lost: once it answers, "
             f"`{log_command(store, 'FOLDER')}`{variables_needed()} logs what is missing"
         ) from refusal
+
+
+def import_mlflow(store: Store) -> None:
+    """Import what a client of the store needs, which takes seconds."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with importing():
+        import mlflow.tracking
+        import sqlalchemy.exc  # noqa: F401
+
+        if _is_sqlite(store.uri):
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # which the client would import
 
 
 def log_command(store: Store, folder: str) -> str:

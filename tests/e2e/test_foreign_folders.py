@@ -212,8 +212,7 @@ def small() -> Config:
     return config(*SMALL)
 
 
-# Double precision, because cells are batched differently after a kill and are compared by pixel.
-KILLED = ["-m", *SMALL, "hardware.precision=fp64", "iterations=30", "hydra.sweep.dir=outputs/X"]
+KILLED = ["-m", *SMALL, "iterations=30", "hydra.sweep.dir=outputs/X"]
 KILLED += ["seed=0,1,2", "init_image=noise", "hardware.checkpoint=0", "style_layers=conv2_1"]
 STEP = 9  # of file operations, from one kill to the next
 

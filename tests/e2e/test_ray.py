@@ -16,7 +16,7 @@ from support.results import pixels, record
 pytest.importorskip("ray", reason="needs ray: pip install '.[ray]'")
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
-SMALL += ["hardware.precision=fp64", "optimizer=adam,lbfgs", "seed=0,1", "hydra.sweep.dir=sweep"]
+SMALL += ["optimizer=adam,lbfgs", "seed=0,1", "hydra.sweep.dir=sweep"]
 SMALL += ["tracking=none", "hydra/launcher=batched_ray"]
 
 CLUSTER = """

@@ -20,9 +20,8 @@ from support.results import children, record
 
 from nst.config.paths import ROOT
 
-# Double precision, because cells are batched differently after a kill and are compared by pixel.
 SMALL = [
-    *("model=vgg16", "model.weights=random", "size=24", "hardware.device=cpu", "hardware.precision=fp64"),
+    *("model=vgg16", "model.weights=random", "size=24", "hardware.device=cpu"),
     *("optimizer=adam,lbfgs", "seed=0,1", "content_layers=conv1_1,conv2_1", "style_layers=conv2_1"),
 ]
 QUICK = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]

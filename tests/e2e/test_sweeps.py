@@ -31,6 +31,8 @@ register()
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
 
 
+PAIR = ["experiment=readme/conv_vs_relu,readme/noise_adam", "content_layers=conv1_1,conv3_1"]
+
 README = (ROOT / "README.md").read_text()
 
 
@@ -51,9 +53,7 @@ def cells(folder: Path) -> list[Path]:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     """Two presets of which one has all cells of the other, with one key of theirs overridden."""
     folder = tmp_path_factory.mktemp("pair")
-    ended = sweep(
-        folder, "experiment=readme/conv_vs_relu,readme/noise_adam", "content_layers=conv1_1,conv3_1"
-    )
+    ended = sweep(folder, *PAIR)
     assert (ended.code, ended.errors) == (0, []), ended.err
     return folder / "outputs/sweep", ended
 
@@ -75,6 +75,16 @@ def test_each_preset_is_a_sweep_of_its_own(pair: tuple[Path, Ended]) -> None:
         }
     assert (folder / "index.html").is_file()
     assert resolved(folder)["ended"] is not None
+
+
+def test_a_plan_says_what_is_shared(pair: tuple[Path, Ended], tmp_path: Path) -> None:
+    _, ended = pair
+    assert "painting 4 cells in 1 batch" in ended.err
+    planned = sweep(tmp_path, *PAIR, "plan=true")
+    assert (planned.code, planned.errors) == (0, []), planned.err
+    told = "6 cells: 0 painted before, 2 the same as another, 4 to paint in 1 batch, "
+    assert any(line.startswith(told) for line in planned.out.splitlines())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cells_of_all_presets_are_batched_and_shared_ones_painted_once(pair: tuple[Path, Ended]) -> None:
@@ -104,13 +114,10 @@ def test_a_glob_takes_what_it_matches_in_the_order_of_the_presets(tmp_path: Path
 def test_the_whole_readme_is_twelve_sheets_and_one_page_and_painted_once(tmp_path: Path) -> None:
     small = ["size=32", "iterations=4", "model=vgg16", "model.weights=random", "hardware.device=cpu"]
     whole = ["-m", "experiment=glob(readme/*)", *small, "tracking=none"]
-    planned = command(tmp_path, *whole, "plan=true")
-    assert (planned.code, planned.errors) == (0, []), planned.err
-    told = "61 cells: 0 painted before, 5 the same as another, 56 to paint in "
-    assert any(line.startswith(told) for line in planned.out.splitlines())
-    assert list(tmp_path.iterdir()) == []
     ended = command(tmp_path, *whole, "hydra.sweep.dir=outputs/first")
     assert (ended.code, ended.errors) == (0, []), ended.err
+    assert "61 of 61 cells finished in " in ended.err
+    assert "5 of them taken" in ended.err
     first = tmp_path / "outputs/first"
     order = [line.split("`")[1] for line in README.splitlines() if line.startswith("| `readme/")]
     assert resolved(first)["grids"] == order

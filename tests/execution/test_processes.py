@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support.command import Running, command
 from support.composing import config
@@ -22,7 +21,7 @@ from nst.runs.job import Job
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
 SMALL += ["tracking=none"]
-GRID = ["-m", *SMALL, "hardware.precision=fp64", "optimizer=adam,lbfgs", "seed=0,1"]
+GRID = ["-m", *SMALL, "optimizer=adam,lbfgs", "seed=0,1"]
 GRID += ["hydra.sweep.dir=sweep"]
 TWO = "hydra.launcher.devices=[cpu,cpu]"
 
@@ -65,7 +64,7 @@ def test_two_workers_paint_the_same_log_it_once_and_are_gone_afterwards(tmp_path
     assert alone.code == 0
     for cell in map(str, range(4)):
         mine, theirs = (tmp_path / sweep / cell for sweep in ("sweep", "alone"))
-        assert np.abs(pixels(mine).astype(int) - pixels(theirs)).max() <= 1
+        assert (pixels(mine) == pixels(theirs)).all()
         assert (mine / "nst.log").is_file()
     parent, cells = children(tmp_path / "mlflow.db")
     assert parent.info.status == "FINISHED"
@@ -76,7 +75,7 @@ def test_two_workers_paint_the_same_log_it_once_and_are_gone_afterwards(tmp_path
 
 @pytest.mark.e2e
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    running = Running(tmp_path, *GRID, "iterations=80", "hardware.checkpoint=0.1", TWO)
+    running = Running(tmp_path, *GRID, "iterations=300", "hardware.checkpoint=0.1", TWO)
     running.until(lambda: list((tmp_path / "outputs/.batches").glob("*/state.safetensors")))
     os.kill(workers(running)[0], signal.SIGKILL)
     ended = running.ended()

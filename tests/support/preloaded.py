@@ -32,6 +32,7 @@ import nst.execution.executors.processes
 import nst.execution.grid_sweep
 import nst.replay
 import nst.report.build
+import nst.tracking.background
 import nst.tracking.command
 import nst.tracking.logger
 from nst.config.paths import CONF
@@ -39,6 +40,7 @@ from nst.errors import NstError
 from nst.io.weights import _random, load_scorer
 
 from . import mlflow_tables, parsed_once
+from .logging_here import LoggingHere
 
 Image.init()
 # The parsers learn their grammar as they go.
@@ -51,6 +53,7 @@ for text in ("${a}", "${.a.b}", "${f:a,1}/b", "a ${b} c", "${oc.env:A,null}", "$
     parse(text)
 Figure().add_subplot().figure.savefig(io.BytesIO(), format="png")
 
+nst.tracking.background.LoggingProcess = LoggingHere  # type: ignore[misc, assignment]
 utils._initialize_tables = mlflow_tables._initialize
 head = utils._get_latest_schema_revision()  # of sixty files
 utils._get_latest_schema_revision = lambda: head

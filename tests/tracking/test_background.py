@@ -4,6 +4,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from support.logging_here import LoggingHere
 from support.rundirs import make_run
 
 from nst.errors import NstError
@@ -46,7 +47,7 @@ def test_runs_are_looked_at_from_their_start_to_their_end(calls: Calls, tmp_path
     for name in ("begun", "killed before", "waiting"):
         make_run(tmp_path / name, overrides=[], status="running")
     (tmp_path / "waiting/run.json").unlink()
-    tracker = BackgroundTracker(Store("sqlite:///none", "", 0))
+    tracker = BackgroundTracker(Store("sqlite:///none", "", 0), LoggingHere())
     tracker.watch([tmp_path / "begun", tmp_path / "killed before", tmp_path / "waiting"])
     begin(tmp_path / "begun")
     assert calls.watched.wait(60)
@@ -69,7 +70,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_no_news_and_a_store_that_is_do
     calls: Calls, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_run(tmp_path / "run", overrides=[], status="running")
-    tracker = BackgroundTracker(Store("sqlite:///none", "", 0))
+    tracker = BackgroundTracker(Store("sqlite:///none", "", 0), LoggingHere())
     calls.error = NstError("canvas.png: gone")
     tracker.watch([tmp_path / "run"])
     begin(tmp_path / "run")
