@@ -34,6 +34,7 @@ def test_its_names_are_there() -> None:
         nst.pain  # noqa: B018
 
 
+@pytest.mark.e2e
 def test_the_example_of_the_docs_needs_neither_hydra_nor_mlflow_nor_matplotlib(tmp_path: Path) -> None:
     [example] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
     example = example.replace('"data/', f'"{ROOT}/data/').replace(

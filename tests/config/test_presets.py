@@ -255,6 +255,7 @@ def test_quickstart_is_six_small_cells() -> None:
     assert all(cell.size <= 128 and cell.iterations <= 100 for cell in found)
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", TABLE)
 def test_every_cell_paints(name: str, tmp_path: Path) -> None:
     jobs = []

@@ -57,6 +57,7 @@ def test_colours_share_a_batch_and_each_leaves_its_own(tmp_path: Path) -> None:
     assert (matched / "style.png").read_bytes() != (plain / "style.png").read_bytes()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "cell", [["color=luminance", "scales=pyramid", "scales.smallest=16"], ["color=histogram"]]
 )

@@ -107,6 +107,7 @@ def test_the_executor_is_asked_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

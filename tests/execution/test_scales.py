@@ -80,6 +80,7 @@ def test_a_pyramid_is_one_painting(tmp_path: Path) -> None:
     assert len(painting.losses["total"]) == 10
 
 
+@pytest.mark.e2e
 # 4 and 7 are where the scale changes.
 @pytest.mark.parametrize(("kind", "stops"), [("adam", [2, 7]), ("lbfgs", [4, 5])])
 def test_a_killed_pyramid_goes_on_bit_for_bit(

@@ -32,6 +32,7 @@ def mask(path: Path, like: str, *colours: tuple[int, int, int], across: bool = F
     return str(path)
 
 
+@pytest.mark.e2e
 def test_a_sweep_over_losses_blends_and_regions_is_one_batch(tmp_path: Path) -> None:
     regions = mask(tmp_path / "m.png", "cat.png", (0, 0, 0), (255, 0, 0))
     variants = [

@@ -344,6 +344,7 @@ def test_batches_of_which_nothing_is_known_are_none(
     assert checkpointed_batches(tmp_path) == []
 
 
+@pytest.mark.e2e
 def test_a_batch_with_a_broken_checkpoint_is_painted_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

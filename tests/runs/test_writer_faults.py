@@ -191,6 +191,7 @@ WHERE = {
 }
 
 
+@pytest.mark.e2e
 # At each place the error that leaves most behind, and one of the others.
 @pytest.mark.parametrize(
     ("where", "what"),

@@ -44,7 +44,7 @@ def refusal(*overrides: str) -> str:
     """The line that a command line is refused with."""
     try:
         check_overrides(overrides, sweep=False)
-        from_composed(composed(overrides))
+        config(*overrides)
     except Exception as error:
         return describe_error(error, overrides)
     raise AssertionError(f"{overrides} was not refused")

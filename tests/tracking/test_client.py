@@ -147,6 +147,7 @@ def test_tables_of_another_version_name_the_command_that_mends_them(tmp_path: Pa
     assert f"`mlflow db upgrade 'sqlite:///{other}'`" in str(caught.value)
 
 
+@pytest.mark.e2e
 def test_tables_of_a_new_database_are_kept_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
