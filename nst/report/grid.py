@@ -48,6 +48,8 @@ AXIS_NAMES = {
     "hardware.precision": "precision",
 }
 
+PATHS = ("images.", "init_image.", "model.weights")  # how the keys begin whose values are files
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -71,7 +73,10 @@ class Axis:
         numeric = None not in numbers
         if numeric:
             found.sort(key=float)
-        return cls(key, _axis_name(key, found), found, [_label(key, value) for value in found], numeric)
+        labels = [_label(key, value) for value in found]
+        if key.startswith(PATHS):
+            labels = _without_folders(labels)
+        return cls(key, _axis_name(key, found), found, labels, numeric)
 
 
 @dataclass(frozen=True)
@@ -282,6 +287,12 @@ def _label(key: str, value: str) -> str:
     if key.endswith("_layers"):
         return layers_label(_layer_names(value))
     return as_written(value)
+
+
+def _without_folders(paths: list[str]) -> list[str]:
+    """Files by their names, where those tell them apart."""
+    short = [re.sub(r"(^|[,\[])[^,\[\]]*/(?=[^/])", r"\1", path) for path in paths]
+    return short if len(set(short)) == len(set(paths)) else paths
 
 
 def _axis_name(key: str, values: Iterable[str]) -> str:

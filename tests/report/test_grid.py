@@ -8,7 +8,7 @@ from support.rundirs import make_sweep
 
 from nst.io.text import as_written
 from nst.report.contact_sheet import APART, GAP, lay_out
-from nst.report.grid import Inputs, grid
+from nst.report.grid import Axis, Inputs, grid
 from nst.report.page.section import one_cell
 
 
@@ -48,6 +48,21 @@ def test_numbers_ascend_and_other_values_are_in_the_order_given(tmp_path: Path) 
     assert [axis.numeric for axis in found.axes] == [False, True]
     numbers = [[int(run.folder.name) for run in row if run] for row in found.runs]
     assert numbers == [[1, 2, 0], [4, 5, 3]]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (["/a b/cat.png", "/a b/c/pagoda.jpg"], ["cat.png", "pagoda.jpg"]),
+        (["${root:data/cat.png}", "dog.png"], ["cat.png", "dog.png"]),
+        (["x/cat.png", "y/cat.png"], ["x/cat.png", "y/cat.png"]),  # the names do not tell them apart
+        (["[x/a.png,y/b.png]", "x/a.png"], ["[a.png,b.png]", "a.png"]),
+    ],
+)
+def test_files_are_told_by_their_names(values: list[str], labels: list[str]) -> None:
+    found = Axis.of("images.style", values)
+    assert (found.values, found.labels) == (values, labels)
+    assert Axis.of("experiment", ["readme/a", "b"]).labels == ["readme/a", "b"]
 
 
 @pytest.mark.parametrize(
