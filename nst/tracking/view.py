@@ -127,11 +127,11 @@ class RunView:
 
     @property
     def short(self) -> str:
-        """What sets it apart, short enough for a list: "lbfgs · conv5_1", "lr 0.1 · seed 2"."""
+        """What sets it apart, short enough for a list: "lbfgs, conv5_1", "lr 0.1, seed 2"."""
         words = [_short(key, value) for key, value in self.telling.items()]
-        if len(" · ".join(words)) > WIDTH:  # what a list cuts off is then the longest
+        if len(", ".join(words)) > WIDTH:  # what a list cuts off is then the longest
             words.sort(key=len)
-        return escape_unprintable(" · ".join(words)) or self.record.name or self.folder.name
+        return escape_unprintable(", ".join(words)) or self.record.name or self.folder.name
 
     @property
     def in_sweep(self) -> bool:

@@ -31,7 +31,7 @@ JOBS = [
     ["optimizer=adam", "content_layers=conv5_1"],
     ["optimizer=lbfgs", "content_layers=[conv2_1,conv4_1]"],
 ]
-NAMES = ["adam · conv1_1", "adam · conv5_1", "lbfgs · conv2_1 conv4_1"]
+NAMES = ["adam, conv1_1", "adam, conv5_1", "lbfgs, conv2_1 conv4_1"]
 
 
 @dataclass(frozen=True)

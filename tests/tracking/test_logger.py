@@ -116,11 +116,11 @@ def python_m_nst_tracking(folder: Path, uri: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["optimizer=adam", "weights.style=1000000.0"], "adam · style 1e6"),
-        (["optimizer=lbfgs", "content_layers=conv5_1"], "lbfgs · conv5_1"),
-        (["optimizer.lr=0.1", "seed=2"], "lr 0.1 · seed 2"),
-        (["variant=adam_cat_mosaic", "content_layers=conv5_1"], "conv5_1 · adam_cat_mosaic"),
-        (["images.content=my photos/cat.png", "content_layers=none"], "cat · content layers none"),
+        (["optimizer=adam", "weights.style=1000000.0"], "adam, style 1e6"),
+        (["optimizer=lbfgs", "content_layers=conv5_1"], "lbfgs, conv5_1"),
+        (["optimizer.lr=0.1", "seed=2"], "lr 0.1, seed 2"),
+        (["variant=adam_cat_mosaic", "content_layers=conv5_1"], "conv5_1, adam_cat_mosaic"),
+        (["images.content=my photos/cat.png", "content_layers=none"], "cat, content layers none"),
         (["experiment=a/b", "tags=[sky]"], "tags=[sky]"),
         ([], "run"),
     ],
@@ -152,10 +152,10 @@ def test_a_sweep_is_a_parent_run_with_a_child_for_each_cell(store: Store, tmp_pa
     assert parent.info.end_time - parent.info.start_time == 5000
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent_id}
     assert {child.info.run_name: child.info.status for child in children} == {
-        "adam · conv1_1": "FINISHED",
-        "lbfgs · conv4_1 conv2_1": "FINISHED",
-        "adam · seed 7": "FAILED",
-        "adam · seed 8": "KILLED",
+        "adam, conv1_1": "FINISHED",
+        "lbfgs, conv4_1 conv2_1": "FINISHED",
+        "adam, seed 7": "FAILED",
+        "adam, seed 8": "KILLED",
     }
     assert children[0].info.run_id == first
     assert children[0].info.end_time - children[0].info.start_time == 3000
@@ -186,7 +186,7 @@ def test_the_parent_carries_the_sheet_and_a_table_of_its_cells(
     note = get(store, run_id).data.tags["mlflow.note.content"]
     assert note == (
         "`python run.py -m experiment=readme/noise_adam`\n\n"
-        "Best of both scores: adam · conv1_1\n\n"
+        "Best of both scores: adam, conv1_1\n\n"
         f"![sheet.png](get-artifact?path=sheet.png&run_uuid={run_id})"
     )
 
@@ -283,8 +283,8 @@ def test_the_sweep_has_what_its_cells_share_and_the_best_scores(store: Store, tm
     assert parent.data.metrics == {"scores/lpips_content": 0.3, "scores/style_distance": 0.4}
     history = MlflowClient(store.uri).get_metric_history(parent.info.run_id, "scores/lpips_content")
     assert len(history) == 1
-    assert parent.data.tags["nst.best"] == "lbfgs · conv4_1 conv2_1"
-    assert "Best of both scores: lbfgs · conv4_1 conv2_1" in get(store, parent.info.run_id).data.tags[NOTE]
+    assert parent.data.tags["nst.best"] == "lbfgs, conv4_1 conv2_1"
+    assert "Best of both scores: lbfgs, conv4_1 conv2_1" in get(store, parent.info.run_id).data.tags[NOTE]
 
 
 def test_what_a_person_says_is_there_and_can_be_searched(store: Store, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_what_a_person_says_is_there_and_can_be_searched(store: Store, tmp_path:
     ):
         assert len(client.search_runs([experiment.experiment_id], query)) == 4
     runs = {run.info.run_name: run.data.tags for run in client.search_runs([experiment.experiment_id])}
-    assert runs.keys() == {"skies", "adam · conv1_1", "lbfgs · conv4_1 conv2_1"}
+    assert runs.keys() == {"skies", "adam, conv1_1", "lbfgs, conv4_1 conv2_1"}
     for tags in runs.values():
         assert tags[NOTE].startswith("Two (or 3) skies: a_b.\n\n")
         assert tags["mlflow.user"] == tmp_path.owner()
@@ -338,7 +338,7 @@ def test_a_run_is_watched_while_it_is_painted_and_completed_after_that(store: St
     (run / "run.json").write_text(json.dumps(begun | {"status": "running"}))
 
     def seen() -> tuple[Run, list[int], list[int]]:
-        [child] = [found for found in runs_of(store) if found.info.run_name == "adam · conv1_1"]
+        [child] = [found for found in runs_of(store) if found.info.run_name == "adam, conv1_1"]
         client = MlflowClient(store.uri)
         there = client.list_artifacts(child.info.run_id, "images")
         steps = {int(re.findall(r"step\+(\d+)", file.path)[0]) for file in there}
