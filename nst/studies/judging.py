@@ -78,7 +78,7 @@ def verdict_of(folder: Path) -> VerdictRecord:
         cells=len(study.cells),
         finished=count,
         left_out=left_out,
-        doubts=_risen(pairs),
+        doubts=[*_risen(pairs), *_timed_together(study, pairs)],
         p=min(_support(effects), _refute(effects)),
         by=study.by,
         kind=study.kind,
@@ -188,6 +188,19 @@ def _risen(pairs: Sequence[Pair]) -> list[str]:
         risen = sum(bool(losses) and losses[-1] > RISEN * min(losses) for losses in each)
         if risen:
             found.append(f"{condition}: {risen} of {len(runs)} end above {RISEN} times their lowest loss")
+    return found
+
+
+def _timed_together(study: StudyRecord, pairs: Sequence[Pair]) -> list[str]:
+    """In which conditions cells share the one time that their batch took: it is no measurement of each."""
+    if not any(measure(**wanted).unit == "s" for wanted in study.measures):
+        return []
+    found = []
+    for condition in pairs[0].runs if pairs else ():
+        runs = [run for pair in pairs for run in pair.runs[condition]]
+        together = sum(run.record.batch_cells > 1 for run in runs)
+        if together:
+            found.append(f"{condition}: {together} of {len(runs)} share the time of their batch")
     return found
 
 

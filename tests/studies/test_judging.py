@@ -225,3 +225,14 @@ def test_canvases_whose_optimizer_ran_away_are_told(tmp_path: Path) -> None:
     assert verdict.doubts == ["b: 4 of 16 end above 3 times their lowest loss"]
     assert verdict.text.endswith("; b: 4 of 16 end above 3 times their lowest loss")
     assert VerdictRecord.read(folder).doubts == verdict.doubts
+
+
+def test_one_time_of_many_cells_is_told(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "s", lower, measures=[{"name": "seconds_per_iteration"}])
+    for place in range(32):  # each cell of `a` alone, those of `b` in one batch
+        timings = {"iterations_per_second": 10.0 + place, "batch_cells": 1 + 15 * (place % 2)}
+        replace(RunRecord.read(folder / str(place)), timings=timings).write(folder / str(place))
+    [verdict] = judge(folder)
+    assert verdict.doubts == ["b: 16 of 16 share the time of their batch"]
+    [other] = judge(make_study(tmp_path / "t", lower))
+    assert other.doubts == []  # no measure of it is a time
