@@ -27,6 +27,12 @@ if MINE:
 E2E = Path(__file__).parent / "e2e"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return (
+        True if collection_path == E2E and "not e2e" in config.option.markexpr else None
+    )  # they import much
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

@@ -231,6 +231,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.e2e
 @settings(
     max_examples=DRAWS or 20,
     derandomize=not DRAWS,

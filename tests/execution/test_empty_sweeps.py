@@ -12,6 +12,8 @@ from nst.errors import NstError
 from nst.execution.executors.base import InProcessExecutor
 from nst.runs.job import Job
 
+pytestmark = pytest.mark.e2e  # run.py up to the first batch
+
 SEARCH = "hparams_search=weights"
 
 
@@ -107,7 +109,6 @@ def test_the_executor_is_asked_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

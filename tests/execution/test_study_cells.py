@@ -7,7 +7,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from support.composing import composed, refusal
+from support.composing import composed, config, refusal
 
 from nst.config.composed import from_composed
 from nst.config.paths import CONF
@@ -169,7 +169,7 @@ def test_a_committed_study_can_be_judged(name: str) -> None:
     assert len(pairs) >= 6
     # One cell of each side stands for all.
     sides = [list(made.record.conditions).index(side[0]) for side in made.record.sides]
-    found = [from_composed(composed(made.overrides[side][:-1])) for side in sides]
+    found = [config(*made.overrides[side][:-1]) for side in sides]
     assert found[0] != found[1]
     for wanted in made.record.measures:
         measure(**wanted).check(found[0], found[1])
