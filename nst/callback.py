@@ -7,7 +7,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from nst.errors import NstError
 from nst.tracking.background import tracker_of, tracking_of
 
 # What is done is in nst.lifecycle, which imports PyTorch: MLflow is imported beside it, in another process.
@@ -44,7 +43,7 @@ class SweepCallback(Callback):
 
 
 def _start_tracking(config: DictConfig) -> None:
-    with suppress(NstError):  # which is told later
+    with suppress(Exception):  # which is told later, and of which Hydra would make a warning
         tracker = tracker_of(tracking_of(config))
         if tracker and not config.plan:
             tracker.start()

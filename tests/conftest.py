@@ -28,9 +28,8 @@ E2E = Path(__file__).parent / "e2e"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    return (
-        True if collection_path == E2E and "not e2e" in config.option.markexpr else None
-    )  # they import much
+    """Without what is end to end, what that imports is not imported."""
+    return True if collection_path == E2E and "not e2e" in config.option.markexpr else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` is looked at

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import hydra
@@ -18,6 +19,10 @@ from nst.execution.executors import base
 from nst.execution.resolve import resolve
 from nst.execution.runner import paint
 from nst.runs.job import Job, Result
+from nst.tracking import background
+from nst.tracking.background import BackgroundTracker
+from nst.tracking.client import Store
+from nst.tracking.process import Act
 
 from . import parsed_once  # noqa: F401
 
@@ -57,6 +62,16 @@ def main(composed: DictConfig) -> float:
     return bypass_hydra(paint)(composed)
 
 
+class Nobody:
+    """Logs nothing: what it complained of would be in a later test."""
+
+    def start(self) -> None:
+        pass
+
+    def perform(self, act: Act, folder: Path, store: Store) -> None:
+        pass
+
+
 class PaintingBegins(BaseException):
     """Painting would begin here."""
 
@@ -74,6 +89,7 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Driven:
     said = io.StringIO()
     with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
         patched.setattr(base, "run_batch", batch)
+        patched.setattr(background, "_logbook", lambda store: BackgroundTracker(store, Nobody()))
         patched.setattr(sys, "argv", ["run.py", *arguments])
         patched.setenv("HYDRA_FULL_ERROR", "0")
         try:

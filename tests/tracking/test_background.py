@@ -4,6 +4,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from support.driven import SMALL, driven
 from support.logging_here import LoggingHere
 from support.rundirs import make_run
 
@@ -84,3 +85,17 @@ def test_a_run_that_ends_while_it_is_looked_at_is_no_news_and_a_store_that_is_do
     calls.watched.clear()
     assert not calls.watched.wait(0.3)  # it is left alone
     assert [record.message for record in caplog.records] == ["down"]
+
+
+def test_what_cannot_be_tracked_is_told_by_what_comes_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for sweep in ([], ["-m"]):
+        wrong = [*sweep, *SMALL, "tracking=mlflow", "tracking.uri=${images}", "outputs=outputs"]
+        ended = driven(wrong, monkeypatch)
+        assert ended.code == 2
+        [line] = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+        assert "tracking.uri" in line
+        # Hydra makes a warning of what a callback raises, and paints in a folder that nobody looked at.
+        assert [str(one.message) for one in recwarn if "Callback" in str(one.message)] == []
