@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,8 +39,9 @@ class LoggingProcess:
         atexit.register(self.stop)
 
     def start(self) -> None:
-        """Start it, if it is not there: it imports MLflow meanwhile."""
-        self._connected()
+        """Start it, if it is not there: it imports MLflow meanwhile. If it cannot be, `perform` says so."""
+        with suppress(OSError):
+            self._connected()
 
     def perform(self, act: Act, folder: Path, store: Store) -> None:
         """Do `act`, a function of `nst.tracking.logger`, there.

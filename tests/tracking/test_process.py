@@ -106,3 +106,12 @@ def test_ctrl_c_closes_the_sweep_in_the_store(store: Store, tmp_path: Path) -> N
     assert gone(child.pid)
     assert {run.info.status for run in MlflowClient(store.uri).search_runs(["1"])} == {"KILLED"}
     assert os.path.exists(tmp_path / "sweep/0/canvas.png")
+
+
+def test_a_process_that_cannot_be_started_costs_no_painting(
+    process: LoggingProcess, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    process.start()
+    with pytest.raises(OSError, match="No such file"):  # which `BackgroundTracker` makes a warning of
+        process.perform(logger.log_run, tmp_path, store)
