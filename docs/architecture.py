@@ -19,7 +19,7 @@ ABOUT = {
     "execution": "a config becomes a cell, cells become batches, batches become run directories",
     "studies": "a claim, the statistics of its cells, the verdict",
     "report": "contact sheets, animations, loss curves, Pareto fronts, the page",
-    "tracking": "a run directory becomes an MLflow run, on a thread of its own",
+    "tracking": "a run directory becomes an MLflow run, in a process of its own",
     "measures": "numbers of a run that claims are about",
     "runs": "run and sweep directories: records, writer, checkpoints, index",
     "config": "the typed schema of conf/, checks that need no pixels",
