@@ -23,6 +23,7 @@ from nst.execution.resolve import identity_of
 from nst.io.canvas_format import CanvasFormat
 from nst.io.files import final_name, unshare
 from nst.io.locks import LOCK, is_locked, lock_dir, unlock_dir
+from nst.io.yaml_files import parse_yaml
 from nst.runs.job import Job
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, SweepRecord
 
@@ -224,9 +225,8 @@ def _recorded_config(run: Path) -> Config | None:
 
 @lru_cache(maxsize=4096)
 def _read_config(path: Path, changed: int) -> Config:
-    """`_what` a file asks for; OmegaConf's own reader takes several times as long."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = yaml.load(path.read_bytes(), loader)
+    """`_what` a file asks for."""
+    found = parse_yaml(path.read_bytes())
     if not isinstance(found, dict):
         raise ValueError(f"{path}: no config")
     found["tracking"] = {"name": TrackingName.none}

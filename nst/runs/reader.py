@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from nst.io.files import open_regular, open_text
+from nst.io.yaml_files import parse_yaml
 from nst.runs.record import RunRecord
 
 SAID = ("name", "tags", "notes")  # keys of what a person says of a run
@@ -79,10 +80,10 @@ def canvas_size(folder: Path, name: str = "canvas.png") -> tuple[int, int] | Non
 
 
 def _read_yaml(path: Path) -> Any:
-    """What Hydra wrote to a file; None if it cannot be read. OmegaConf's own reader takes far longer."""
+    """What Hydra wrote to a file; None if it cannot be read."""
     try:
         with open_text(path) as file:
-            return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            return parse_yaml(file)
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
 

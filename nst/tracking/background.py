@@ -32,12 +32,14 @@ LOOK_SECONDS = 20  # between looks at what is being painted
 
 
 class Performer(Protocol):
-    """Who does what the logger does."""
+    """Who does what the logger does, with a store."""
+
+    store: Store
 
     def start(self) -> None:
         """Get ready meanwhile, if there is anything to get ready."""
 
-    def perform(self, act: Act, folder: Path, store: Store) -> None:
+    def perform(self, act: Act, folder: Path) -> None:
         """Do an act; raises what it raises."""
 
 
@@ -47,13 +49,10 @@ class BackgroundTracker:
     A store that does not answer is left alone, but for one more attempt when a sweep ends, which logs
     all that is missing. Everything is on disk, and `python -m nst.tracking FOLDER` logs it later.
 
-    Args:
-        store: where to.
-        performer: who does it.
     """
 
-    def __init__(self, store: Store, performer: Performer) -> None:
-        self.store, self._performer = store, performer
+    def __init__(self, performer: Performer) -> None:
+        self.store, self._performer = performer.store, performer
         self._failed = False  # the store does not answer
         self._asked_again = False
         self._given_up = False
@@ -172,7 +171,7 @@ class BackgroundTracker:
             return
         self._asked_again = self._failed
         try:
-            self._performer.perform(act, folder, self.store)
+            self._performer.perform(act, folder)
         except TrackingUnavailable as error:
             self._fail(str(error))
         except NstError as error:  # it is of this folder, and the others can do without it
@@ -211,7 +210,7 @@ def tracker_of(config: TrackingConfig) -> BackgroundTracker | None:
 
 @cache
 def _logbook(store: Store) -> BackgroundTracker:
-    return BackgroundTracker(store, LoggingProcess(store))
+    return BackgroundTracker(LoggingProcess(store))
 
 
 def tracking_of(composed: DictConfig) -> TrackingConfig:

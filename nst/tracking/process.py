@@ -43,7 +43,7 @@ class LoggingProcess:
         with suppress(OSError):
             self._connected()
 
-    def perform(self, act: Act, folder: Path, store: Store) -> None:
+    def perform(self, act: Act, folder: Path) -> None:
         """Do `act`, a function of `nst.tracking.logger`, there.
 
         Raises:
@@ -52,14 +52,15 @@ class LoggingProcess:
         """
         pipe = self._connected()
         try:
-            pipe.send((act.__name__, folder.absolute(), store))
+            pipe.send((act.__name__, folder.absolute()))
             said: tuple[type[NstError], str] | None = pipe.recv()
         except (EOFError, OSError) as error:
             if self._stopped:
                 return
+            later = f"`{log_command(self.store, 'FOLDER')}`{variables_needed()} logs what is missing"
             raise TrackingUnavailable(
-                f"tracking.uri={store.uri}: the process that logs died (exit code {self._buried()}); nothing "
-                f"is lost: `{log_command(store, 'FOLDER')}`{variables_needed()} logs what is missing"
+                f"tracking.uri={self.store.uri}: the process that logs died (exit code {self._buried()}); "
+                f"nothing is lost: {later}"
             ) from error
         if said:
             kind, text = said
@@ -113,9 +114,11 @@ def serve() -> None:
     """Do what comes through the pipe whose number is the argument, until it is closed."""
     pipe = Connection(int(sys.argv[1]))
     try:
-        import_mlflow(pipe.recv())
+        store = pipe.recv()
+        import_mlflow(store)
         while True:
-            pipe.send(_outcome(*pipe.recv()))
+            name, folder = pipe.recv()
+            pipe.send(_outcome(name, folder, store))
     except (EOFError, OSError):
         pass
 

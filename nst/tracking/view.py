@@ -21,11 +21,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
+from nst.config.schema import register
 from nst.errors import NstError
 from nst.io.color import SRGB, laid_on_white
 from nst.io.files import atomic_copy, is_regular, open_regular, open_text
 from nst.io.text import as_number, as_written, escape_unprintable
 from nst.io.video import decode
+from nst.io.yaml_files import parse_yaml
 from nst.runs.description import Description
 from nst.runs.painting import Painting
 from nst.runs.reader import BESIDE, SAID, Run, flatten, read_run
@@ -162,11 +164,9 @@ class RunView:
 
         What would not be seen is escaped: a store of files could not read a line break back.
         """
-        from nst.config.schema import register  # which imports torch
-
         register()  # its resolvers are in the config
         with open_text(self.folder / ".hydra/config.yaml") as file:
-            config = OmegaConf.load(file)
+            config = OmegaConf.create(parse_yaml(file))
         try:
             tree = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException:

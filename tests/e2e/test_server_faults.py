@@ -139,7 +139,7 @@ def test_one_warning_and_the_server_is_completed_later(
 
     relay.fault = failing
     wait(monkeypatch, 1)
-    tracker = BackgroundTracker(store, LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(store))
     log_all(tracker, sweep)
     # The first failure, and that of the attempt at the end: two tries each, however many cells there are.
     assert len(refused) <= 4
@@ -156,7 +156,7 @@ def test_a_server_that_is_back_when_the_sweep_ends_gets_all_of_it(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    tracker = BackgroundTracker(Store(server.uri, "back", canvas_steps=2), LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(Store(server.uri, "back", canvas_steps=2)))
     server.stop()
     wait(monkeypatch, 1)
     tracker.begin(sweep)
@@ -180,7 +180,7 @@ def test_a_server_that_keeps_answering_is_given_up(
     monkeypatch.setattr("nst.tracking.background.QUIET_SECONDS", 2)
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS[:1], size=8)
     with dripping() as uri:
-        tracker = BackgroundTracker(Store(uri, "drips", canvas_steps=2), LoggingHere())
+        tracker = BackgroundTracker(LoggingHere(Store(uri, "drips", canvas_steps=2)))
         log_all(tracker, sweep)
         [warning] = warnings(caplog)
         assert warning.startswith(f"tracking.uri={uri}: nothing could be logged for 2 s; nothing is lost")
@@ -218,7 +218,7 @@ def test_a_database_and_folders_that_others_hold_for_long(
         begin_sweep(sweep, store)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        tracker = BackgroundTracker(store, LoggingHere())
+        tracker = BackgroundTracker(LoggingHere(store))
         log_all(tracker, sweep)
         [warning] = warnings(caplog)
         assert "database is locked" in warning
@@ -234,7 +234,7 @@ def test_a_broken_cell_does_not_cost_the_others_their_place(
     (sweep / "0/canvas.png").unlink()
     (sweep / "1/.hydra/config.yaml").unlink()
     store = Store(f"sqlite:///{tmp_path}/mlflow.db", "broken", canvas_steps=2)
-    tracker = BackgroundTracker(store, LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(store))
     log_all(tracker, sweep)
     [warning] = warnings(caplog)
     assert warning.startswith(f"{sweep}/0: not logged, {sweep}/0/canvas.png: No such file")
@@ -320,9 +320,7 @@ def test_a_sweep_whose_server_is_no_help_from_its_start(
 
 def test_a_dead_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    tracker = BackgroundTracker(
-        Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2), LoggingHere()
-    )
+    tracker = BackgroundTracker(LoggingHere(Store(f"http://127.0.0.1:{free_port()}", "dead", canvas_steps=2)))
     log_all(tracker, sweep)
     assert "refused" in warnings(caplog)[0]
     assert len(warnings(caplog)) == 1
@@ -351,7 +349,7 @@ def test_what_a_killed_process_left_running_is_closed(server: Server, relay: Rel
     assert left == ["RUNNING", "FINISHED", "RUNNING", "RUNNING"]
 
     os.utime(sweep / "1/run.json", (2e9, 2e9))
-    tracker = BackgroundTracker(store, LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(store))
     tracker.close(sweep)
     tracker.wait()
     parent, cell, half, others = runs_of(server.uri, "left")
@@ -372,7 +370,7 @@ def test_a_sweep_that_is_broken_off_is_killed_and_waits_for_nobody(
     relay: Relay, server: Server, tmp_path: Path
 ) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", SEEDS, size=8)
-    tracker = BackgroundTracker(Store(relay.uri, "off", canvas_steps=2), LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(Store(relay.uri, "off", canvas_steps=2)))
     logging_began, may_go_on = Event(), Event()
 
     def hold(request: str) -> str | None:

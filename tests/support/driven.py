@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import hydra
@@ -21,10 +20,9 @@ from nst.execution.runner import paint
 from nst.runs.job import Job, Result
 from nst.tracking import background
 from nst.tracking.background import BackgroundTracker
-from nst.tracking.client import Store
-from nst.tracking.process import Act
 
 from . import parsed_once  # noqa: F401
+from .logging_here import LoggingNothing
 
 register()
 
@@ -62,16 +60,6 @@ def main(composed: DictConfig) -> float:
     return bypass_hydra(paint)(composed)
 
 
-class Nobody:
-    """Logs nothing: what it complained of would be in a later test."""
-
-    def start(self) -> None:
-        pass
-
-    def perform(self, act: Act, folder: Path, store: Store) -> None:
-        pass
-
-
 class PaintingBegins(BaseException):
     """Painting would begin here."""
 
@@ -89,7 +77,7 @@ def driven(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Driven:
     said = io.StringIO()
     with monkeypatch.context() as patched, redirect_stderr(said), redirect_stdout(io.StringIO()):
         patched.setattr(base, "run_batch", batch)
-        patched.setattr(background, "_logbook", lambda store: BackgroundTracker(store, Nobody()))
+        patched.setattr(background, "_logbook", lambda store: BackgroundTracker(LoggingNothing(store)))
         patched.setattr(sys, "argv", ["run.py", *arguments])
         patched.setenv("HYDRA_FULL_ERROR", "0")
         try:

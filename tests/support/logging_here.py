@@ -7,11 +7,18 @@ from nst.tracking.process import Act
 
 
 class LoggingHere:
-    def __init__(self, store: Store | None = None) -> None:
-        pass
+    def __init__(self, store: Store) -> None:
+        self.store = store
 
     def start(self) -> None:
         pass
 
-    def perform(self, act: Act, folder: Path, store: Store) -> None:
-        act(folder, store)
+    def perform(self, act: Act, folder: Path) -> None:
+        act(folder, self.store)
+
+
+class LoggingNothing(LoggingHere):
+    """What it complained of would be in a later test."""
+
+    def perform(self, act: Act, folder: Path) -> None:
+        pass

@@ -48,7 +48,7 @@ def test_runs_are_looked_at_from_their_start_to_their_end(calls: Calls, tmp_path
     for name in ("begun", "killed before", "waiting"):
         make_run(tmp_path / name, overrides=[], status="running")
     (tmp_path / "waiting/run.json").unlink()
-    tracker = BackgroundTracker(Store("sqlite:///none", "", 0), LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(Store("sqlite:///none", "", 0)))
     tracker.watch([tmp_path / "begun", tmp_path / "killed before", tmp_path / "waiting"])
     begin(tmp_path / "begun")
     assert calls.watched.wait(60)
@@ -71,7 +71,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_no_news_and_a_store_that_is_do
     calls: Calls, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_run(tmp_path / "run", overrides=[], status="running")
-    tracker = BackgroundTracker(Store("sqlite:///none", "", 0), LoggingHere())
+    tracker = BackgroundTracker(LoggingHere(Store("sqlite:///none", "", 0)))
     calls.error = NstError("canvas.png: gone")
     tracker.watch([tmp_path / "run"])
     begin(tmp_path / "run")

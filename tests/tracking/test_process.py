@@ -52,30 +52,32 @@ def test_it_logs_says_what_is_wrong_and_is_replaced_when_it_dies(
     process: LoggingProcess, store: Store, tmp_path: Path
 ) -> None:
     runs = [make_run(tmp_path / name, overrides=["seed=1"], size=8) for name in "ab"]
-    process.perform(logger.log_run, runs[0], store)
+    process.perform(logger.log_run, runs[0])
     [child] = loggers()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         child.send_signal(number)  # they are for the process that paints
     (runs[1] / "canvas.png").rename(tmp_path / "kept.png")
     with pytest.raises(NstError, match=r"canvas\.png: No such file") as broken:
-        process.perform(logger.log_run, runs[1], store)
+        process.perform(logger.log_run, runs[1])
     assert not isinstance(broken.value, TrackingUnavailable)
+    other = LoggingProcess(Store("sqlite:////proc/none/mlflow.db", "apart", 2))
     with pytest.raises(TrackingUnavailable, match="nothing is lost"):
-        process.perform(logger.log_run, runs[0], Store("sqlite:////proc/none/mlflow.db", "apart", 2))
+        other.perform(logger.log_run, runs[0])
+    other.stop()
     assert loggers() == [child]
     child.kill()
     (tmp_path / "kept.png").rename(runs[1] / "canvas.png")
     with pytest.raises(
         TrackingUnavailable, match=r"the process that logs died \(exit code -9\); nothing is lost"
     ):
-        process.perform(logger.log_run, runs[1], store)
-    process.perform(logger.log_run, runs[1], store)
-    [other] = loggers()
+        process.perform(logger.log_run, runs[1])
+    process.perform(logger.log_run, runs[1])
+    [replaced] = loggers()
     logged = MlflowClient(store.uri).search_runs(["1"])
     assert {run.data.tags["nst.run_dir"] for run in logged} == {str(run) for run in runs}
     process.stop()
-    assert gone(other.pid)
-    process.perform(logger.log_run, runs[0], store)  # at the end of a program nobody waits for it
+    assert gone(replaced.pid)
+    process.perform(logger.log_run, runs[0])  # at the end of a program nobody waits for it
 
 
 @pytest.mark.e2e
@@ -109,9 +111,9 @@ def test_ctrl_c_closes_the_sweep_in_the_store(store: Store, tmp_path: Path) -> N
 
 
 def test_a_process_that_cannot_be_started_costs_no_painting(
-    process: LoggingProcess, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: LoggingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     process.start()
     with pytest.raises(OSError, match="No such file"):  # which `BackgroundTracker` makes a warning of
-        process.perform(logger.log_run, tmp_path, store)
+        process.perform(logger.log_run, tmp_path)
