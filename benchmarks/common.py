@@ -18,12 +18,13 @@ from torch import Tensor
 
 from nst.config.paths import ROOT
 from nst.core.cell import Cell
-from nst.core.engine import DTYPES, Snapshot
+from nst.core.engine import Snapshot
 from nst.core.init_images import noise
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer
 from nst.core.optimizers.adam import Adam
 from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.precision import DTYPES
 from nst.core.vgg import VGG
 from nst.io import weights as pretrained
 from nst.io.files import atomic_write
@@ -44,7 +45,7 @@ Work = Callable[[], object]
 def default_cell(size: int) -> Cell:
     """The README's default cell: its images, content layer conv1_1, all five style layers."""
     images = [read(ROOT / "data" / name, size, "images") for name in ("pagoda.jpg", "starry_night.jpg")]
-    return Cell(images[0], (images[1],), {"conv1_1": 1.0}, STYLE_LAYERS, "conv", 5.0, 7000.0, 1.2)
+    return Cell(images[0], (images[1],), {"conv1_1": 1.0}, STYLE_LAYERS, "relu", 5.0, 7000.0, 1.2)
 
 
 def canvases(size: int, rows: int) -> Tensor:

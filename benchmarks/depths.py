@@ -22,8 +22,9 @@ from benchmarks.common import (
     weights,
 )
 from nst.core.cell import Cell
-from nst.core.engine import DTYPES, arithmetic
+from nst.core.network import Reached
 from nst.core.objective import Objective
+from nst.core.precision import DTYPES, arithmetic
 from nst.core.vgg import VGG, Pass
 
 CUT = "cut where rows end"
@@ -32,9 +33,11 @@ CUT = "cut where rows end"
 class Whole(VGG):
     """All rows to the end."""
 
-    def forward(self, images: Tensor, rows: object = None) -> Pass:
+    def forward(
+        self, images: Tensor, rows: object = None, reached: Reached = lambda tap, features: None
+    ) -> Pass:
         """As the network does it where no row ends early."""
-        return super().forward(images)
+        return super().forward(images, reached=reached)
 
 
 def contestants(size: int, precision: str, device: torch.device) -> dict[str, Work]:

@@ -24,7 +24,8 @@ from benchmarks.common import (
     weights,
 )
 from benchmarks.plain import PlainLoop
-from nst.core.engine import Engine, arithmetic
+from nst.core.engine import Engine
+from nst.core.precision import arithmetic
 
 # Three network passes an iteration with weights that ask for gradients; the same with frozen weights;
 # targets once and frozen weights.

@@ -26,9 +26,10 @@ from benchmarks.common import (
     weights,
 )
 from benchmarks.plain import PlainLoop
-from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.engine import Engine
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
 from nst.core.objective import Objective
+from nst.core.precision import DTYPES, arithmetic
 from nst.core.vgg import VGG, Pass
 
 aten = torch.ops.aten

@@ -13,8 +13,8 @@ from benchmarks.common import (
     publish,
     repeated,
 )
-from nst.core.engine import arithmetic
 from nst.core.optimizers.lbfgs import LBFGS
+from nst.core.precision import arithmetic
 
 LR = 1e-3  # so small that no canvas arrives, whatever the history
 

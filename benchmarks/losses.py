@@ -18,9 +18,9 @@ from benchmarks.common import (
     publish,
     repeated,
 )
-from nst.core.engine import arithmetic
 from nst.core.losses import Gram, Moments, Nearest, Place, Rows, Sliced, StyleLoss, Term, Wasserstein
 from nst.core.losses.feature_loss import AutogradTerm
+from nst.core.precision import arithmetic
 
 
 @dataclass

@@ -23,12 +23,13 @@ from benchmarks.common import (
 )
 from nst.config.paths import ROOT
 from nst.core.cell import Cell
-from nst.core.engine import DTYPES, Engine, arithmetic
+from nst.core.engine import Engine
 from nst.core.networks import build, cost
 from nst.core.objective import Objective
 from nst.core.optimizers import OptimizerConfig
 from nst.core.optimizers.adam import AdamConfig
 from nst.core.optimizers.lbfgs import LBFGSConfig
+from nst.core.precision import DTYPES, arithmetic
 
 GIB = 2**30
 LAYERS = {"conv4_2": 1.0}

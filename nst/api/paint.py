@@ -15,12 +15,13 @@ from nst.api.cell import Cell, optimizer, resolve
 from nst.api.images import Images, several
 from nst.core import cell as core
 from nst.core import networks
-from nst.core.engine import DTYPES, Snapshot, arithmetic, auto_precision
+from nst.core.engine import Snapshot
 from nst.core.init_images import File, InitImage
 from nst.core.network import Tap
 from nst.core.options import OPTIONS
 from nst.core.painter import Painter
 from nst.core.pooling import POOLINGS
+from nst.core.precision import DTYPES, arithmetic, auto_precision
 from nst.core.regions import check_masks
 from nst.core.resizing import cover
 from nst.core.scales import Scales, shape_at

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ONCE = [1, 1]  # stride, and dilation
-# Of PyTorch's oneDNN operators: nothing is to follow a convolution.
-PLAIN: tuple[str, list[float], str] = ("none", [], "")
+# Of PyTorch's oneDNN operators: what follows a convolution.
+Following = tuple[str, list[float], str]
+NOTHING: Following = ("none", [], "")
+RELU: Following = ("relu", [], "")
 
 
 class Convolution:
@@ -33,14 +35,18 @@ class Convolution:
         self.weight, self.bias, self.padding = weight, bias, [padding, padding]
         self._kept: dict[bool, tuple[torch.Size, Tensor]] = {}  # in blocks, by whether for the way back
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """`[B, in, H, W]` to `[B, out, H, W]`."""
-        if not _by_onednn(inputs):
-            return _by_rows(lambda x: F.conv2d(x, self.weight, self.bias, padding=self.padding), inputs)
-        weight = self._in_blocks(inputs, back=False)
+    def forward(self, inputs: Tensor, *, relu: bool = False) -> Tensor:
+        """`[B, in, H, W]` to `[B, out, H, W]`, with a ReLU behind it if so asked: one pass less over it."""
         geometry = (self.padding, ONCE, ONCE, 1)
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise(inputs, weight, self.bias, *geometry, *PLAIN)
-        return found
+        if _by_onednn(inputs):
+            weight, following = self._in_blocks(inputs, back=False), RELU if relu else NOTHING
+            pointwise = torch.ops.mkldnn._convolution_pointwise
+            found: Tensor = pointwise(inputs, weight, self.bias, *geometry, *following)
+            return found
+        if relu and _by_cudnn(inputs):
+            return torch.cudnn_convolution_relu(inputs, self.weight, self.bias, ONCE, self.padding, ONCE, 1)
+        found = _by_rows(lambda x: F.conv2d(x, self.weight, self.bias, padding=self.padding), inputs)
+        return F.relu_(found) if relu else found
 
     def backward(self, gradient: Tensor, inputs: Tensor) -> Tensor:
         """The gradient with respect to `inputs`, which `forward` was given, from that of what it returned."""
@@ -50,7 +56,7 @@ class Convolution:
         weight = self._in_blocks(gradient, back=True)
         transposed = torch.ops.mkldnn._convolution_transpose_pointwise
         geometry = (self.padding, [0, 0], ONCE, ONCE, 1)
-        found: Tensor = transposed(gradient, weight, None, *geometry, *PLAIN)
+        found: Tensor = transposed(gradient, weight, None, *geometry, *NOTHING)
         return found
 
     def _in_blocks(self, x: Tensor, *, back: bool) -> Tensor:
@@ -71,6 +77,17 @@ class Convolution:
         backward = torch.ops.aten.convolution_backward
         found: Tensor = backward(gradient, inputs, self.weight, None, *geometry, [True, False, False])[0]
         return found
+
+
+def _by_cudnn(x: Tensor) -> bool:
+    """Whether cuDNN has a convolution with a ReLU for `x`."""
+    return x.is_cuda and x.dtype != torch.float64 and _cudnn_here()
+
+
+@cache
+def _cudnn_here() -> bool:
+    # Not on AMD's cards, and fake tensors may be on a device that is not here.
+    return torch.version.cuda is not None and torch.cuda.is_available()
 
 
 def _by_onednn(x: Tensor) -> bool:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -18,13 +17,6 @@ from nst.core.rows import part, parts
 
 log = logging.getLogger(__name__)
 
-# What the network computes in; canvas, losses and optimizer never go below float32.
-DTYPES = {
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp64": torch.float64,
-}
 # Iterations before the step is captured: libraries choose their algorithms and allocate in the first.
 WARM_UP = 3
 # Snapshots on their way to the host before the engine waits for one.
@@ -32,35 +24,6 @@ IN_FLIGHT = 4
 # A snapshot follows the one before after so long, or so many iterations, whichever comes first.
 REPORT_SECONDS = 0.25
 REPORT_ITERATIONS = 1000
-
-
-def auto_precision(device: torch.device) -> str:
-    """`tf32` on cards that have it (Ampere and later), else `fp32`.
-
-    Not `bf16`, though it is twice as fast: that its canvases are as good is open (`docs/verdicts.md`).
-    """
-    return "tf32" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-
-
-@contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Allow TF32 products on CUDA inside, if `precision` is `tf32`; forbid them otherwise.
-
-    Allows, too, that cuDNN tries its algorithms once a shape: every iteration has the same shapes.
-    """
-    wanted = "tf32" if precision == "tf32" else "ieee"
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv"))  # noqa: B009
-    before = [switch.fp32_precision for switch in switches]
-    benchmark = torch.backends.cudnn.benchmark
-    try:
-        for switch in switches:
-            switch.fp32_precision = wanted
-        torch.backends.cudnn.benchmark = True
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.fp32_precision = value
-        torch.backends.cudnn.benchmark = benchmark
 
 
 @dataclass(frozen=True)

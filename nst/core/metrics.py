@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nst.core.engine import arithmetic
 from nst.core.losses.gram_matrix import gram_matrix
 from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
+from nst.core.precision import arithmetic
 from nst.core.vgg import VGG
 from nst.errors import NstError
 

@@ -40,6 +40,9 @@ class Cost:
     features: Mapping[str, int]
 
 
+Reached = Callable[[Tap, Tensor], None]
+
+
 class HasFeatures(Protocol):
     """A forward pass, for its backward to begin from."""
 
@@ -66,12 +69,18 @@ class Network(Protocol[Run]):
     device: torch.device
     wide: torch.dtype
 
-    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Run:
+    def forward(
+        self,
+        images: Tensor,
+        rows: Mapping[str, int] | None = None,
+        reached: Reached = lambda tap, features: None,
+    ) -> Run:
         """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped.
 
         Args:
             rows: for each layer up to the deepest tap how many rows are needed there, from the first on,
                 and then have features; None is all. A network may compute the others, too.
+            reached: called with each tap's features as soon as they are there; the pass goes on behind it.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst.core.beside import beside
 from nst.core.cell import SUMS, Cell
 from nst.core.color import as_seen, of_canvas
 from nst.core.goals import Goal, Goals
@@ -33,6 +34,7 @@ class Objective:
 
     def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network, self.cells = network, tuple(_as_seen(cells))
+        self._beside = beside(network.device)
         self._parts = parts(len(cells), network.device)
         ones = [cell.color.one_channel for cell in cells]
         rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
@@ -68,25 +70,31 @@ class Objective:
             Losses `[B, K]`, and the gradient of each row's total `[B, 3, H, W]`, in the canvas's dtype.
         """
         seen = as_seen(canvas, self._one_channel)
-        run = self.network.forward(seen, self._rows)
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
-        for tap, terms in self._terms.items():
-            for term in terms:
-                term.evaluate(run.features[tap], values)
-        layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
-        rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
-        sums = torch.cat([layered, rough.unsqueeze(1)], 1)
-        total = ordered_sum(sums * self._sum_weights)
+
+        def evaluate(tap: Tap, features: Tensor) -> None:
+            with self._beside.working():
+                for term in self._terms[tap]:
+                    term.evaluate(features, values)
 
         def add_gradient(tap: Tap, gradient: Tensor) -> None:
             for term in self._terms[tap]:
                 term.add_gradient(run.features[tap], gradient)
 
-        gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
-        if self._terms:
-            gradient += self.network.backward(run, add_gradient)
-        gradient = of_canvas(gradient, self._one_channel)
-        return torch.cat([total.unsqueeze(1), sums, values], 1), gradient
+        run = self.network.forward(seen, self._rows, evaluate)
+        self._beside.join()
+        with self._beside.working():
+            layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
+            rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
+            sums = torch.cat([layered, rough.unsqueeze(1)], 1)
+            total = ordered_sum(sums * self._sum_weights)
+            losses = torch.cat([total.unsqueeze(1), sums, values], 1)
+            gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
+        features = self.network.backward(run, add_gradient) if self._terms else None
+        self._beside.join()
+        if features is not None:
+            gradient += features
+        return losses, of_canvas(gradient, self._one_channel)
 
     def _on_device(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=self.network.wide, device=self.network.device)

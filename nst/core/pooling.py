@@ -10,11 +10,16 @@ make stronger ones: conv2_1 to conv5_1 have means 1.44, 1.71, 1.82 and 1.66 time
 maxima if it averages, and 1.20, 1.30, 1.31 and 1.25 times with L2 norms (four images at 192 px).
 """
 
+import logging
+from functools import cache
+from types import ModuleType
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 AVERAGE, L2 = 2.0, 0.78
 # Its sides, strides and padding; an odd row or column at the end is left out.
@@ -41,15 +46,21 @@ class MaxPooling:
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
         """Keeps the places of the maxima."""
+        if x.is_cuda and x.is_contiguous(memory_format=torch.channels_last) and (triton := _triton()):
+            kept: tuple[Tensor, Tensor] = triton.forward(x)
+            return kept
         pooled, places = F.max_pool2d(x, 2, 2, return_indices=True)
         return pooled, places
 
     @staticmethod
     def backward(gradient: Tensor, x: Tensor, kept: Tensor) -> Tensor:
         """Each window's gradient goes to its maximum, the first of several."""
-        found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, *WINDOW, [1, 1], False, kept
-        )
+        found: Tensor
+        if kept.dtype == torch.int8 and (triton := _triton()):
+            found = triton.backward(gradient, x, kept)
+        else:
+            back = torch.ops.aten.max_pool2d_with_indices_backward
+            found = back(gradient, x, *WINDOW, [1, 1], False, kept)
         return found
 
 
@@ -84,6 +95,20 @@ class L2Pooling:
 
 
 POOLINGS: dict[str, type[Pooling]] = {"max": MaxPooling, "average": AveragePooling, "l2": L2Pooling}
+
+
+@cache
+def _triton() -> ModuleType | None:
+    """`nst.core.triton_pooling`; None, with one warning, where Triton cannot make kernels."""
+    try:
+        from nst.core import triton_pooling  # Triton comes with PyTorch where there is CUDA
+
+        triton_pooling.forward(torch.zeros(1, 1, 2, 2, device="cuda").to(memory_format=torch.channels_last))
+    except Exception as error:  # it wants a C compiler, and says so in many ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        log.warning("poolings are PyTorch's, which are slower: Triton makes no kernels here (%s)", reason)
+        return None
+    return triton_pooling
 
 
 def _spread(gradient: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from nst.core.network import Cost, Tap, imagenet_statistics
+from nst.core.network import Cost, Reached, Tap, imagenet_statistics
 from nst.core.rows import parts
 from nst.errors import NstError
 
@@ -103,7 +103,12 @@ class TorchvisionNetwork:
         model.requires_grad_(False)
         self._network = _extractor(model, [tap.layer for tap in self._order]).to(self.device, dtype)
 
-    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Pass:
+    def forward(
+        self,
+        images: Tensor,
+        rows: Mapping[str, int] | None = None,
+        reached: Reached = lambda tap, features: None,
+    ) -> Pass:
         """Run `images` `[B, 3, H, W]` through the network, all of them, keeping what is tapped."""
         with torch.no_grad():
             if self.normalize:
@@ -118,6 +123,7 @@ class TorchvisionNetwork:
         for number, tap in enumerate(self._order):
             mine = [outputs[number].detach() for outputs in run.outputs]
             run.features[tap] = mine[0] if len(mine) == 1 else torch.cat(mine)
+            reached(tap, run.features[tap])
         return run
 
     def backward(self, run: Pass, add_gradient: Callable[[Tap, Tensor], None]) -> Tensor:

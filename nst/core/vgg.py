@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.core.convolution import Convolution
-from nst.core.network import Cost, Tap, imagenet_statistics
-from nst.core.pooling import POOLINGS
+from nst.core.network import Cost, Reached, Tap, imagenet_statistics
+from nst.core.pooling import POOLINGS, MaxPooling
 
 # Convolutions a block; each block but the first begins with a 2 x 2 max-pooling (Simonyan & Zisserman,
 # ICLR 2015, table 1, columns D and E).
@@ -110,7 +110,12 @@ class VGG:
         self.normalize = normalize
 
     @torch.no_grad()
-    def forward(self, images: Tensor, rows: Mapping[str, int] | None = None) -> Pass:
+    def forward(
+        self,
+        images: Tensor,
+        rows: Mapping[str, int] | None = None,
+        reached: Reached = lambda tap, features: None,
+    ) -> Pass:
         """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped; see `Network`."""
         if self.normalize:
             images = (images - self.mean) / self.std
@@ -121,22 +126,26 @@ class VGG:
         run = Pass([*far, 0], {}, [], [])
         for number in range(len(self.blocks)):
             run.inputs.append(x)
-            x, kept = self._block(number, x, run)
+            x, kept = self._block(number, x, run, reached)
             run.kept.append(None if self.recompute else kept)
         return run
 
-    def _block(self, number: int, x: Tensor, run: Pass) -> tuple[Tensor, _Kept]:
+    def _block(
+        self, number: int, x: Tensor, run: Pass, reached: Reached = lambda tap, features: None
+    ) -> tuple[Tensor, _Kept]:
         """A block's input to the next one's, with what its backward needs; adds what is tapped to `run`."""
         kept, features = _Kept([x]), run.features
         for stage in self.blocks[number]:
-            x = stage.convolution.forward(x[: run.rows[stage.number]])
             before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
+            shuts = stage is not self.stages[-1] or after in self.taps  # is there a ReLU?
+            x = stage.convolution.forward(x[: run.rows[stage.number]], relu=shuts and before not in self.taps)
             if before in self.taps:
                 features[before] = x
-            if stage is not self.stages[-1] or after in self.taps:
-                x = F.relu(x) if before in self.taps else F.relu_(x)
+                reached(before, x)
+                x = F.relu(x) if shuts else x
             if after in self.taps:
                 features[after] = x
+                reached(after, x)
             kept.outputs.append(x)
         if number + 1 < len(self.blocks):
             x, kept.pooling = self.pooling.forward(x[: run.rows[stage.number + 1]])
@@ -155,14 +164,21 @@ class VGG:
             `[B, 3, H, W]` in the network's dtype.
         """
         gradient: Tensor | None = None
+        inputs = run.inputs[-1]
         for number in reversed(range(len(self.blocks))):
-            inputs, kept = run.inputs.pop(), run.kept.pop()
+            pooled, inputs, kept = inputs, run.inputs.pop(), run.kept.pop()
             if kept is None:
                 run.features.clear()
                 kept = self._block(number, inputs, run)[1]
+            masked = None  # the stage whose ReLU is in the gradient already
             if gradient is None:
                 gradient = torch.zeros_like(kept.outputs[-1])
             elif kept.pooling is not None:
+                last = self.blocks[number][-1]
+                if self.pooling is MaxPooling and Tap(last.layer, "relu") not in self.taps:
+                    # Behind a maximum of 0 all of its window is shut: a quarter of the numbers to go through.
+                    masked = last
+                    _mask(gradient, pooled[: len(gradient)])
                 gradient = self.pooling.backward(gradient, kept.outputs[-1][: len(gradient)], kept.pooling)
                 kept.pooling = None
             for stage in reversed(self.blocks[number]):
@@ -171,8 +187,8 @@ class VGG:
                 before, after = Tap(stage.layer, "conv"), Tap(stage.layer, "relu")
                 if after in self.taps:
                     add_gradient(after, gradient)
-                if stage is not self.stages[-1] or after in self.taps:
-                    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+                if stage is not masked and (stage is not self.stages[-1] or after in self.taps):
+                    _mask(gradient, output)
                 if before in self.taps:
                     add_gradient(before, gradient)
                 del output
@@ -182,6 +198,11 @@ class VGG:
         if self.replicate:
             gradient = _fold_border(gradient)
         return gradient / self.std if self.normalize else gradient
+
+
+def _mask(gradient: Tensor, output: Tensor) -> None:
+    """Set a gradient to 0, in place, where the ReLU that gave `output` was shut."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
 
 
 def _with_rows(gradient: Tensor, rows: int) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from nst.config.paths import ROOT
 from nst.core import networks
 from nst.core.cell import Cell
-from nst.core.engine import DTYPES, arithmetic
 from nst.core.init_images import Picture
 from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.painter import Painter
+from nst.core.precision import DTYPES, arithmetic
 from nst.errors import NstError
 from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback

@@ -13,8 +13,8 @@ from nst.config.film import frames_cost
 from nst.config.layers import content_layers, style_layers
 from nst.config.schema import Config, Precision
 from nst.core import networks
-from nst.core.engine import auto_precision
 from nst.core.optimizers.lbfgs import LBFGSConfig
+from nst.core.precision import auto_precision
 from nst.core.scales import shape_at
 from nst.core.vgg import LAYERS
 from nst.errors import NstError

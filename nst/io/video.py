@@ -156,19 +156,20 @@ def _at_rate(fps: float) -> list[str]:
 def count_frames(path: Path) -> int:
     """How many frames a video has, without decoding them; 0 if it is none that can be read to its end."""
     try:
-        return _copied(path, ["-i", f"file:{path}", "-map", "0:v:0", "-c", "copy", "-f", "null", "-"])
+        return _copied(path, ["-i", f"file:{path}"])
     except NstError:
         return 0
 
 
 def _copied(path: Path, options: Sequence[str]) -> int:
     """Let ffmpeg copy frames to where `options` say; returns how many."""
-    # One report, when it ends: more might fill the pipe.
-    report = ["-progress", "pipe:1", "-stats_period", "1000000"]
-    with _Ffmpeg(path, [*report, *options], stdout=subprocess.PIPE) as ffmpeg:
-        ffmpeg.finish(path)
-        counts = re.findall(r"^frame=(\d+)$", ffmpeg.report(), re.MULTILINE)
-    return int(counts[-1]) if counts else 0
+    # A line a frame, beside that: what ffmpeg reports of its progress has no frames in some versions.
+    listing = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "pipe:1"]
+    with TemporaryFile() as lines:
+        with _Ffmpeg(path, [*options, *listing], stdout=lines.fileno()) as ffmpeg:
+            ffmpeg.finish(path)
+        lines.seek(0)
+        return sum(not line.startswith(b"#") for line in lines)
 
 
 class _Ffmpeg:
@@ -214,11 +215,6 @@ class _Ffmpeg:
         """What it writes; reading raises NstError if it writes nothing, and does not end."""
         assert self._process.stdout is not None
         return _Output(self._process.stdout.fileno(), lambda: self._given_up("given"))
-
-    def report(self) -> str:
-        """What it wrote, when it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.read().decode(errors="replace")
 
     def complaints(self) -> str:
         """What it has complained of."""

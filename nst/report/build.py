@@ -5,15 +5,17 @@ Reads run directories and nothing else, so an old sweep can have them made again
     python -m nst.gallery FOLDER
 """
 
+import os
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nst.errors import NstError
 from nst.io.arguments import OneLineParser
 from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular
-from nst.report.animation import animate
+from nst.report.animation import MOST_DECODERS, animate
 from nst.report.contact_sheet import lay_out
 from nst.report.grid import Grid, grid
 from nst.report.outputs_index import is_above, write_index
@@ -72,10 +74,20 @@ def rebuild(folder: Path) -> list[Path]:
     made: list[Path] = []
     for sweep in [sweep for sweep in sweeps if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]:
         made += _draw_curves(run_folders(sweep))
-        grids[sweep] = found = grid(sweep)
-        made += [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
-        made.append(write_page(sweep, grids))
+        grids[sweep] = grid(sweep)
+    most = max(found.count for found in grids.values())
+    threads = ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, MOST_DECODERS // max(1, most))))
+    try:
+        sheets = threads.map(lambda item: _sheets(*item), grids.items())
+        for sweep, drawn in zip(grids, sheets, strict=True):
+            made += [*drawn, write_page(sweep, grids)]
+    finally:
+        threads.shutdown(cancel_futures=True)
     return made if sweeps == [folder] else [*made, write_page(folder, grids)]
+
+
+def _sheets(sweep: Path, found: Grid) -> list[Path]:
+    return [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
 
 
 def _draw_curves(runs: Iterable[Path]) -> list[Path]:

@@ -1,5 +1,6 @@
 """A run directory, written while its canvas is painted and off the thread that paints it."""
 
+import os
 import threading
 import time
 import traceback
@@ -27,6 +28,8 @@ from nst.runs.painting import Painting
 from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 
 WAITING = 8  # snapshots in memory before painting waits for the disk
+# Threads that write, each some of the rows: a GPU paints faster than one hands frames to encoders.
+MOST_THREADS = 8
 SECONDS_TO_SHOW = 10.0  # between what is left for those who watch
 PATIENCE = 5  # times as long as is waited for an encoder, which is one of the things the thread may wait for
 
@@ -269,22 +272,26 @@ class RunWriter:
 
 
 class SnapshotWriter:
-    """Hands snapshots to the writers on a thread of its own, a bounded number at a time.
+    """Hands snapshots to the writers on threads of its own, a bounded number at a time.
 
-    A writer that fails is closed as failed, and the others go on. What the thread itself trips over, and
-    that it gets nothing done any more, is raised in the thread that hands over.
+    A writer that fails is closed as failed, and the others go on. What a thread itself trips over, and
+    that none gets anything done any more, is raised in the thread that hands over.
     """
 
     def __init__(self, writers: Sequence[RunWriter]) -> None:
         self.writers = writers
         self._changed = threading.Condition()
-        self._todo = deque[Snapshot]()  # the first is being written
-        self._at: RunWriter | None = None  # whose turn it is
+        threads = max(1, min(len(writers), MOST_THREADS, (os.cpu_count() or 1) // 2))
+        self._todo = [deque[Snapshot]() for _ in range(threads)]  # the first of each is being written
+        self._at = dict[int, RunWriter]()  # whose turn it is, by thread
         self._steps = 0
         self._over = False
         self._error: BaseException | None = None
-        # A daemon, because a process has to end even while a disk keeps the thread waiting.
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        # Daemons, because a process has to end even while a disk keeps them waiting.
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"writer-{number}", daemon=True)
+            for number in range(threads)
+        ]
 
     def resume(self, losses: Tensor, frames: Sequence[Sequence[int]], diverged: Mapping[int, Tensor]) -> None:
         """Give each writer what an earlier process recorded.
@@ -302,7 +309,8 @@ class SnapshotWriter:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Everything handed over inside is written when this is left; raises as `submit` does."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         try:
             yield
             self.flush()
@@ -323,18 +331,19 @@ class SnapshotWriter:
             BaseException: what ended the thread that writes.
         """
         with self._changed:
-            self._wait(lambda: len(self._todo) < WAITING)
-            self._todo.append(snapshot)
+            self._wait(lambda: max(map(len, self._todo)) < WAITING)
+            for todo in self._todo:
+                todo.append(snapshot)
             self._changed.notify_all()
         return any(writer.error is None for writer in self.writers)
 
     def flush(self) -> None:
         """Return when everything handed over is written; raises as `submit` does."""
         with self._changed:
-            self._wait(lambda: not self._todo)
+            self._wait(lambda: not any(self._todo))
 
     def _wait(self, until: Callable[[], bool]) -> None:
-        """Wait for the thread to come so far, with `_changed` held, as long as it gets anything done."""
+        """Wait for the threads to come so far, with `_changed` held, as long as one gets anything done."""
         steps = -1
 
         def happened() -> bool:
@@ -343,7 +352,7 @@ class SnapshotWriter:
         while not until() and self._error is None:
             steps = self._steps
             if not timeouts.wait_until(lambda seconds: self._changed.wait_for(happened, seconds), PATIENCE):
-                folder = self._at.folder if self._at else self.writers[0].folder
+                folder = next(iter(self._at.values()), self.writers[0]).folder
                 self._error = Stuck(
                     f"{folder}: nothing could be written for {PATIENCE * timeouts.SECONDS} s; see that its "
                     "disk answers, then run the same command again"
@@ -351,33 +360,36 @@ class SnapshotWriter:
         if self._error is not None:
             raise self._error
 
-    def _work(self) -> None:
+    def _work(self, thread: int) -> None:
         try:
-            while (snapshot := self._next()) is not None:
+            while (snapshot := self._next(thread)) is not None:
                 canvases, losses = snapshot.canvas, snapshot.losses
-                for row, writer in enumerate(self.writers):
-                    if self._begins(writer):
+                for row in range(thread, len(self.writers), len(self._threads)):
+                    writer = self.writers[row]
+                    if self._begins(thread, writer):
                         canvas = None if canvases is None else canvases[row]
                         with record_failure(writer):
                             writer.add(snapshot.iteration, canvas, losses[:, row])
                 with self._changed:
-                    self._todo.popleft()
+                    self._todo[thread].popleft()
+                    self._at.pop(thread, None)
                     self._changed.notify_all()
         except BaseException as error:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _next(self) -> Snapshot | None:
-        """The next snapshot, when there is one; None at the end."""
+    def _next(self, thread: int) -> Snapshot | None:
+        """The next snapshot of a thread, when there is one; None at the end."""
+        todo = self._todo[thread]
         with self._changed:
-            self._changed.wait_for(lambda: self._todo or self._over)
-            return self._todo[0] if self._todo and not self._over else None
+            self._changed.wait_for(lambda: todo or self._over)
+            return todo[0] if todo and not self._over else None
 
-    def _begins(self, writer: RunWriter) -> bool:
+    def _begins(self, thread: int, writer: RunWriter) -> bool:
         """Note whose turn it is; whether there is anything to do."""
         with self._changed:
-            self._at = writer
+            self._at[thread] = writer
             self._steps += 1
             return writer.error is None and self._error is None
 

@@ -22,8 +22,8 @@ from nst.core.color import (
     match_luminance,
     of_canvas,
 )
-from nst.core.engine import DTYPES
 from nst.core.objective import Objective
+from nst.core.precision import DTYPES
 from nst.io.images import to_uint8
 
 FEW = ("conv1_1", "conv2_1")  # a network that is not deep

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from support.cells import engine, image, painted, plain, readme_cell
 
 from nst.core.cell import Cell
-from nst.core.engine import DTYPES, arithmetic, save_points
+from nst.core.engine import save_points
 from nst.core.losses import MSE, Gram, Moments, Nearest, SelfSimilarity, Sliced, Wasserstein
+from nst.core.precision import DTYPES, arithmetic
 
 
 @pytest.mark.parametrize("activation", ["conv", "relu"])

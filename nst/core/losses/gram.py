@@ -9,6 +9,7 @@ from torch import Tensor
 from nst.core.losses.feature_loss import StyleLoss
 from nst.core.losses.gram_matrix import gram_matrix, style_gradient_factor, style_loss
 from nst.core.losses.term import Place, Term
+from nst.core.precision import as_in_convolutions
 
 
 @dataclass
@@ -52,6 +53,6 @@ class GramTerm(Term):
         # The factor is symmetric, so positions can come first: the layout that is contiguous in
         # channels_last, and the only one with a fast bfloat16 product on the CPU.
         factor = self.factor.to(features.dtype)
-        with self.place.of_in_place(gradient) as into:
+        with self.place.of_in_place(gradient) as into, as_in_convolutions():
             # A product added in place: the largest of all the gradients, at no extra pass.
             into.view(*into.shape[:2], -1).mT.baddbmm_(mine.flatten(2).mT, factor)

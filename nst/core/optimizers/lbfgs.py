@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nst.core.beside import beside
 from nst.core.optimizers import OptimizerConfig
 from nst.errors import NstError
 
@@ -54,8 +55,22 @@ class History:
             scale=like.new_ones(rows, dtype=torch.float64),
         )
 
-    def direction(self, gradient: Tensor, s: Tensor, y: Tensor, moved: Tensor) -> Tensor:
-        """Take in the pairs (s, y) of the rows that `moved`, and return -H·gradient for every row.
+    def products(self, gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
+        """Put the pair (s, y) into each row's free slot, to be taken in or not, and multiply.
+
+        Args:
+            gradient, s, y: `[B, N]`.
+
+        Returns:
+            Products of S and Y with g and y, `[B, 2·M, 2]`.
+        """
+        slots = self.curvature.shape[1]
+        self._write(s, self.slot)
+        self._write(y, self.slot + slots)
+        return self._products(gradient, y)
+
+    def direction(self, gradient: Tensor, products: Tensor, moved: Tensor) -> Tensor:
+        """Take in the new pairs of the rows that `moved`, and return -H·gradient for every row.
 
         A pair with s·y <= 1e-10 is left out, for each row on its own. Then (Byrd, Nocedal & Schnabel,
         Math. Program. 63, 1994, theorem 2.2), with p = Sᵀg and q = Yᵀg,
@@ -65,22 +80,20 @@ class History:
         The history is read twice: for all products of S and Y with g and y, and for the sum.
 
         Args:
-            gradient, s, y: `[B, N]`.
+            gradient: `[B, N]`.
+            products: what `products` has given.
             moved: `[B]`, bool.
 
         Returns:
             `[B, N]`.
         """
-        slots = self.curvature.shape[1]
-        self._write(s, self.slot)
-        self._write(y, self.slot + slots)
-        with_s, with_y = self._products(gradient, y).split(slots, 1)  # [B, M, 2]: S, Y times g, y
+        with_s, with_y = products.split(self.curvature.shape[1], 1)  # [B, M, 2]: S, Y times g, y
         self._take_in(with_s[..., 1], with_y[..., 1], moved)
 
-        used = self.curvature > 0
+        unused = self.curvature <= 0
         scale = self.scale.unsqueeze(1)
-        p = with_s[..., 0].where(used, 0)
-        q = with_y[..., 0].where(used, 0)
+        p = with_s[..., 0].masked_fill(unused, 0)
+        q = with_y[..., 0].masked_fill(unused, 0)
         u = _times(self.inverse, p)
         w = _times(self.inverse.mT, self.curvature * u + scale * (_times(self.gram, u) - q))
         return self._combine(torch.cat([-w, scale * u], 1), gradient)
@@ -93,28 +106,26 @@ class History:
         triangular solve for the new column is all the work, whatever order the ring is in.
         """
         slots = self.curvature.shape[1]
-        index = torch.arange(slots, device=self.slot.device)
-        new = index == self.slot.unsqueeze(1)  # [B, M], one-hot
-        s_y_new = s_y.masked_fill(~new, 0).sum(1)
-        y_y_new = y_y.masked_fill(~new, 0).sum(1)
-        accepted = moved & (s_y_new > 1e-10)
-        new &= accepted.unsqueeze(1)
-        free = (self.slot + 1) % slots
-        out = (index == free.unsqueeze(1)) & accepted.unsqueeze(1)
+        index, slot = torch.arange(slots, device=self.slot.device), self.slot.unsqueeze(1)
+        s_y_new, y_y_new = s_y.gather(1, slot), y_y.gather(1, slot)  # [B, 1]
+        accepted = moved.unsqueeze(1) & (s_y_new > 1e-10)
+        new = (index == slot) & accepted  # [B, M], one-hot
+        free = (slot + 1) % slots
+        out = (index == free) & accepted
 
-        used = (self.curvature > 0) & ~out
-        kept = used.unsqueeze(2) & used.unsqueeze(1)
-        self.inverse.copy_(self.inverse.where(kept, 0))
-        self.gram.copy_(self.gram.where(kept, 0))
-        rho = s_y_new.where(accepted, 1).unsqueeze(1)
-        column = _times(self.inverse, s_y.where(used, 0)).neg().where(~new, 1) / rho
-        self.inverse.copy_(column.unsqueeze(2).where(new.unsqueeze(1), self.inverse))
-        y_y = y_y.where(used | new, 0)
-        self.gram.copy_(y_y.unsqueeze(2).where(new.unsqueeze(1), self.gram))
-        self.gram.copy_(y_y.unsqueeze(1).where(new.unsqueeze(2), self.gram))
-        self.curvature.copy_(s_y.where(new, self.curvature.where(used, 0)))
-        self.scale.copy_((s_y_new / y_y_new).where(accepted, self.scale))
-        self.slot.copy_(free.where(accepted, self.slot))
+        self.curvature.masked_fill_(out, 0)
+        rows_and_columns = out.unsqueeze(2) | out.unsqueeze(1)
+        self.inverse.masked_fill_(rows_and_columns, 0)
+        self.gram.masked_fill_(rows_and_columns, 0)
+        column = _times(self.inverse, s_y.masked_fill(self.curvature <= 0, 0)).neg_()
+        column = column.masked_fill_(new, 1).div_(s_y_new.masked_fill(~accepted, 1))
+        _set(self.inverse, new.unsqueeze(1), column.unsqueeze(2))
+        _set(self.curvature, new, s_y)
+        y_y = y_y.masked_fill(self.curvature <= 0, 0)
+        _set(self.gram, new.unsqueeze(1), y_y.unsqueeze(2))
+        _set(self.gram, new.unsqueeze(2), y_y.unsqueeze(1))
+        _set(self.scale, accepted.squeeze(1), (s_y_new / y_y_new).squeeze(1))
+        _set(self.slot, accepted.squeeze(1), free.squeeze(1))
 
     def _write(self, row: Tensor, slot: Tensor) -> None:
         """Put `row` `[B, N]` into block `slot` `[B]` of each row."""
@@ -142,6 +153,11 @@ class History:
         _, chunks, _, width = self.blocks.shape
         padding = chunks * width - row.shape[1]
         return torch.nn.functional.pad(row, (0, padding)).view(row.shape[0], chunks, width)
+
+
+def _set(target: Tensor, where: Tensor, value: Tensor) -> None:
+    """Change `target` to `value` in place, where so said."""
+    torch.where(where, value, target, out=target)
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -204,6 +220,27 @@ class LBFGS:
     def step(self, canvas: Tensor, loss: Tensor, gradient: Tensor, state: LBFGSState) -> None:
         """Move `canvas` `[B, ...]` in place, given `loss` `[B]` and `gradient` `[B, ...]` there."""
         g = gradient.reshape(len(canvas), -1)
+        aside = beside(canvas.device)
+        with aside.working():
+            goes, first, length = self._moves(g, loss, state)
+        products = state.history.products(g, state.shift, g - state.gradient)
+        aside.join()
+        direction = state.history.direction(g, products, goes & ~first)
+        shift = direction * length.unsqueeze(1)
+        descends = ~(torch.linalg.vecdot(g, direction) > -self.tolerance_change)
+
+        column, moves = goes.unsqueeze(1), goes & descends
+        flat = canvas.view(g.shape)
+        _set(flat, moves.unsqueeze(1), flat + shift)
+        begins = (state.inner == 0) | (state.inner == self.inner)
+        state.inner.copy_((state.inner.masked_fill(begins, 0) + 1).masked_fill(~moves, 0))
+        state.moves += goes
+        _set(state.loss, goes, loss)
+        _set(state.gradient, column, g)
+        _set(state.shift, column, shift)
+
+    def _moves(self, g: Tensor, loss: Tensor, state: LBFGSState) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each row, `[B]`: does it move, is it for the first time, and how far along its direction."""
         begins = (state.inner == 0) | (state.inner == self.inner)
         rests = (g.abs().amax(1) <= self.tolerance_grad) | (
             ~begins
@@ -212,24 +249,9 @@ class LBFGS:
                 | ((loss - state.loss).abs() < self.tolerance_change)
             )
         )
-        goes, first = ~rests, state.moves == 0
-
-        y = g - state.gradient
-        direction = state.history.direction(g, state.shift, y, goes & ~first)
+        first = state.moves == 0
         least = (1 / g.abs().sum(1)).clamp(max=1)
-        length = self.lr.where(~first, self.lr * least)
-        shift = direction * length.unsqueeze(1)
-        descends = ~(torch.linalg.vecdot(g, direction) > -self.tolerance_change)
-
-        column = goes.unsqueeze(1)
-        moves = goes & descends
-        flat = canvas.view(g.shape)
-        flat.copy_((flat + shift).where(moves.unsqueeze(1), flat))
-        state.inner.copy_((state.inner.where(~begins, 0) + 1).where(moves, 0))
-        state.moves += goes
-        state.loss.copy_(loss.where(goes, state.loss))
-        state.gradient.copy_(g.where(column, state.gradient))
-        state.shift.copy_(shift.where(column, state.shift))
+        return ~rests, first, self.lr.where(~first, self.lr * least)
 
 
 @dataclass

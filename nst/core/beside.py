@@ -1,0 +1,42 @@
+"""Work that nothing waits for yet, done beside what comes next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+
+class Beside:
+    """A second stream on CUDA, where one canvas leaves most of the device idle; elsewhere all is in turn.
+
+    What is done in `working` begins when all before it is done, and ends before what comes after `join`.
+    Until then only what is done in `working` may use what it makes, and nobody may write to what it reads.
+    A captured graph has the same order.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        # Fake tensors may be on a device that is not here.
+        here = device.type == "cuda" and torch.cuda.is_available()
+        self._stream = torch.cuda.Stream(device) if here else None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Do what is inside on the second stream."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def join(self) -> None:
+        """Let what comes next wait for all that is beside it."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
+@cache
+def beside(device: torch.device) -> Beside:
+    """That of a device: all who work there share one stream."""
+    return Beside(device)
