@@ -14,6 +14,7 @@ from nst.core.iterates import Iterates
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer, State
 from nst.core.rows import part, parts
+from nst.core.streams import capture_stream
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Engine:
         """One iteration, of which there were `count` in this process; returns what runs the next."""
         if self.capture and count < WARM_UP:
             started = time.perf_counter()
-            _warm_up(step)
+            _warm_up(step, self.canvas.device)
             if count + 1 == WARM_UP:
                 run = self._captured(step)
             self.capture_seconds += time.perf_counter() - started
@@ -166,7 +167,7 @@ class Engine:
         """`step` as a graph; `step` itself, said once, where it cannot be captured."""
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=capture_stream(self.canvas.device)):
                 step()
         except torch.OutOfMemoryError:
             raise
@@ -188,13 +189,13 @@ def _tensors(name: str, value: object) -> dict[str, Tensor]:
     return found
 
 
-def _warm_up(step: Callable[[], None]) -> None:
-    """Run `step` on a stream of its own, as capturing asks for."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+def _warm_up(step: Callable[[], None], device: torch.device) -> None:
+    """Run `step` on the stream that it will be captured on."""
+    stream = capture_stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         step()
-    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
 
 
 def _to_host(tensor: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst.core.beside import beside
 from nst.core.cell import SUMS, Cell
 from nst.core.color import as_seen, of_canvas
 from nst.core.goals import Goal, Goals
@@ -16,6 +15,7 @@ from nst.core.losses import Place, Rows, Term
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
 from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
+from nst.core.streams import beside
 
 
 class Objective:
@@ -34,7 +34,6 @@ class Objective:
 
     def __init__(self, network: Network[Any], cells: Sequence[Cell]) -> None:
         self.network, self.cells = network, tuple(_as_seen(cells))
-        self._beside = beside(network.device)
         self._parts = parts(len(cells), network.device)
         ones = [cell.color.one_channel for cell in cells]
         rows = torch.tensor(ones, device=network.device).view(-1, 1, 1, 1)
@@ -56,6 +55,7 @@ class Objective:
         ]
         self._sum_weights = self._on_device(sum_weights)  # [B, 3]
         self._layer_weights = self._on_device(layer_weights)  # [B, 2, T]
+        self._beside = beside(self._sum_weights.device)
         self._terms = self._prepare(terms)
         self._rows = _needed(network.layers, self.cells)
 

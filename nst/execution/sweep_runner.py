@@ -159,14 +159,12 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
     sweeps = sweeps_in(folder)
     results = [result for sweep in sweeps for result in results_of(sweep)]
     failed = any(result.error for result in results)
-    if tracker:
-        tracker.wait()  # the page says where the runs are
     for sweep in {folder, *sweeps}:
         close_sweep(sweep)
     verdicts = list[VerdictRecord]()
     try:
         verdicts = _judge(folder)  # the page shows them
-        rebuild(folder)
+        rebuild(folder, tracker.wait if tracker else lambda: None)  # it says where the runs are
     except (NstError, OSError) as error:
         log.error("%s", format_error(error, folder))
         failed = True

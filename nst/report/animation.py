@@ -17,7 +17,9 @@ MOST_FRAMES = 300
 # A decoder is a process: for more canvases than this the video is kept in so many bytes of memory instead.
 MOST_DECODERS, KEPT = 64, 1 << 30
 
-X264 = "-crf 20"  # of 51; at the usual 23 the brush strokes blur
+# Of 51; at the usual 23 the brush strokes blur. veryfast takes half the time of the usual preset for the same
+# size, and its mean error is 2.0 levels of 256 where that has 1.5.
+X264 = "-preset veryfast -crf 18"
 
 # A README shows it beside its text: smaller, fewer frames, and time to look at what came out.
 WEBP_WIDTH, WEBP_FRAMES, WEBP_HOLD = 1000, 48, 3  # pixels, frames, seconds of the last one

@@ -7,7 +7,7 @@ Reads run directories and nothing else, so an old sweep can have them made again
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,12 +56,15 @@ def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     return path
 
 
-def rebuild(folder: Path) -> list[Path]:
+def rebuild(folder: Path, before_pages: Callable[[], object] = lambda: None) -> list[Path]:
     """Make all there is to look at of a sweep, a sweep of sweeps, a run or all outputs; return what was made.
 
     Each sweep gets its sheets and its page, and its finished runs the loss curves that they lack; a
     sweep of sweeps also gets a page of all. One that was not begun yet is passed over. A run gets its page, a
     folder above sweeps and runs the page that lists them.
+
+    Args:
+        before_pages: called when the sheets are drawn, before pages are made.
 
     Raises:
         NstError: `folder` does not exist or has no runs.
@@ -78,11 +81,12 @@ def rebuild(folder: Path) -> list[Path]:
     most = max(found.count for found in grids.values())
     threads = ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, MOST_DECODERS // max(1, most))))
     try:
-        sheets = threads.map(lambda item: _sheets(*item), grids.items())
-        for sweep, drawn in zip(grids, sheets, strict=True):
-            made += [*drawn, write_page(sweep, grids)]
+        for drawn in threads.map(lambda item: _sheets(*item), grids.items()):
+            made += drawn
     finally:
         threads.shutdown(cancel_futures=True)
+    before_pages()
+    made += [write_page(sweep, grids) for sweep in grids]
     return made if sweeps == [folder] else [*made, write_page(folder, grids)]
 
 

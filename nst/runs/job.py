@@ -70,7 +70,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     They share a step when the network, the shapes of the canvas, the arithmetic, the optimizer but for what
     its rows may have of their own, and the iterations are the same; everything else may differ from row to
     row. A film is alone. The deepest are first, so that rows which end early are cut off the pass where they
-    do (`nst.core.vgg`).
+    do (`nst.core.vgg`). Of one depth, rows that read the same layers are neighbours, which need no copies.
 
     Args:
         jobs: in any order.
@@ -78,7 +78,10 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     """
     from nst.config.canvas_shape import canvas_shape  # late: it imports torch
     from nst.config.film import film_of
-    from nst.config.layers import depth
+    from nst.config.layers import content_layers, depth, style_layers
+
+    def place(config: "Config") -> tuple[Any, ...]:
+        return -depth(config), config.activation.name, [*style_layers(config)], content_layers(config)
 
     groups: dict[str, list[Job]] = {}
     for job in jobs:
@@ -89,7 +92,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():
-        group.sort(key=lambda job: -depth(job.config))
+        group.sort(key=lambda job: place(job.config))
         most = most_rows([job.config for job in group])
         cut += [group[start : start + most] for start in range(0, len(group), most)]
     return cut

@@ -414,13 +414,19 @@ def test_rebuild_makes_what_a_sweep_of_sweeps_shows_and_leaves_curves_as_they_ar
     (folder / "readme/b/0/losses.png").write_bytes(b"drawn before")
     about = json.loads((folder / "sweep.json").read_text())
     (folder / "sweep.json").write_text(json.dumps(about | {"grids": [*jobs, "readme/not begun"]}))
-    sheets = ("sheet.png", "sheet.mp4", "sheet.webp", "index.html")
-    made = [str(path.relative_to(folder)) for path in rebuild(folder)]
+    sheets = ("sheet.png", "sheet.mp4", "sheet.webp")
+    drawn = list[bool]()
+    pages = [folder / name / "index.html" for name in jobs]
+    made = [
+        str(path.relative_to(folder))
+        for path in rebuild(folder, lambda: drawn.extend(map(Path.is_file, pages)))
+    ]
+    assert drawn == [False, False]
     assert made == [
         "readme/a/0/losses.png",
         *(f"readme/a/{name}" for name in sheets),
         *(f"readme/b/{name}" for name in sheets),
-        "index.html",
+        *("readme/a/index.html", "readme/b/index.html", "index.html"),
     ]
     assert all((folder / name).stat().st_size for name in made)
     assert (folder / "readme/b/0/losses.png").read_bytes() == b"drawn before"

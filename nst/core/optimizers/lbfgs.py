@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from nst.core.beside import beside
 from nst.core.optimizers import OptimizerConfig
+from nst.core.streams import beside
 from nst.errors import NstError
 
 HISTORY = 100  # secant pairs, torch's default

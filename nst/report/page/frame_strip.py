@@ -1,8 +1,10 @@
 """The frames of a canvas as small pictures, at moments that all cells of a page share."""
 
 import hashlib
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,19 +50,15 @@ class FrameStrips:
     def __init__(self, runs: Sequence[Run]) -> None:
         moments = {moment for run in runs if len(runs) <= MOST_STRIPS for moment in run.record.frames}
         self.times = spread(sorted(moments), MOST_FRAMES)
-        self._known: dict[str, FrameStrip] = {}
+        self._keys = {run.folder: _key(run) for run in runs}
+        films = {self._keys[run.folder]: (run.folder / "canvas.mp4", run.record.frames) for run in runs}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            strips = threads.map(lambda film: self._read(*film), films.values())
+            self._known = dict(zip(films, strips, strict=True))
 
     def of(self, run: Run) -> FrameStrip:
-        """The frame strip of a run that is finished."""
-        frames = run.record.frames
-        path = run.folder / "canvas.mp4"
-        try:
-            key = f"{hashlib.sha256(_content(path)).hexdigest()} {frames}"
-        except OSError:
-            key = f"{path}"
-        if key not in self._known:
-            self._known[key] = self._read(path, frames)
-        return self._known[key]
+        """The frame strip of one of the runs."""
+        return self._known[self._keys[run.folder]]
 
     def _read(self, path: Path, frames: list[int]) -> FrameStrip:
         at = [max(bisect_right(frames, time) - 1, 0) for time in self.times]
@@ -73,6 +71,15 @@ class FrameStrips:
         # A video that was cut short holds its last frame.
         pictures += pictures[-1:] * (len(wanted) - len(pictures))
         return FrameStrip(tuple(_encode(pictures)), pictures[0].size, last, shows, at)
+
+
+def _key(run: Run) -> str:
+    """What runs that show the same frames have in common."""
+    path = run.folder / "canvas.mp4"
+    try:
+        return f"{hashlib.sha256(_content(path)).hexdigest()} {run.record.frames}"
+    except OSError:
+        return str(path)
 
 
 def _content(path: Path) -> bytes:
