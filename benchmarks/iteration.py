@@ -55,7 +55,7 @@ def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
         ours = stage.convolution
         forward = partial(F.conv2d, x, ours.weight, ours.bias, padding=1)
         gradient = torch.randn_like(forward())
-        works[f"{stage.layer}, forward, {KEPT}"] = partial(ours.forward, x)
+        works[f"{stage.layer}, forward, {KEPT}"] = partial(ours.forward, x, relu=True)
         works[f"{stage.layer}, backward, {KEPT}"] = partial(ours.backward, gradient, x)
         works[f"{stage.layer}, forward, {PLAIN}"] = forward
         works[f"{stage.layer}, backward, {PLAIN}"] = partial(
@@ -69,15 +69,15 @@ def convolutions(goal: Objective, run: Pass) -> dict[str, Work]:
 def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
     """What an iteration does besides its convolutions, done as the engine does it, by part."""
     blocks = [kept for kept in run.kept if kept is not None]
+    pooling = network(goal).pooling
     pools = [
         (kept.outputs[-1], kept.pooling, torch.randn_like(x))
         for kept, x in zip(blocks, run.inputs[1:], strict=False)
         if kept.pooling is not None
     ]
-    outputs = [x for kept in blocks for x in kept.outputs[1:]][:-1]  # of each ReLU but the last
-    tapped = {tap.layer for tap in run.features}
-    relus = [F.relu if stage.layer in tapped else F.relu_ for stage in network(goal).stages[: len(outputs)]]
-    copies, gradients = ([torch.randn_like(x) for x in outputs] for _ in range(2))
+    # Of each ReLU, but behind the last of a block what is pooled of it, and at the end nothing.
+    outputs = [x for kept in blocks for x in kept.outputs[1:-1]] + run.inputs[1:]
+    gradients = [torch.randn_like(x) for x in outputs]
     terms = [(term, run.features[tap]) for tap, each in goal._terms.items() for term in each]
     values = canvas.new_zeros(len(canvas), len(terms))
     sums = {tap: torch.zeros_like(features) for tap, features in run.features.items()}
@@ -85,23 +85,17 @@ def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
     record, cursor = canvas.new_zeros(10, len(canvas), 10), torch.zeros_like(tv_weight).long()
     row, image = record[:1].clone(), run.inputs[0]
 
-    def relu() -> None:
-        for function, x in zip(relus, copies, strict=True):
-            function(x)
-
     def relu_backward() -> None:
         for gradient, x in zip(gradients, outputs, strict=True):
             aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
 
     def pool() -> None:
         for wide, _, _ in pools:
-            F.max_pool2d(wide, 2, 2, return_indices=True)
+            pooling.forward(wide)
 
     def pool_backward() -> None:
-        for wide, indices, gradient in pools:
-            aten.max_pool2d_with_indices_backward(
-                gradient, wide, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
-            )
+        for wide, places, gradient in pools:
+            pooling.backward(gradient, wide, places)
 
     def evaluate() -> None:
         for term, features in terms:
@@ -121,7 +115,6 @@ def the_rest(goal: Objective, run: Pass, canvas: Tensor) -> dict[str, Work]:
         torch.zeros_like(canvas).add_(image)
 
     works: dict[str, Work] = {
-        "ReLU": relu,
         "ReLU, backward": relu_backward,
         "pooling": pool,
         "pooling, backward": pool_backward,
