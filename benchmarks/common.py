@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nst.config.paths import ROOT
 from nst.core.cell import Cell
-from nst.core.engine import Snapshot
+from nst.core.engine import Engine, Snapshot
 from nst.core.init_images import noise
 from nst.core.objective import Objective
 from nst.core.optimizers import Optimizer
@@ -76,13 +76,34 @@ def optimizer_of(name: str, rows: int, device: torch.device) -> Optimizer[Any]:
     return Adam(lr) if name == "adam" else LBFGS(lr)
 
 
+def painting(engine: Engine, iterations: int, every: int, most: int) -> Work:
+    """The engine's next `iterations`, with a frame `every` so many, of `most` in all.
+
+    On CUDA snapshots are on their way when one arrives, and how many iterations these are changes: so it says
+    which multiple of `iterations` it has done.
+    """
+    stream = frames(engine.paint(most, every))
+
+    def work() -> float:
+        before = engine.done
+        for _ in range(iterations // every):
+            next(stream)
+        return (engine.done - before) / iterations
+
+    return work
+
+
 def timed(work: Work, device: torch.device) -> float:
-    """Seconds that `work` takes, to the end of all it has started on the device."""
+    """Seconds that `work` takes, to the end of all it has started on the device.
+
+    If it returns a float, that is how often it has done what it was to do, and the time is that of once.
+    """
     _synchronize(device)
     started = time.perf_counter()
-    work()
+    times = work()
     _synchronize(device)
-    return time.perf_counter() - started
+    taken = time.perf_counter() - started
+    return taken / times if isinstance(times, float) else taken
 
 
 def fastest(contestants: Mapping[str, Work], device: torch.device, repeats: int) -> dict[str, float]:

@@ -17,9 +17,9 @@ from benchmarks.common import (
     default_cell,
     device_of,
     fastest,
-    frames,
     objective,
     optimizer_of,
+    painting,
     publish,
     weights,
 )
@@ -104,13 +104,12 @@ class Bout:
                 canvases(self.size, rows),
             )
         every = math.gcd(self.iterations, SAVE_EVERY)
-        # On CUDA the first snapshot comes when a few more are on their way.
-        stream = frames(engine.paint((self.calls + 1) * self.iterations + 10 * every, every))
+        most = 10 * (self.calls + 1) * self.iterations
+        paint = painting(engine, self.iterations, every, most)
 
-        def work() -> None:
+        def work() -> object:
             with arithmetic(precision):
-                for _ in range(self.iterations // every):
-                    next(stream)
+                return paint()
 
         return work, engine.canvas
 

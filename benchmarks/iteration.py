@@ -18,9 +18,9 @@ from benchmarks.common import (
     default_cell,
     device_of,
     fastest,
-    frames,
     objective,
     optimizer_of,
+    painting,
     publish,
     repeated,
     weights,
@@ -148,8 +148,7 @@ def paint(name: str, goal: Objective, canvas: Tensor, iterations: int, rounds: i
     """The engine's next `iterations` iterations, with one frame."""
     engine = Engine(goal, optimizer_of(name, len(canvas), canvas.device), canvas)
     touch_history(engine.state)
-    stream = frames(engine.paint((rounds + 10) * iterations, iterations))
-    return lambda: next(stream)
+    return painting(engine, iterations, iterations, 10 * (rounds + 2) * iterations)
 
 
 def measure(options: argparse.Namespace, device: torch.device, precision: str) -> list[Table]:
