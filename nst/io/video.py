@@ -83,10 +83,16 @@ class Video:
                     raise ValueError(f"{self._path}: a video needs at least one frame")
 
 
-def decode(path: Path, rate: float | None = None) -> Generator[NDArray[np.uint8]]:
+def decode(
+    path: Path, rate: float | None = None, scaled: tuple[tuple[int, int], tuple[int, int]] | None = None
+) -> Generator[NDArray[np.uint8]]:
     """The frames of a video, uint8 `[height, width, 3]`, one at a time, as far as they can be read.
 
-    With `rate` so many a second: frames of one whose rate varies are repeated, or left out.
+    Args:
+        path: of the video.
+        rate: so many a second: frames of one whose rate varies are repeated, or left out.
+        scaled: the (width, height) of each frame that counts, from its upper left corner, and what that is
+            enlarged or reduced to.
 
     Raises NstError if ffmpeg cannot be started or is stuck.
     """
@@ -99,6 +105,13 @@ def decode(path: Path, rate: float | None = None) -> Generator[NDArray[np.uint8]
     pictures = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"]
     if rate is not None:
         pictures = ["-r", str(rate), *pictures]
+    if scaled is not None:
+        (width, height), size = scaled
+        # Half of chroma's pixels cannot be cut; at even sides nothing is.
+        crop = f"format=rgb24,crop={width}:{height}:0:0:exact=1," if width % 2 or height % 2 else ""
+        flags = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+        scale = f"{crop}scale={size[0]}:{size[1]}:flags={flags},format=rgb24"
+        pictures = ["-filter_threads", "1", "-vf", scale, *pictures]
     with _Ffmpeg(path, [*options, *pictures], stdout=subprocess.PIPE) as ffmpeg:
         stream = io.BufferedReader(ffmpeg.output())
         while stream.readline() == b"P6\n":

@@ -9,7 +9,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nst.io.video import Video, decode
-from nst.report.contact_sheet import MARGIN, PAPER, Sheet, canvas_tile, placeholder, resize
+from nst.report.contact_sheet import (
+    MARGIN,
+    PAPER,
+    Sheet,
+    canvas_tile,
+    fitting,
+    in_middle,
+    placeholder,
+    resize,
+)
 from nst.report.text_layout import GREY, NOTE, Text, line_height
 from nst.runs.reader import Run, canvas_size
 
@@ -95,10 +104,12 @@ def _playback(run: Run, times: list[int], box: tuple[int, int]) -> Generator[Ima
     """For each of `times` the canvas as it was then, in a box; from its last frame on, the
     final canvas.
     """
-    iterations, shape = run.record.frames, canvas_size(run.folder)
+    iterations, size = run.record.frames, canvas_size(run.folder)
     final = canvas_tile(run, box)
     shown = placeholder("missing", f"{run.folder.name}/canvas.mp4", box)
-    with closing(decode(run.folder / "canvas.mp4")) as video:
+    # A video's sides are even: beside an odd canvas it has a row and a column more.
+    scaled = (size, fitting(size, box)) if size else None
+    with closing(decode(run.folder / "canvas.mp4", scaled=scaled)) as video:
         following = 0
         for time in times:
             if not iterations or time >= iterations[-1]:
@@ -109,7 +120,7 @@ def _playback(run: Run, times: list[int], box: tuple[int, int]) -> Generator[Ima
                 frame = next(video, frame)  # a video that was cut short holds its last frame
                 following += 1
             if frame is not None:
-                # A video's sides are even: beside an odd canvas it has a row and a column more.
-                width, height = shape or (frame.shape[1], frame.shape[0])
-                shown = resize(Image.fromarray(frame[:height, :width]), box)
+                shown = (
+                    in_middle(Image.fromarray(frame), box) if size else resize(Image.fromarray(frame), box)
+                )
             yield shown

@@ -143,17 +143,26 @@ def _struck(picture: Image.Image, words: str) -> Image.Image:
 
 def resize(image: Image.Image, box: tuple[int, int]) -> Image.Image:
     """An image as it is shown: RGB, as large as the box of (width, height) lets it be, in its middle."""
+    return in_middle(laid_on_white(image).resize(fitting(image.size, box), Image.Resampling.LANCZOS), box)
+
+
+def fitting(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """As large as a box of (width, height) lets a picture of this (width, height) be."""
     # Sides are rounded: what fits but for a pixel fills the box.
-    scale = min(box[0] / image.width, box[1] / image.height)
+    scale = min(box[0] / size[0], box[1] / size[1])
     width, height = (
         side if abs(side - scale * own) < 1 else max(1, round(scale * own))
-        for side, own in zip(box, image.size, strict=True)
+        for side, own in zip(box, size, strict=True)
     )
-    shown = laid_on_white(image).resize((width, height), Image.Resampling.LANCZOS)
-    if shown.size == box:
-        return shown
+    return width, height
+
+
+def in_middle(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
+    """A picture in the middle of a box that it fits into."""
+    if picture.size == box:
+        return picture
     tile = Image.new("RGB", box, PAPER)
-    tile.paste(shown, ((box[0] - width) // 2, (box[1] - height) // 2))
+    tile.paste(picture, ((box[0] - picture.width) // 2, (box[1] - picture.height) // 2))
     return tile
 
 
