@@ -17,7 +17,8 @@ from nst.runs.sweep import run_folders
 from nst.tracking.view import RunView
 
 ONE = "takes the name of one folder"
-CELL = [*SMALL, "size=24", "iterations=2", "tracking=none", "optimizer=adam", "content_layers=conv1_1"]
+CELL = [*SMALL, "size=16", "iterations=2", "tracking=none", "optimizer=adam"]
+CELL += ["content_layers=conv1_1", "style_layers=conv1_1"]
 
 # Each setting with what it is tried with, and how it ends: None is honoured, a text is said in its one line.
 SETTINGS: dict[str, dict[str, str | None]] = {
@@ -100,18 +101,25 @@ HONOURED = {
     key: [value for value, says in values.items() if says is None] for key, values in SETTINGS.items()
 }
 OF_ITS_OWN = ("hydra.sweep.subdir", "hydra/launcher", "hydra/sweeper", "hydra.job.chdir")
+DEFAULTS = ["hydra/launcher=batched", "hydra/sweeper=presets", "hydra.job.chdir=false"]
 # The first value of every other key together, then the second, and so on.
 TOGETHER = [
     [f"{key}={values[n]}" for key, values in HONOURED.items() if key not in OF_ITS_OWN and n < len(values)]
     for n in range(3)
 ]
+TOGETHER[-1] += DEFAULTS
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         *TOGETHER,
-        *([f"{key}={value}"] for key in OF_ITS_OWN for value in HONOURED[key]),
+        *(
+            [one]
+            for key in OF_ITS_OWN
+            for value in HONOURED[key]
+            if (one := f"{key}={value}") not in DEFAULTS
+        ),
         *(
             pytest.param([f"{key}={value}"], marks=pytest.mark.slow)
             for key, values in HONOURED.items()

@@ -25,6 +25,7 @@ SMALL = [
     *("optimizer=adam,lbfgs", "seed=0,1", "content_layers=conv1_1,conv2_1", "style_layers=conv2_1"),
 ]
 QUICK = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]
+QUICK += ["style_layers=conv1_1"]
 CELLS, KILLS = 8, 6
 
 
