@@ -22,11 +22,11 @@ from nst.config.paths import ROOT
 
 SMALL = [
     *("model=vgg16", "model.weights=random", "size=24", "hardware.device=cpu"),
-    *("optimizer=adam,lbfgs", "seed=0,1", "content_layers=conv1_1,conv2_1", "style_layers=conv2_1"),
+    *("optimizer=adam,lbfgs", "content_layers=conv1_1,conv2_1", "style_layers=conv2_1"),
 ]
 QUICK = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]
 QUICK += ["style_layers=conv1_1"]
-CELLS, KILLS = 8, 6
+CELLS, KILLS = 4, 6
 
 
 def grid(folder: Path, place: str, *arguments: str) -> Ended:
@@ -136,7 +136,7 @@ def test_a_plan_says_what_is_done_and_starts_nothing(tmp_path: Path) -> None:
 def test_a_sweep_that_is_killed_again_and_again_is_finished_once(tmp_path: Path) -> None:
     chance = random.Random(4)
     store = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
-    arguments = ["-m", *SMALL, "iterations=40", "hardware.max_batch=2", "save_every=5", store]
+    arguments = ["-m", *SMALL, "iterations=40", "hardware.max_batch=1", "save_every=5", store]
     known = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     known |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     began: dict[str, str] = {}

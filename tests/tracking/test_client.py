@@ -281,6 +281,7 @@ def test_credentials_reach_the_server_and_nothing_else(
     arguments = [
         "-m",
         *SMALL,
+        "style_layers=conv1_1",
         "optimizer=adam",
         "seed=0,1",
         f"tracking.experiment={way}",
