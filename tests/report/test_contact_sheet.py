@@ -243,8 +243,13 @@ def test_what_was_not_painted_is_grey_and_says_why(tmp_path):
     animated_sheet(sweep)
 
 
-@pytest.mark.parametrize("jobs", [CONTENT_INIT, GROUPS, ODD, [["seed=0"]]])
-@pytest.mark.parametrize("name", ["readme/x", "<b>&amp; " + "never ending " * 99])
+@pytest.mark.parametrize(
+    ("jobs", "name"),
+    [
+        *((jobs, "readme/x") for jobs in (CONTENT_INIT, GROUPS, ODD)),
+        *((jobs, "<b>&amp; " + "never ending " * 99) for jobs in (ODD, [["seed=0"]])),
+    ],
+)
 def test_no_text_is_clipped_or_covers_anything(tmp_path, jobs, name):
     sweep = make_sweep(tmp_path / "sweep", name, jobs, status="failed")  # quick: nothing painted
     sheet = lay_out(grid(sweep), footer=True)
