@@ -25,7 +25,7 @@ from nst.runs.job import Job
 from nst.runs.record import OUTPUT_FILES, REQUIRED_FILES, RunRecord, find_damage
 
 PAINTED = (*REQUIRED_FILES, "losses.png")  # by every run that is no film, without options
-CELLS = [["size=24", "optimizer=adam", f"seed={seed}"] for seed in (0, 1)]
+CELLS = [["size=24", "optimizer=adam", "style_layers=conv1_1", f"seed={seed}"] for seed in (0, 1)]
 OTHERS = ("nst.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "mlflow.json", "notes.txt")
 
 

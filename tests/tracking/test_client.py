@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import Engine
 from support.command import SMALL, command
 from support.driven import driven
-from support.mlflow_server import Relay, Server, serving
+from support.mlflow_server import Relay, Server
 from support.rundirs import make_sweep
 
 from nst.errors import NstError
@@ -250,12 +250,6 @@ def test_settings_with_credentials_are_refused(tmp_path: Path, monkeypatch: pyte
     assert "Zq9Secret" not in ended.err
     assert ended.err.startswith("error: tracking.uri=http://…@host: a name or a password")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 def assert_nowhere(*folders: Path) -> None:
