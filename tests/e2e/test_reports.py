@@ -22,7 +22,7 @@ SMALL = ("model=vgg16", "model.weights=random", "hardware.device=cpu", "tracking
 
 @pytest.mark.parametrize("kind", ["adam", "lbfgs"])
 def test_reports_between_frames_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells, starts = [readme_cell(size=16)], [image(5, 16)]
+    cells, starts = [readme_cell(size=16, layers=["conv1_1", "conv2_1"])], [image(5, 16)]
     monkeypatch.setattr(engine_module, "REPORT_SECONDS", math.inf)
     monkeypatch.setattr(engine_module, "REPORT_ITERATIONS", 4)
     often = list(engine(cells, starts, kind).paint(30, 20))
