@@ -107,7 +107,7 @@ def _draw(axes: Axes, iterations: np.ndarray, curves: Curves) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("iteration", fontsize=LETTERS, color=GREY)
     what = "loss, weighted" if visible else "every loss is 0"
-    axes.set_title(what, fontsize=LETTERS, color=GREY, loc="left", pad=8)
+    axes.set_title(what, fontsize=LETTERS, color=GREY, loc="left", pad=8, y=1)  # else searched for
     axes.tick_params(labelsize=LETTERS, labelcolor=GREY, length=0)
     axes.grid(color=RULE, linewidth=1)
     axes.set_axisbelow(True)

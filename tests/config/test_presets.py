@@ -1,7 +1,5 @@
 """The README's grids: each preset's cells, expanded as Hydra's own sweeper does, against the table."""
 
-import json
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -17,9 +15,6 @@ from support.composing import composed, config
 from nst.config.layers import content_layers, style_layers
 from nst.config.paths import ROOT
 from nst.config.schema import Config
-from nst.execution.batch import run_batch
-from nst.execution.device import most_rows
-from nst.runs.job import Job, group_batches
 
 FOLDER = ROOT / "conf/experiment/readme"
 SEED_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -253,19 +248,3 @@ def test_quickstart_is_six_small_cells() -> None:
     found = [config(*overrides) for overrides in jobs("quickstart")]
     assert len(found) == 6
     assert all(cell.size <= 128 and cell.iterations <= 100 for cell in found)
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("name", TABLE)
-def test_every_cell_paints(name: str, tmp_path: Path) -> None:
-    jobs = []
-    for number, cell in enumerate(cells(name)):
-        small = deepcopy(cell)
-        small.model.name, small.model.weights = "vgg16", "random"
-        small.hardware.device = "cpu"
-        small.size, small.iterations = 16, 1
-        jobs.append(Job(small, tmp_path / str(number), (f"seed={number}",)))
-    results = [result for batch in group_batches(jobs, most_rows) for result in run_batch(batch)]
-    assert [result.error for result in results] == [None] * TABLE[name][0]
-    identities = {json.loads((job.folder / "run.json").read_text())["identity"] for job in jobs}
-    assert len(identities) == len(jobs)

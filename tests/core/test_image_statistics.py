@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy  # whose parts are imported when they are used: they take a second
+import skimage
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
-from scipy.signal import convolve2d
-from skimage.color import rgb2lab
-from skimage.filters import sobel_h, sobel_v
 from torch import Tensor
 
 from nst.core.color import luminance
@@ -41,17 +39,19 @@ def white_noise(sigma: float, size: int = 256) -> Tensor:
 def plain_color_distance(one: Tensor, two: Tensor) -> float:
     means, covariances = [], []
     for picture in (one, two):
-        pixels = rgb2lab(plain(picture)).reshape(-1, 3)
+        pixels = skimage.color.rgb2lab(plain(picture)).reshape(-1, 3)
         means.append(pixels.mean(0))
         covariances.append(np.cov(pixels.T, bias=True))
     a, b = covariances
-    cross = sqrtm(a @ b).real  # its trace is that of (a^½ b a^½)^½
+    cross = scipy.linalg.sqrtm(a @ b).real  # its trace is that of (a^½ b a^½)^½
     return math.sqrt(((means[0] - means[1]) ** 2).sum() + np.trace(a + b - 2 * cross))
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_lab_is_scikit_image_s(name: str) -> None:
-    assert lab(image(name)).movedim(0, -1).numpy() == pytest.approx(rgb2lab(plain(image(name))), abs=0.005)
+    assert lab(image(name)).movedim(0, -1).numpy() == pytest.approx(
+        skimage.color.rgb2lab(plain(image(name))), abs=0.005
+    )
 
 
 def test_lab_of_known_colors() -> None:
@@ -71,7 +71,9 @@ def test_color_distance_is_the_plain_one(one: int, two: int) -> None:
 
 def test_color_distance_of_flat_pictures_is_that_of_their_colors() -> None:
     assert color_distance(flat(0, 0, 0), flat(1, 1, 1)) == pytest.approx(100, abs=0.01)
-    apart = rgb2lab(np.array([[[0.2, 0.5, 0.7]]])) - rgb2lab(np.array([[[0.6, 0.5, 0.1]]]))
+    apart = skimage.color.rgb2lab(np.array([[[0.2, 0.5, 0.7]]])) - skimage.color.rgb2lab(
+        np.array([[[0.6, 0.5, 0.1]]])
+    )
     wanted = float(np.linalg.norm(apart))
     assert color_distance(flat(0.2, 0.5, 0.7), flat(0.6, 0.5, 0.1)) == pytest.approx(wanted, rel=1e-4)
 
@@ -87,7 +89,7 @@ def test_sharpness_is_scikit_image_s(name: str) -> None:
     grey = luminance(image(name).double())[0].numpy()
     # Its Sobel operators are divided by 4, for neighbours that are two pixels apart.
     inside = (slice(1, -1), slice(1, -1))
-    squared = (sobel_h(grey)[inside] ** 2 + sobel_v(grey)[inside] ** 2) / 4
+    squared = (skimage.filters.sobel_h(grey)[inside] ** 2 + skimage.filters.sobel_v(grey)[inside] ** 2) / 4
     assert squared.mean() > 1e-5
     assert sharpness(image(name)) == pytest.approx(math.sqrt(squared.mean()), rel=1e-9)
 
@@ -107,7 +109,7 @@ def test_noise_is_the_plain_one(name: str) -> None:
     levels = [
         math.sqrt(math.pi / 2)
         / (6 * (width - 2) * (height - 2))
-        * np.abs(convolve2d(picture[..., channel], mask, mode="valid")).sum()
+        * np.abs(scipy.signal.convolve2d(picture[..., channel], mask, mode="valid")).sum()
         for channel in range(3)
     ]
     assert min(levels) > 0.001

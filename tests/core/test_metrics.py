@@ -75,7 +75,7 @@ def pairs(size: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("size", [16, 45, 64])
+@pytest.mark.parametrize("size", [16, 45])
 def test_lpips_is_the_reference_s(size: int, scorer: Scorer, reference: Module) -> None:
     canvases, contents = zip(*pairs(size), strict=True)
     scores = scorer.score(canvases, contents, contents)

@@ -128,6 +128,7 @@ def test_a_bad_cell_fails_alone_and_is_told(tmp_path: Path) -> None:
         *SMALL,
         "tracking=mlflow",
         f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+        "style_layers=conv1_1",
         f"images.content={good},missing.png,{good}",
         "hydra.sweep.dir=sweep",
     )
@@ -164,7 +165,8 @@ def launched(folder: Path, *arguments: str) -> Path:
     """A sweep of two cells by a launcher, with an MLflow store of its own."""
     folder.mkdir()
     store = f"tracking.uri=sqlite:///{folder}/mlflow.db"
-    ended = command(folder, "-m", *SMALL, *arguments, store, "optimizer=adam,lbfgs", "hydra.sweep.dir=sweep")
+    grid = ["-m", *SMALL, "style_layers=conv2_1", "optimizer=adam,lbfgs", "hydra.sweep.dir=sweep"]
+    ended = command(folder, *grid, *arguments, store)
     assert (ended.code, ended.errors) == (0, []), ended.err
     return folder
 
@@ -202,7 +204,7 @@ def test_launchers_give_the_same(tmp_path: Path) -> None:
             assert ours["final"] == pytest.approx(theirs["final"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("preset", "cells"), [("content_init", 15), ("visualize_both", 1)])
+@pytest.mark.parametrize(("preset", "cells"), [("visualize_content_groups", 2), ("visualize_both", 1)])
 def test_presets_run(preset: str, cells: int, tmp_path: Path) -> None:
     small = ["size=24", "iterations=3", "save_every=2", "model=vgg16", "model.weights=random"]
     ended = command(
@@ -223,6 +225,7 @@ def test_presets_run(preset: str, cells: int, tmp_path: Path) -> None:
 
 def test_a_sweeper_that_asks_for_some_at_a_time_gets_them_batched(tmp_path: Path) -> None:
     few = ["hydra.sweeper.max_batch_size=2", "hydra.sweep.dir=sweep", "tracking=none", "seed=0,1,2"]
+    few += ["style_layers=conv1_1"]
     assert command(tmp_path, "-m", *SMALL, *few).code == 0
     cells = [record(tmp_path / "sweep" / number)["timings"]["batch_cells"] for number in "012"]
     assert cells == [2, 2, 1]

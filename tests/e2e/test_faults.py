@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,15 @@ import pytest
 from mlflow.tracking import MlflowClient
 from support.command import Running, command
 from support.disk import remount
+from support.forked import python
 from support.results import paint_here, pixels, record
 
 from nst.config.paths import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
+SMALL += ["style_layers=conv2_1"]  # a shallow network is fast
 GRID = ["-m", *SMALL, "optimizer=adam", "seed=0,1", "hydra.sweep.dir=sweep"]
-LONG = [*GRID, "iterations=150", "tracking=none"]
+LONG = [*GRID, "iterations=400", "save_every=20", "tracking=none"]
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +172,23 @@ def test_a_run_directory_that_is_removed_fails_alone(undisturbed: Path, tmp_path
     assert (pixels(tmp_path / "sweep/0") == pixels(undisturbed / "0")).all()
 
 
+WITH_FEW_FILES = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+del sys.argv[0]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_cells_that_may_not_open_another_file_fail_alone_and_say_what_to_do(tmp_path: Path) -> None:
     grid = ["-m", *SMALL, "optimizer=adam", "seed=range(0,10)", "hydra.sweep.dir=sweep", "iterations=2"]
-    limited = ["bash", "-c", 'ulimit -n 40; exec "$0" "$@"', sys.executable, str(ROOT / "run.py"), *grid]
-    limited += ["tracking=none", "hardware.max_batch=10"]
+    (tmp_path / "limited.py").write_text(WITH_FEW_FILES)
+    limited = [str(tmp_path / "limited.py"), str(ROOT / "run.py"), *grid, "tracking=none"]
     known = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
-    done = subprocess.run(limited, cwd=tmp_path, env=known, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = python([*limited, "hardware.max_batch=10"], tmp_path, known)
+    assert code == 1, err
+    assert "Traceback" not in err
     found = [record(tmp_path / "sweep" / str(number)) for number in range(10)]
     failed = [run["error"] for run in found if run["status"] == "failed"]
     assert 0 < len(failed) < 10
@@ -206,7 +216,7 @@ def jobs(folder, seeds):
 
 paint_together(jobs(sys.argv[1] + "/alone", [9]))  # what torch keeps for good is there after this
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
-limit = used * 1024 + (300 << 20)
+limit = used * 1024 + (200 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 results = paint_together(jobs(sys.argv[1] + "/batch", range(8)))
 print([result.error for result in results])
@@ -214,16 +224,12 @@ print([result.error for result in results])
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_halved(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", IN_LITTLE_MEMORY, str(tmp_path)],
-        cwd=ROOT / "tests",
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
+    (tmp_path / "little.py").write_text(IN_LITTLE_MEMORY)
+    _, out, err = python(
+        [str(tmp_path / "little.py"), str(tmp_path)], ROOT / "tests", {**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    assert done.stdout == f"{[None] * 8}\n", done.stderr
-    assert "8 canvases at once need more memory than there is, painting 4" in done.stderr
+    assert out == f"{[None] * 8}\n", err
+    assert "8 canvases at once need more memory than there is, painting 4" in err
     cell = ["images.fit=square", "size=128", "optimizer=adam", "iterations=1", "seed=5"]
     [alone] = paint_here(tmp_path / "here", cell)
     assert np.abs(pixels(tmp_path / "batch/5").astype(int) - pixels(alone.folder)).max() <= 1

@@ -21,7 +21,7 @@ def scores(folder: Path, *cells: tuple[str, ...]) -> list[dict[str, float]]:
 
 
 def test_paint_has_the_content_and_the_style(tmp_path: Path) -> None:
-    small = ("experiment=paint", "size=48", "iterations=40", "save_every=40")
+    small = ("experiment=paint", "size=48", "iterations=25", "save_every=25")
     # The content image itself has LPIPS 0; the style image has style distance 0 and LPIPS 0.8.
     light, strong = scores(tmp_path, (*small, "weights.style=1e5"), (*small, "weights.style=1e7"))
     assert light["lpips_content"] < strong["lpips_content"] < 0.75
@@ -30,7 +30,7 @@ def test_paint_has_the_content_and_the_style(tmp_path: Path) -> None:
 
 def test_features_after_the_relu_paint_what_those_before_it_do_not(tmp_path: Path) -> None:
     """The README's canvases are reproduced by `activation=relu`, which is the default, alone."""
-    cell = ("size=48", "iterations=100", "content_layers=conv2_1", "save_every=100")
+    cell = ("size=48", "iterations=70", "content_layers=conv2_1", "save_every=70")
     conv, relu = scores(tmp_path, (*cell, "activation=conv"), cell)
     assert relu["lpips_content"] < conv["lpips_content"] - 0.1
 

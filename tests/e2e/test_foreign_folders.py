@@ -26,7 +26,7 @@ from nst.execution.output_dir import conflict_in
 from nst.execution.resolve import identity_of
 from nst.runs.job import Job
 
-SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "save_every=2"]
+SMALL = ["model=vgg16", "model.weights=random", "size=16", "iterations=2", "save_every=2"]
 SMALL += ["init_image=content", "optimizer=adam", "content_layers=conv1_1", "style_layers=conv1_1"]
 SMALL += ["tracking=none", "hardware.device=cpu"]
 SWEEP = ["-m", *SMALL, "hydra.sweep.dir=X"]
@@ -87,7 +87,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], list[str], int]] = {
     "another run": ("run", lambda X: None, [*RUN, "weights.tv=3"], 0),
     "another run, unfinished": ("run", unfinished, [*RUN, "weights.tv=3"], 0),
     "a sweep, for a run": ("sweep", lambda X: None, RUN, 0),
-    "a search of another size": ("search", lambda X: None, [*SEARCH, "size=26"], 2),
+    "a search of another size": ("search", lambda X: None, [*SEARCH, "size=18"], 2),
     "a search of another image": ("search", lambda X: None, [*SEARCH, "images=cat_mosaic"], 2),
     "a search of another network": ("search", lambda X: None, [*SEARCH, "model=vgg19"], 2),
     "a sweep, for a search": ("sweep", lambda X: None, SEARCH, 2),

@@ -19,6 +19,7 @@ from nst.tracking.client import Store
 from nst.tracking.logger import end_sweep
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
+SMALL += ["style_layers=conv1_1"]
 # Of one folder, so no slash; that is what the title is for.
 NASTY = "[red]a[bold] `b` ![c](javascript:alert(1)) <img src=x onerror=alert(1)>\x1b[31m\u202e\n# d.png"
 GONE = NASTY.replace("d.png", "gone.png")

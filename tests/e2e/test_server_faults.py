@@ -31,6 +31,7 @@ from nst.tracking.logger import begin_sweep, close_interrupted, end_sweep, log_r
 
 SEEDS = [[f"seed={seed}"] for seed in range(4)]
 PAINT = ["model=vgg16", "model.weights=random", "size=24", "iterations=3", "hardware.device=cpu"]
+PAINT += ["style_layers=conv1_1"]
 
 
 @pytest.fixture(scope="module")

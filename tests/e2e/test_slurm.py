@@ -19,7 +19,7 @@ from nst.config.paths import ROOT
 from nst.tracking.client import Store, connect
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
-SMALL += ["optimizer=adam,lbfgs", "seed=0,1", "hydra.sweep.dir=sweep"]
+SMALL += ["optimizer=adam,lbfgs", "seed=0,1", "style_layers=conv2_1", "hydra.sweep.dir=sweep"]
 SLURM = ["hydra/launcher=batched_slurm", "hydra.launcher.gpus=0", "hydra.launcher.cpus=1"]
 SLURM += ["hydra.launcher.workers=2"]
 NODE = os.uname().nodename.partition(".")[0]

@@ -12,6 +12,7 @@ import pytest
 from nst.config.paths import ROOT
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "iterations=2", "hardware.device=cpu"]
+SMALL += ["style_layers=conv1_1"]
 
 
 def done(command: list[str], folder: Path) -> str:

@@ -20,7 +20,7 @@ from nst.execution.plan import cut
 from nst.runs.job import Job
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=5", "hardware.device=cpu"]
-SMALL += ["tracking=none"]
+SMALL += ["tracking=none", "style_layers=conv2_1"]
 GRID = ["-m", *SMALL, "optimizer=adam,lbfgs", "seed=0,1"]
 GRID += ["hydra.sweep.dir=sweep"]
 TWO = "hydra.launcher.devices=[cpu,cpu]"
@@ -75,7 +75,7 @@ def test_two_workers_paint_the_same_log_it_once_and_are_gone_afterwards(tmp_path
 
 @pytest.mark.e2e
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    running = Running(tmp_path, *GRID, "iterations=300", "hardware.checkpoint=0.1", TWO)
+    running = Running(tmp_path, *GRID, "iterations=400", "save_every=50", "hardware.checkpoint=0.1", TWO)
     running.until(lambda: list((tmp_path / "outputs/.batches").glob("*/state.safetensors")))
     os.kill(workers(running)[0], signal.SIGKILL)
     ended = running.ended()
@@ -87,7 +87,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_signal_lets_the_workers_keep_their_batches(tmp_path: Path) -> None:
-    running = Running(tmp_path, *GRID, "iterations=400", TWO)
+    running = Running(tmp_path, *GRID, "iterations=2000", "save_every=50", TWO)
     runs = [tmp_path / "sweep" / cell for cell in "0123"]
     running.until(lambda: all((run / "content.png").is_file() for run in runs))
     started = workers(running)

@@ -15,7 +15,7 @@ def _lines(folder: Path) -> list[str]:
 
 
 def test_each_cell_tells_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cells = ["optimizer=adam", "iterations=30"]
+    cells = ["optimizer=adam", "iterations=30", "style_layers=conv1_1"]
     paint_here(tmp_path, cells, [*cells, "optimizer.lr=1e30"], [*cells, "images.content=nowhere.png"])
     good, diverged, failed = (_lines(tmp_path / name) for name in "012")
     assert re.match(r"INFO painting ", good[0])
@@ -35,7 +35,7 @@ def test_each_cell_tells_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_size_after_the_other_is_told(tmp_path: Path) -> None:
     scales = ["scales=pyramid", "scales.smallest=32", "scales.iterations=4", "size=64", "iterations=6"]
-    paint_here(tmp_path, scales)
+    paint_here(tmp_path, [*scales, "style_layers=conv1_1"])
     lines = _lines(tmp_path / "0")
     assert any("32 px for 6, 45 px for 4, 64 px for 4 iterations" in line for line in lines)
     for size in (32, 45, 64):
@@ -44,7 +44,7 @@ def test_a_size_after_the_other_is_told(tmp_path: Path) -> None:
 
 def test_verbose_shows_it_with_the_cell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "nst")
-    paint_here(tmp_path, ["iterations=2"])
+    paint_here(tmp_path, ["iterations=2", "style_layers=conv1_1"])
     # pytest listens at a logger that did not propagate, too: the same record may be there twice.
     told = {id(record) for record in caplog.records if "finished: loss" in record.getMessage()}
     assert len(told) == 1

@@ -20,7 +20,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from nst.core.vgg import CHANNELS, LAYERS
 from nst.errors import NstError
@@ -230,6 +229,8 @@ def test_a_download_is_kept_as_safetensors_and_had_once(
 
 
 def test_what_torchvision_publishes_has_its_hash_in_its_name() -> None:
+    from torchvision.models import get_model_weights  # takes seconds
+
     for name in ("vgg16", "vgg19", "squeezenet1_1", "resnet18", "regnet_y_128gf"):
         url = pretrained._published(name)
         assert url.startswith("https://")

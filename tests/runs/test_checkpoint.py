@@ -39,8 +39,9 @@ from nst.runs.checkpoint import (
 )
 
 GRID = [
-    *("-m", "model=vgg16", "model.weights=random", "size=32", "iterations=60", "save_every=7"),
+    *("-m", "model=vgg16", "model.weights=random", "size=24", "iterations=60", "save_every=7"),
     *("tracking=none", "hardware.device=cpu", "hardware.checkpoint=0", "content_layers=conv1_1,conv3_1"),
+    "style_layers=conv2_1",
 ]
 shallow_cell = partial(readme_cell, size=16, layers=["conv1_1", "conv2_1"])
 

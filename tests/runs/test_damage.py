@@ -25,7 +25,7 @@ from nst.runs.job import Job
 from nst.runs.record import OUTPUT_FILES, REQUIRED_FILES, RunRecord, find_damage
 
 PAINTED = (*REQUIRED_FILES, "losses.png")  # by every run that is no film, without options
-CELLS = [["size=24", "optimizer=adam", f"seed={seed}"] for seed in (0, 1)]
+CELLS = [["size=24", "optimizer=adam", "style_layers=conv1_1", f"seed={seed}"] for seed in (0, 1)]
 OTHERS = ("nst.log", ".hydra/config.yaml", ".hydra/overrides.yaml", "mlflow.json", "notes.txt")
 
 
@@ -382,7 +382,8 @@ RUNNING: dict[str, Callable[[Path], object]] = {
 @pytest.mark.e2e
 @pytest.mark.parametrize("place", ["same", "other"])
 def test_every_sweep_after_it_has_whole_cells(place: str, tmp_path: Path) -> None:
-    grid = ["-m", *SMALL, "size=24", "optimizer=adam", f"seed=range(0,{len(RUNNING) + 1})", "tracking=none"]
+    grid = ["-m", *SMALL, "size=16", "optimizer=adam", f"seed=range(0,{len(RUNNING) + 1})", "tracking=none"]
+    grid += ["style_layers=conv1_1"]
     ended = command(tmp_path, *grid, "hydra.sweep.dir=outputs/same")
     assert ended.code == 0, ended.err
     first = tmp_path / "outputs/same"

@@ -22,6 +22,7 @@ from nst.runs.record import OUTPUT_FILES, RunRecord, Status, describe_files, now
 from nst.runs.search import Goal, Search, interval
 
 SMALL = ["model=vgg16", "size=32", "iterations=3", "hardware.device=cpu", "tracking=none"]
+SMALL += ["style_layers=conv1_1"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ SECONDS = 60  # within which all that is here ends
 FRAMES = 120  # more than a pipe holds: 768 bytes each
 SIDE = 16
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
+SMALL += ["style_layers=conv1_1"]
 ERRORS = [errno.ENOSPC, errno.EACCES, errno.EIO]
 Act = Callable[[], None]
 

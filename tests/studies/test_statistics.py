@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from nst.studies.statistics import (
     ALPHA,
@@ -40,7 +40,7 @@ def test_the_test_tries_all_signs(pairs: int) -> None:
 
 def test_of_many_pairs_signs_are_drawn() -> None:
     effects = np.random.default_rng(1).normal(0.4, 1, 40)
-    t = stats.ttest_1samp(effects, 0, alternative="greater").pvalue
+    t = scipy.stats.ttest_1samp(effects, 0, alternative="greater").pvalue
     assert one_sided(effects) == pytest.approx(t, abs=4 * math.sqrt(t / FLIPS) + 0.002)
     assert one_sided([1.0] * 40) == pytest.approx(1 / (FLIPS + 1))
 
@@ -62,7 +62,7 @@ def test_none_and_one_pair_say_nothing() -> None:
 def test_the_interval_is_that_of_the_mean() -> None:
     effects = np.random.default_rng(2).normal(3, 2, 200)
     low, high = interval(effects)
-    t = stats.ttest_1samp(effects, 0).confidence_interval(0.95)
+    t = scipy.stats.ttest_1samp(effects, 0).confidence_interval(0.95)
     assert (low, high) == pytest.approx((t.low, t.high), abs=0.06)
 
 

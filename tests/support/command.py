@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -32,11 +32,11 @@ class Ended:
 
 
 def command(folder: Path, *arguments: str, gibibytes: int | None = None, **environment: str) -> Ended:
-    """Run run.py in `folder`; in a process from nothing where its address space is limited, too."""
+    """Run run.py in `folder`; in a process from nothing where its address space is limited."""
     known = _environment() | environment
-    if gibibytes is None and not _start_processes(arguments):
+    if gibibytes is None:
         return Ended(*python([str(ROOT / "run.py"), *arguments], folder, known, seconds=300))
-    limit = resource.RLIM_INFINITY if gibibytes is None else gibibytes << 30
+    limit = gibibytes << 30
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *arguments],
         cwd=folder,
@@ -56,7 +56,7 @@ class Running:
         self._err = folder / "stderr"
         run = [str(ROOT / "run.py"), *arguments]
         self.process: subprocess.Popen[bytes] | ForkServerProcess
-        if not fresh and not _start_processes(arguments):
+        if not fresh:
             self._err.touch()
             self.process = start(run, folder, _environment(), Path(os.devnull), self._err)
             return
@@ -90,14 +90,6 @@ class Running:
         code = self.code()
         assert code is not None, self.said()
         return Ended(code, "", self.said())
-
-
-def _start_processes(arguments: Sequence[str]) -> bool:
-    """Whether a launcher not of ours starts processes in turn, which a forked one cannot."""
-    return any(
-        "launcher" in argument and not argument.endswith("=basic") and "launcher.devices=" not in argument
-        for argument in arguments
-    )
 
 
 def _environment() -> dict[str, str]:

@@ -5,14 +5,15 @@ from functools import cache
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from nst.cli import check_overrides, describe_error
 from nst.config.composed import from_composed
 from nst.config.paths import ROOT
 from nst.config.schema import Config, register
-from nst.execution.composing import Composer
+from nst.execution.composing import NAMING, Composer, _lent, _top
 
 from . import parsed_once  # noqa: F401
 
@@ -27,10 +28,15 @@ def composed(overrides: Sequence[str] = (), hydra: bool = False) -> DictConfig:
 
 def config(*overrides: str) -> Config:
     """The checked config of a command line, composed as the cell of a sweep: faster."""
-    found = _composer()(overrides, 0)
-    with open_dict(found):
-        del found["hydra"]
-    return from_composed(found)
+    composer = _composer()
+    parsed, values = composer._parse(overrides)
+    found, own = composer._choice(parsed, values).config, {_top(part) for part in values}
+    with _lent(found, own, NAMING):
+        try:
+            composer._set(found, parsed, values, 0)
+        except HydraException:
+            return from_composed(composer(overrides, 0))
+        return from_composed(found)
 
 
 @cache

@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -83,6 +84,7 @@ def _python(arguments: list[str], folder: Path, environment: dict[str, str], out
     if isinstance(code, str):
         print(code, file=sys.stderr)
         code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # it ends pools of processes
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

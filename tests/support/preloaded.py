@@ -2,8 +2,9 @@
 
 # ruff: noqa: F401 - to import them is what it is for
 
-import io
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import alembic.command
 import alembic.config
@@ -20,7 +21,6 @@ import mlflow.store.tracking.sqlalchemy_workspace_store
 import sqlalchemy.dialects.sqlite
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from matplotlib.figure import Figure
 from mlflow.store.db import utils
 from omegaconf.grammar_parser import parse
 from PIL import Image
@@ -37,10 +37,12 @@ import nst.tracking.command
 import nst.tracking.logger
 from nst.config.paths import CONF
 from nst.errors import NstError
+from nst.execution.batch import _commit, _versions
 from nst.io.weights import _random, load_scorer
 
 from . import mlflow_tables, parsed_once
 from .logging_here import LoggingHere
+from .rundirs import make_sweep
 
 Image.init()
 # The parsers learn their grammar as they go.
@@ -51,7 +53,9 @@ for path in CONF.glob("[!es]*/*.yaml"):  # what most configs are composed of
 parsed_once._loaded((CONF / "config.yaml").read_text())
 for text in ("${a}", "${.a.b}", "${f:a,1}/b", "a ${b} c", "${oc.env:A,null}", "${now:%Y-%m-%d}"):
     parse(text)
-Figure().add_subplot().figure.savefig(io.BytesIO(), format="png")
+with TemporaryDirectory() as folder:  # fonts, and the templates of pages
+    nst.report.build.rebuild(make_sweep(Path(folder, "sweep"), "any", [["seed=0"]], size=16, iterations=2))
+_commit(), _versions()
 
 nst.tracking.background.LoggingProcess = LoggingHere  # type: ignore[misc, assignment]
 utils._initialize_tables = mlflow_tables._initialize

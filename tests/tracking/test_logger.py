@@ -9,11 +9,9 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
@@ -27,7 +25,9 @@ import pytest
 from mlflow.entities import Run, RunInfo
 from mlflow.tracking import MlflowClient
 from PIL import Image
-from support.mlflow_server import Broken, Server, free_port, serving
+from support.forked import start
+from support.mlflow_server import Broken, Server, free_port
+from support.mlflow_tables import FOLDER
 from support.rundirs import make_run, make_sweep
 
 from nst.errors import NstError
@@ -46,12 +46,6 @@ JOBS = [
 
 NOTE = "mlflow.note.content"
 HYDRA = ("config", "hydra", "overrides")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +98,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def rewrite(run_dir: Path, **changes: Any) -> None:
     record = json.loads((run_dir / "run.json").read_text())
     (run_dir / "run.json").write_text(json.dumps(record | changes))
-
-
-def python_m_nst_tracking(folder: Path, uri: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nst.tracking", str(folder), "--uri", uri]
-    command += ["--experiment", "shell", "--canvas-steps", "3"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.parametrize(
@@ -598,11 +585,16 @@ def test_where_to_look(server: Server, tmp_path: Path) -> None:
 def test_two_processes_meet_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", "readme/noise_adam", JOBS)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    both = [python_m_nst_tracking(sweep / name, uri) for name in "01"]
-    for process in both:
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, err) == (0, "")
-        assert out.splitlines()[-1].startswith("mlflow ui ")
+    known = {key: value for key, value in os.environ.items() if key != FOLDER}  # MLflow makes its tables
+    both = []
+    for name in "01":
+        command = ["-m", "nst.tracking", str(sweep / name), "--uri", uri]
+        command += ["--experiment", "shell", "--canvas-steps", "3"]
+        both.append(start(command, tmp_path, known, tmp_path / f"out{name}", tmp_path / f"err{name}"))
+    for name, process in zip("01", both, strict=True):
+        process.join(120)
+        assert (process.exitcode, (tmp_path / f"err{name}").read_text()) == (0, "")
+        assert (tmp_path / f"out{name}").read_text().splitlines()[-1].startswith("mlflow ui ")
     parent, *children = runs_of(Store(uri, "shell", 3))
     assert len(children) == 2
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}

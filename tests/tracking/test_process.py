@@ -20,6 +20,7 @@ from nst.tracking.client import Store, TrackingUnavailable
 from nst.tracking.process import LoggingProcess
 
 SMALL = ["model=vgg16", "model.weights=random", "size=24", "save_every=2", "hardware.device=cpu"]
+SMALL += ["style_layers=conv1_1"]
 
 
 @pytest.fixture
