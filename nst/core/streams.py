@@ -1,7 +1,7 @@
 """Streams of a CUDA device: one for work that nothing waits for yet, one that graphs are captured on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 
 import torch
@@ -34,6 +34,11 @@ class Beside:
         """Let what comes next wait for all that is beside it."""
         if self._stream is not None:
             torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device, inside, the one of graphs, events and Triton's kernels; nothing elsewhere."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @cache

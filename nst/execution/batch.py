@@ -21,6 +21,7 @@ from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.painter import Painter
 from nst.core.precision import DTYPES, arithmetic
+from nst.core.streams import current
 from nst.errors import NstError
 from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
@@ -140,7 +141,13 @@ def _paint(rows: Sequence[Row], watch: ProgressCallback) -> dict[Path, float]:
     checkpoints = CheckpointDirectory(
         Path(rows[0].job.config.outputs), [row.resolved.identity for row in rows]
     )
-    with defer_signals(), checkpoints.held(), arithmetic(rows[0].job.config.hardware.precision.name):
+    config = rows[0].job.config
+    with (
+        defer_signals(),
+        checkpoints.held(),
+        current(device_of(config)),
+        arithmetic(config.hardware.precision.name),
+    ):
         try:
             return _paint_at(checkpoints, rows, watch)
         except BaseException as error:
