@@ -128,7 +128,7 @@ class Relay(ThreadingHTTPServer):
         self.authorization: str | None = None  # that every request must have, if any
         self.closed, self.lock = Event(), Lock()
         self.asked, self.sent, self.received = Counter[str](), 0, 0
-        Thread(target=self.serve_forever, daemon=True).start()
+        Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a server or a client that hangs up is what is tested."""

@@ -623,6 +623,7 @@ def test_a_dead_port(tmp_path: Path) -> None:
 
 def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the test takes as long
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert "timed out" in refused(uri, tmp_path)
@@ -633,7 +634,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_server_that_answers_500(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as broken:
-        Thread(target=broken.serve_forever, daemon=True).start()
+        Thread(target=broken.serve_forever, args=(0.02,), daemon=True).start()
         assert "500" in refused(f"http://127.0.0.1:{broken.server_port}", tmp_path)
         broken.shutdown()
     assert Broken.asked == 4  # two calls, two tries each
