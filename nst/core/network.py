@@ -33,11 +33,13 @@ class Cost:
         flop: floating-point operations of the forward and the backward pass.
         kept: numbers of the network's dtype that are there at a time, about.
         features: numbers in the features at each layer that is read.
+        weights: numbers in the weights, which all rows share.
     """
 
     flop: float
     kept: int
     features: Mapping[str, int]
+    weights: int
 
 
 Reached = Callable[[Tap, Tensor], None]

@@ -155,8 +155,9 @@ def cost(name: str, at: frozenset[str], shape: tuple[int, int]) -> Cost:
     """
     counter, kept = FlopCounterMode(display=False), _Outputs()
     try:
+        extractor = _extractor(_shapes(name), sorted(at))
         with counter, kept:
-            found = _extractor(_shapes(name), sorted(at))(torch.empty(1, 3, *shape, device="meta"))
+            found = extractor(torch.empty(1, 3, *shape, device="meta"))
     except Exception as error:
         said, size = " ".join(str(error).split())[:100], f"{shape[1]} x {shape[0]}"
         raise NstError(
@@ -170,7 +171,8 @@ def cost(name: str, at: frozenset[str], shape: tuple[int, int]) -> Cost:
             )
     numbers = {layer: features.numel() for layer, features in found.items()}
     # What autograd keeps, and two gradients of the largest at a time.
-    return Cost(2.0 * counter.get_total_flops(), sum(kept.numbers) + 2 * max(kept.numbers), numbers)
+    weights = sum(tensor.numel() for tensor in extractor.parameters())
+    return Cost(2.0 * counter.get_total_flops(), sum(kept.numbers) + 2 * max(kept.numbers), numbers, weights)
 
 
 class _Outputs(TorchDispatchMode):

@@ -228,7 +228,7 @@ def _fold_border(gradient: Tensor) -> Tensor:
 def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
     """What one row of (height, width) takes in a pass to the deepest of `layers` and back; see `Cost`."""
     depth = max((LAYERS[name].index(layer) + 1 for layer in layers), default=0)
-    flop, inputs = 0.0, 3
+    flop, inputs, weights = 0.0, 3, 0
     sizes: dict[str, int] = {}
     blocks, pooled = [0] * len(CHANNELS), [0] * len(CHANNELS)
     for layer in LAYERS[name][:depth]:
@@ -236,6 +236,7 @@ def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recomput
         positions = (shape[0] >> block) * (shape[1] >> block)
         sizes[layer] = CHANNELS[block] * positions
         flop += 2 * 2 * 9 * inputs * sizes[layer]
+        weights += 9 * inputs * CHANNELS[block]
         inputs = CHANNELS[block]
         blocks[block] += sizes[layer]
         pooled[block] = 3 * sizes[layer] // 4  # what its pooling gives, and the places, twice as wide
@@ -244,4 +245,4 @@ def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recomput
     kept = sum(blocks) + sum(pooled)
     if recompute:
         kept = max(map(add, blocks, pooled))
-    return Cost(flop, kept + gradients, {layer: sizes[layer] for layer in layers})
+    return Cost(flop, kept + gradients, {layer: sizes[layer] for layer in layers}, weights)

@@ -13,6 +13,7 @@ from nst.config.film import frames_cost
 from nst.config.layers import content_layers, style_layers
 from nst.config.schema import Config, Precision
 from nst.core import networks
+from nst.core.network import Cost
 from nst.core.optimizers.lbfgs import LBFGSConfig
 from nst.core.precision import auto_precision
 from nst.core.scales import shape_at
@@ -64,15 +65,16 @@ def most_rows(configs: Sequence[Config]) -> int:
         NstError: not even one fits.
     """
     config, device = configs[0], device_of(configs[0])
-    free = _free(device)
+    free, network = _free(device), _network_bytes(configs)
     row = max(_row_bytes(config, recompute=recomputes([config])) for config in configs)
-    if row > free:
+    if network + row > free:
         raise NstError(
-            f"size={config.size}: one canvas needs about {row / 2**30:.1f} GiB with "
+            f"size={config.size}: one canvas needs about {(network + row) / 2**30:.1f} GiB with "
             f"optimizer={config.optimizer.name}, and {free / 2**30:.1f} GiB are free on {device}; "
             f"give a smaller size{_advice(config)}"
         )
-    fitting = min(max(1, int(0.8 * free / row)), MOST_ROWS)  # the estimate leaves out what libraries take
+    # The estimate leaves out what libraries take.
+    fitting = min(max(1, int((0.8 * free - network) / row)), MOST_ROWS)
     wanted = config.hardware.max_batch
     return fitting if wanted == "auto" else int(wanted)
 
@@ -85,14 +87,15 @@ def recomputes(configs: Sequence[Config]) -> bool:
     config, wanted = configs[0], configs[0].hardware.recompute
     if wanted != "auto" or config.model.name not in LAYERS:
         return wanted is True
-    whole = sum(_row_bytes(config, recompute=False) for config in configs)
+    whole = _network_bytes(configs) + sum(_row_bytes(config, recompute=False) for config in configs)
     return whole > 0.8 * _free(device_of(config))
 
 
 def memory(configs: Sequence[Config]) -> float:
     """What a batch of such cells takes at most, about, in GiB."""
     recompute = recomputes(configs)
-    return sum(_row_bytes(config, recompute=recompute) for config in configs) / 2**30
+    rows = sum(_row_bytes(config, recompute=recompute) for config in configs)
+    return (_network_bytes(configs) + rows) / 2**30
 
 
 def costs(network: str, configs: Sequence[Config]) -> list[tuple[int, float]]:
@@ -121,15 +124,32 @@ def estimated_gflop(config: Config) -> float:
     return gflop(config.model.name, [config]) * frames_cost(config)
 
 
+def _network_bytes(configs: Sequence[Config]) -> int:
+    """Memory that the weights of a batch's network take."""
+    # On the CPU convolutions also have them in blocks, for either way (`nst.core.convolution`).
+    copies = 3 if device_of(configs[0]).type == "cpu" and configs[0].model.name in LAYERS else 1
+    return copies * max(_cost(config).weights * _bytes(config)[1] for config in configs)
+
+
+def _bytes(config: Config) -> tuple[int, int]:
+    """Of a number of canvases and losses, and of one of the network's."""
+    wide = 8 if config.hardware.precision.name == "fp64" else 4
+    return wide, 2 if config.hardware.precision.name == "bf16" else wide
+
+
+def _cost(config: Config, *, recompute: bool = False) -> Cost:
+    layers = {*content_layers(config), *style_layers(config)}
+    return networks.cost(config.model.name, layers, canvas_shape(config), recompute=recompute)
+
+
 def _row_bytes(config: Config, *, recompute: bool) -> int:
     """Memory that one row of a batch takes, about: at the last scale, which takes most."""
-    wide = 8 if config.hardware.precision.name == "fp64" else 4
-    narrow = 2 if config.hardware.precision.name == "bf16" else wide
+    wide, narrow = _bytes(config)
     # Vectors like the canvas: the optimizer's, and a few that come and go in each step.
     canvases = 8 + config.optimizer.canvases + (config.optimizer.average > 0 or config.optimizer.clamps)
     content, style = content_layers(config), style_layers(config)
     shape = canvas_shape(config)
-    cost = networks.cost(config.model.name, {*content, *style}, shape, recompute=recompute)
+    cost = _cost(config, recompute=recompute)
     losses = config.content_loss.copies * sum(cost.features[layer] for layer in content)
     # Each style has a term of its own, unless they are blended, or each in its region.
     terms = 1 if config.style_loss.blends or config.images.content_mask else len(config.images.styles)
