@@ -25,7 +25,7 @@ from nst.core.precision import DTYPES, arithmetic, auto_precision
 from nst.core.regions import check_masks
 from nst.core.resizing import cover
 from nst.core.scales import Scales, shape_at
-from nst.core.streams import current
+from nst.core.streams import current_device
 from nst.core.vgg import LAYERS
 from nst.errors import NstError
 from nst.io.fit import Fit
@@ -165,7 +165,7 @@ def paint(
             mine = [cells[row] for row in rows]
             return torch.stack([_initial(*both, images) for both in zip(mine, small, strict=True)])
 
-        with current(place), arithmetic(chosen):
+        with current_device(place), arithmetic(chosen):
             vgg = networks.build(
                 *(network.name, network.tensors, taps),
                 normalize=normalize,

@@ -15,7 +15,7 @@ from nst.core.losses.gram_matrix import gram_matrix
 from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.precision import arithmetic
-from nst.core.streams import current
+from nst.core.streams import current_device
 from nst.core.vgg import VGG
 from nst.errors import NstError
 
@@ -85,7 +85,7 @@ class Scorer:
                 f"give size={SMALLEST} or more"
             )
         try:
-            with current(self._network.device), arithmetic("fp32"):
+            with current_device(self._network.device), arithmetic("fp32"):
                 return self._score(canvases, contents, styles)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -105,7 +105,7 @@ class Scorer:
         """
         tap = Tap(layer, "relu")
         network = _network(self._weights, (tap,), self._network.device)
-        with current(network.device), arithmetic("fp32"):
+        with current_device(network.device), arithmetic("fp32"):
             mine, theirs = (_grams([_seen(network, image)[tap]]) for image in (canvas, style))
             return _relative_distance(mine, theirs)
 

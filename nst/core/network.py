@@ -45,6 +45,10 @@ class Cost:
 Reached = Callable[[Tap, Tensor], None]
 
 
+def ignore(tap: Tap, features: Tensor) -> None:
+    """Do nothing with features that were reached."""
+
+
 class HasFeatures(Protocol):
     """A forward pass, for its backward to begin from."""
 
@@ -75,7 +79,7 @@ class Network(Protocol[Run]):
         self,
         images: Tensor,
         rows: Mapping[str, int] | None = None,
-        reached: Reached = lambda tap, features: None,
+        reached: Reached = ignore,
     ) -> Run:
         """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped.
 

@@ -53,7 +53,7 @@ def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recomput
         NstError: a network of torchvision does not take such an image, or has no feature maps at a layer.
     """
     if name in vgg.LAYERS:
-        return vgg.cost(name, layers, shape, recompute=recompute)
+        return vgg.cost(name, frozenset(layers), shape, recompute=recompute)
     from nst.core import torchvision_network
 
     return torchvision_network.cost(name, frozenset(layers), shape)

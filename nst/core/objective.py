@@ -15,7 +15,7 @@ from nst.core.losses import Place, Rows, Term
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
 from nst.core.network import Network, Tap
 from nst.core.rows import ordered_sum, parts
-from nst.core.streams import beside
+from nst.core.streams import side_stream
 
 
 class Objective:
@@ -55,7 +55,7 @@ class Objective:
         ]
         self._sum_weights = self._on_device(sum_weights)  # [B, 3]
         self._layer_weights = self._on_device(layer_weights)  # [B, 2, T]
-        self._beside = beside(self._sum_weights.device)
+        self._side = side_stream(self._sum_weights.device)
         self._terms = self._prepare(terms)
         self._rows = _needed(network.layers, self.cells)
 
@@ -73,7 +73,7 @@ class Objective:
         values = canvas.new_zeros(len(self.cells), len(self.columns) - len(SUMS))
 
         def evaluate(tap: Tap, features: Tensor) -> None:
-            with self._beside.working():
+            with self._side.forked():
                 for term in self._terms[tap]:
                     term.evaluate(features, values)
 
@@ -82,8 +82,8 @@ class Objective:
                 term.add_gradient(run.features[tap], gradient)
 
         run = self.network.forward(seen, self._rows, evaluate)
-        self._beside.join()
-        with self._beside.working():
+        self._side.join()
+        with self._side.forked():
             layered = ordered_sum(self._layer_weights * values.unsqueeze(1))
             rough = torch.cat([total_variation(seen[rows]) for rows in self._parts])
             sums = torch.cat([layered, rough.unsqueeze(1)], 1)
@@ -91,7 +91,7 @@ class Objective:
             losses = torch.cat([total.unsqueeze(1), sums, values], 1)
             gradient = total_variation_gradient(seen, self._sum_weights[:, 2])
         features = self.network.backward(run, add_gradient) if self._terms else None
-        self._beside.join()
+        self._side.join()
         if features is not None:
             gradient += features
         return losses, of_canvas(gradient, self._one_channel)

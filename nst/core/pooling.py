@@ -104,6 +104,8 @@ def _triton() -> ModuleType | None:
         from nst.core import triton_pooling  # Triton comes with PyTorch where there is CUDA
 
         triton_pooling.forward(torch.zeros(1, 1, 2, 2, device="cuda").to(memory_format=torch.channels_last))
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # it wants a C compiler, and says so in many ways
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         log.warning("poolings are PyTorch's, which are slower: Triton makes no kernels here (%s)", reason)

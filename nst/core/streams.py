@@ -7,11 +7,11 @@ from functools import cache
 import torch
 
 
-class Beside:
+class SideStream:
     """A second stream on CUDA, where one canvas leaves most of the device idle; elsewhere all is in turn.
 
-    What is done in `working` begins when all before it is done, and ends before what comes after `join`.
-    Until then only what is done in `working` may use what it makes, and nobody may write to what it reads.
+    What is done in `forked` begins when all before it is done, and ends before what comes after `join`.
+    Until then only what is done in `forked` may use what it makes, and nobody may write to what it reads.
     A captured graph has the same order.
     """
 
@@ -21,8 +21,8 @@ class Beside:
         self._stream = torch.cuda.Stream(device) if here else None
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Do what is inside on the second stream."""
+    def forked(self) -> Iterator[None]:
+        """Do what is inside on this stream."""
         if self._stream is None:
             yield
             return
@@ -31,20 +31,20 @@ class Beside:
             yield
 
     def join(self) -> None:
-        """Let what comes next wait for all that is beside it."""
+        """Let what comes next wait for all that was forked."""
         if self._stream is not None:
             torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
 
 
-def current(device: torch.device) -> AbstractContextManager[object]:
+def current_device(device: torch.device) -> AbstractContextManager[object]:
     """Make a CUDA device, inside, the one of graphs, events and Triton's kernels; nothing elsewhere."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @cache
-def beside(device: torch.device) -> Beside:
-    """That of a device: all who work there share one stream."""
-    return Beside(device)
+def side_stream(device: torch.device) -> SideStream:
+    """That of a device: all who work there share one."""
+    return SideStream(device)
 
 
 @cache

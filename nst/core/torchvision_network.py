@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from nst.core.network import Cost, Reached, Tap, imagenet_statistics
+from nst.core.network import Cost, Reached, Tap, ignore, imagenet_statistics
 from nst.core.rows import parts
 from nst.errors import NstError
 
@@ -107,7 +107,7 @@ class TorchvisionNetwork:
         self,
         images: Tensor,
         rows: Mapping[str, int] | None = None,
-        reached: Reached = lambda tap, features: None,
+        reached: Reached = ignore,
     ) -> Pass:
         """Run `images` `[B, 3, H, W]` through the network, all of them, keeping what is tapped."""
         with torch.no_grad():

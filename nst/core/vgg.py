@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from operator import add
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst.core.convolution import Convolution
-from nst.core.network import Cost, Reached, Tap, imagenet_statistics
+from nst.core.network import Cost, Reached, Tap, ignore, imagenet_statistics
 from nst.core.pooling import POOLINGS, MaxPooling
 
 # Convolutions a block; each block but the first begins with a 2 x 2 max-pooling (Simonyan & Zisserman,
@@ -114,7 +115,7 @@ class VGG:
         self,
         images: Tensor,
         rows: Mapping[str, int] | None = None,
-        reached: Reached = lambda tap, features: None,
+        reached: Reached = ignore,
     ) -> Pass:
         """Run `images` `[B, 3, H, W]` through the network, keeping what is tapped; see `Network`."""
         if self.normalize:
@@ -130,9 +131,7 @@ class VGG:
             run.kept.append(None if self.recompute else kept)
         return run
 
-    def _block(
-        self, number: int, x: Tensor, run: Pass, reached: Reached = lambda tap, features: None
-    ) -> tuple[Tensor, _Kept]:
+    def _block(self, number: int, x: Tensor, run: Pass, reached: Reached = ignore) -> tuple[Tensor, _Kept]:
         """A block's input to the next one's, with what its backward needs; adds what is tapped to `run`."""
         kept, features = _Kept([x]), run.features
         for stage in self.blocks[number]:
@@ -225,7 +224,8 @@ def _fold_border(gradient: Tensor) -> Tensor:
     return gradient
 
 
-def cost(name: str, layers: Collection[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
+@cache
+def cost(name: str, layers: frozenset[str], shape: tuple[int, int], *, recompute: bool = False) -> Cost:
     """What one row of (height, width) takes in a pass to the deepest of `layers` and back; see `Cost`."""
     depth = max((LAYERS[name].index(layer) + 1 for layer in layers), default=0)
     flop, inputs, weights = 0.0, 3, 0

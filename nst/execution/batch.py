@@ -21,7 +21,7 @@ from nst.core.memory import is_out_of_memory
 from nst.core.network import Tap
 from nst.core.painter import Painter
 from nst.core.precision import DTYPES, arithmetic
-from nst.core.streams import current
+from nst.core.streams import current_device
 from nst.errors import NstError
 from nst.execution.device import costs, device_name, device_of, gflop, recomputes
 from nst.execution.progress import BatchProgress, ProgressCallback
@@ -145,7 +145,7 @@ def _paint(rows: Sequence[Row], watch: ProgressCallback) -> dict[Path, float]:
     with (
         defer_signals(),
         checkpoints.held(),
-        current(device_of(config)),
+        current_device(device_of(config)),
         arithmetic(config.hardware.precision.name),
     ):
         try:

@@ -164,7 +164,7 @@ def end_sweep(folder: Path, tracker: BackgroundTracker | None, began: float) -> 
     verdicts = list[VerdictRecord]()
     try:
         verdicts = _judge(folder)  # the page shows them
-        rebuild(folder, tracker.wait if tracker else lambda: None)  # it says where the runs are
+        rebuild(folder, tracker.wait if tracker else lambda: None)  # pages say where the runs are
     except (NstError, OSError) as error:
         log.error("%s", format_error(error, folder))
         failed = True

@@ -80,7 +80,8 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
     from nst.config.film import film_of
     from nst.config.layers import content_layers, depth, style_layers
 
-    def place(config: "Config") -> tuple[Any, ...]:
+    def place(job: Job) -> tuple[Any, ...]:
+        config = job.config
         return -depth(config), config.activation.name, [*style_layers(config)], content_layers(config)
 
     groups: dict[str, list[Job]] = {}
@@ -92,7 +93,7 @@ def group_batches(jobs: Sequence[Job], most_rows: Callable[[list["Config"]], int
         groups.setdefault(json.dumps(key, default=_plain), []).append(job)
     cut = []
     for group in groups.values():
-        group.sort(key=lambda job: place(job.config))
+        group.sort(key=place)
         most = most_rows([job.config for job in group])
         cut += [group[start : start + most] for start in range(0, len(group), most)]
     return cut

@@ -48,7 +48,6 @@ class BackgroundTracker:
 
     A store that does not answer is left alone, but for one more attempt when a sweep ends, which logs
     all that is missing. Everything is on disk, and `python -m nst.tracking FOLDER` logs it later.
-
     """
 
     def __init__(self, performer: Performer) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.core.optimizers import OptimizerConfig
-from nst.core.streams import beside
+from nst.core.streams import side_stream
 from nst.errors import NstError
 
 HISTORY = 100  # secant pairs, torch's default
@@ -55,19 +55,10 @@ class History:
             scale=like.new_ones(rows, dtype=torch.float64),
         )
 
-    def products(self, gradient: Tensor, s: Tensor, y: Tensor) -> Tensor:
-        """Put the pair (s, y) into each row's free slot, to be taken in or not, and multiply.
-
-        Args:
-            gradient, s, y: `[B, N]`.
-
-        Returns:
-            Products of S and Y with g and y, `[B, 2·M, 2]`.
-        """
-        slots = self.curvature.shape[1]
+    def put(self, s: Tensor, y: Tensor) -> None:
+        """Put a pair, `[B, N]` each, into the free slots; `direction` takes it in, or leaves it out."""
         self._write(s, self.slot)
-        self._write(y, self.slot + slots)
-        return self._products(gradient, y)
+        self._write(y, self.slot + self.curvature.shape[1])
 
     def direction(self, gradient: Tensor, products: Tensor, moved: Tensor) -> Tensor:
         """Take in the new pairs of the rows that `moved`, and return -H·gradient for every row.
@@ -81,7 +72,7 @@ class History:
 
         Args:
             gradient: `[B, N]`.
-            products: what `products` has given.
+            products: of S and Y with g and the new y, `[B, 2·M, 2]`.
             moved: `[B]`, bool.
 
         Returns:
@@ -132,7 +123,7 @@ class History:
         chunks = self._chunked(row).unsqueeze(2)
         self.blocks.scatter_(2, slot.view(-1, 1, 1, 1).expand_as(chunks), chunks)
 
-    def _products(self, *vectors: Tensor) -> Tensor:
+    def products(self, *vectors: Tensor) -> Tensor:
         """The blocks times k vectors `[B, N]`, summed over chunks in float64, `[B, 2·M, k]`."""
         rows, chunks, height, _ = self.blocks.shape
         # Vectors first: with the few of them as columns the product is several times slower.
@@ -220,11 +211,12 @@ class LBFGS:
     def step(self, canvas: Tensor, loss: Tensor, gradient: Tensor, state: LBFGSState) -> None:
         """Move `canvas` `[B, ...]` in place, given `loss` `[B]` and `gradient` `[B, ...]` there."""
         g = gradient.reshape(len(canvas), -1)
-        aside = beside(canvas.device)
-        with aside.working():
+        y, side = g - state.gradient, side_stream(canvas.device)
+        with side.forked():
             goes, first, length = self._moves(g, loss, state)
-        products = state.history.products(g, state.shift, g - state.gradient)
-        aside.join()
+        state.history.put(state.shift, y)
+        products = state.history.products(g, y)
+        side.join()
         direction = state.history.direction(g, products, goes & ~first)
         shift = direction * length.unsqueeze(1)
         descends = ~(torch.linalg.vecdot(g, direction) > -self.tolerance_change)
@@ -232,8 +224,7 @@ class LBFGS:
         column, moves = goes.unsqueeze(1), goes & descends
         flat = canvas.view(g.shape)
         _set(flat, moves.unsqueeze(1), flat + shift)
-        begins = (state.inner == 0) | (state.inner == self.inner)
-        state.inner.copy_((state.inner.masked_fill(begins, 0) + 1).masked_fill(~moves, 0))
+        state.inner.copy_((state.inner % self.inner + 1).masked_fill(~moves, 0))
         state.moves += goes
         _set(state.loss, goes, loss)
         _set(state.gradient, column, g)
@@ -241,7 +232,7 @@ class LBFGS:
 
     def _moves(self, g: Tensor, loss: Tensor, state: LBFGSState) -> tuple[Tensor, Tensor, Tensor]:
         """Of each row, `[B]`: does it move, is it for the first time, and how far along its direction."""
-        begins = (state.inner == 0) | (state.inner == self.inner)
+        begins = state.inner % self.inner == 0
         rests = (g.abs().amax(1) <= self.tolerance_grad) | (
             ~begins
             & (

@@ -1,7 +1,6 @@
 """The frames of a canvas as small pictures, at moments that all cells of a page share."""
 
 import hashlib
-import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +51,7 @@ class FrameStrips:
         self.times = spread(sorted(moments), MOST_FRAMES)
         self._keys = {run.folder: _key(run) for run in runs}
         films = {self._keys[run.folder]: (run.folder / "canvas.mp4", run.record.frames) for run in runs}
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor() as threads:
             strips = threads.map(lambda film: self._read(*film), films.values())
             self._known = dict(zip(films, strips, strict=True))
 
