@@ -58,13 +58,13 @@ def load_run(folder: str | Path) -> Run:
     from omegaconf import OmegaConf  # late, and Hydra with the schema: who paints needs neither
     from omegaconf.errors import OmegaConfBaseException
 
-    from nst.config.schema import register
+    from nst.config.schema import register_resolvers
     from nst.runs.reader import read_run
 
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise NstError(f"{folder}: no run.json in it; give a run directory")
-    register()  # its resolvers are in the config
+    register_resolvers()  # they are in the config
     run = read_run(folder)
     config: Any
     try:

@@ -196,10 +196,15 @@ class Config:
 
 
 def register() -> None:
-    """Make the schema and the `root` resolver known to Hydra; `conf/config.yaml` begins with them."""
+    """Make the schema and the resolvers known to Hydra; `conf/config.yaml` begins with them."""
     ConfigStore.instance().store(name="schema", node=Config)
     # Hydra copies all of it whenever it looks into a group, and takes copies of what it then reads in it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+    register_resolvers()
+
+
+def register_resolvers() -> None:
+    """Make known what configs refer to beside their own values."""
     OmegaConf.register_new_resolver("root", lambda path: str(ROOT / path), replace=True)
     # Of a study it has no date, so that the same command goes on.
     OmegaConf.register_new_resolver("study_dir", lambda name: name and f"study/{name}", replace=True)

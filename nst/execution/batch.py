@@ -30,6 +30,8 @@ from nst.execution.run_log import Reports, logged_to, tell_end, tell_start, warn
 from nst.io.segmented_video import SegmentedVideo
 from nst.io.signals import defer_signals, raise_pending, stop_requested
 from nst.io.weights import load_scorer
+from nst.report.build import draw_losses
+from nst.report.drawing import draw_each
 from nst.runs.checkpoint import CheckpointDirectory, CheckpointManager
 from nst.runs.job import Job, Result
 from nst.runs.record import Machine, Model, RunRecord, Status
@@ -209,18 +211,21 @@ def _paint_at(
         "batch_seconds": ready - started + painting,
         "batch_seconds_per_cell": (ready - started + painting) / len(rows),
     }
-    finished = _well(rows)
     del painter, manager, saved  # beside the history of a large canvas there may be no room to score it
+    for row in _well(rows):
+        with record_failure(row.writer):
+            row.writer.close_files()
+    finished = _well(rows)
     # What was not hidden behind the painting.
     timings["writing_seconds"] = time.perf_counter() - painted
+    curves = draw_each(draw_losses, [row.job.folder for row in finished])
     scores = _scores(finished, device)
-    from nst.report.loss_curves import losses_png  # it takes a second to import, and is not for every start
-
     losses = {}
     name = device_name(device)
-    for row, score in zip(finished, scores, strict=True):
+    for row, score, drawn in zip(finished, scores, curves, strict=True):
         with record_failure(row.writer):
-            losses[row.job.folder] = row.writer.finish(losses_png, device=name, timings=timings, scores=score)
+            drawn.result()
+            losses[row.job.folder] = row.writer.finish(device=name, timings=timings, scores=score)
     return losses
 
 

@@ -31,6 +31,7 @@ from nst.io.film import write_gif
 from nst.io.fit import Fit
 from nst.io.images import image_shape, read, write_png
 from nst.io.video import Video, change_rate
+from nst.report.build import draw_losses
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import RunIndex, link_run
 from nst.runs.job import Job, Result
@@ -157,8 +158,6 @@ class _Film:
 
     def _complete(self) -> float:
         """Write the run directory of the film: one frame of its video is the canvas of one frame."""
-        from nst.report.loss_curves import losses_png  # it takes a second to import
-
         folder, records = self.job.folder, [RunRecord.read(frame) for frame in self.folders]
         for name in ("canvas.png", "content.png", "style.png"):
             atomic_copy(self.folders[-1] / name, folder / name)
@@ -171,7 +170,7 @@ class _Film:
             write_gif(folder / "film.gif", self._canvases(), self.film)
         with atomic_write(folder / "losses.csv") as temporary, temporary.open("w") as file:
             file.writelines(self._losses())
-        losses_png(folder)
+        draw_losses(folder)
         self.row.writer.complete(
             records[-1].final,
             frames=list(range(len(records))),

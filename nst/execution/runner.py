@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,13 +27,13 @@ from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space, format_error
-from nst.report.build import rebuild
+from nst.report.build import draw_ahead, rebuild
 from nst.report.live_page import live_page
 from nst.report.outputs_index import refresh_index
 from nst.runs.checkpoint import remove_stale_batches
 from nst.runs.index import link_run
 from nst.runs.job import Job, Result
-from nst.runs.record import RunRecord, Status
+from nst.runs.record import RunRecord, Status, SweepRecord
 from nst.runs.writer import RunWriter, record_failure
 from nst.tracking.background import tracker_of
 
@@ -122,7 +123,7 @@ def _show(job: Job) -> None:
 def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> list[Result]:
     """Paint the jobs of a sweep in batches; returns a result each, in order.
 
-    While one batch is painted, the runs of the one before are logged.
+    While one batch is painted, the runs of those before are logged, and the sheets of their sweeps drawn.
 
     Args:
         jobs: all that the sweeper asks for at a time.
@@ -141,10 +142,16 @@ def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> lis
     logged = painted if executor.logs else set()
     if tracker and not executor.logs:
         tracker.watch(painted)
+    left = Counter(job.folder.parent for job in jobs)
+    whole = {sweep for sweep, cells in left.items() if SweepRecord.read(sweep, lenient=True).cells == cells}
     for result in _paint(planned, executor):
         results[result.folder] = result
         if tracker and result.folder not in logged:
             tracker.log(result.folder)
+        sweep = result.folder.parent
+        left[sweep] -= 1
+        if not left[sweep] and sweep in whole and left.total():
+            draw_ahead(sweep)
     return [results[job.folder] for job in jobs]
 
 

@@ -20,6 +20,7 @@ from nst.io.files import atomic_write, format_error
 from nst.io.locks import unlock_dir
 from nst.io.signals import raise_pending
 from nst.report.build import rebuild
+from nst.report.drawing import stop_drawing
 from nst.report.live_page import live_page
 from nst.runs.job import Job
 from nst.runs.study_record import StudyRecord
@@ -192,6 +193,7 @@ def _judge(folder: Path) -> list[VerdictRecord]:
 
 def _abort_sweep(folder: Path, tracker: BackgroundTracker | None) -> None:
     """Leave an unfinished sweep so that it can be resumed."""
+    stop_drawing()
     sweeps = sweeps_in(folder)
     for sweep in {folder, *sweeps}:
         with suppress(OSError):  # which may be why

@@ -5,23 +5,25 @@ Reads run directories and nothing else, so an old sweep can have them made again
     python -m nst.gallery FOLDER
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from nst.errors import NstError
 from nst.io.arguments import OneLineParser
 from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular
-from nst.report.animation import MOST_DECODERS, animate
+from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
+from nst.report.drawing import draw_each, drawing_pool, stop_drawing
 from nst.report.grid import Grid, grid
 from nst.report.outputs_index import is_above, write_index
 from nst.report.page import write_page
 from nst.runs.record import RunRecord
 from nst.runs.sweep import run_folders, sweeps_in
+
+_ahead = dict[Path, Future[list[Path]]]()  # of the sweeps whose sheets are being drawn already
 
 
 def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
@@ -56,6 +58,14 @@ def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     return path
 
 
+def draw_ahead(sweep: Path) -> None:
+    """Begin to draw the sheets of a sweep whose cells are painted, in a process beside this one.
+
+    `rebuild` takes them then, instead of drawing them.
+    """
+    _ahead[sweep] = drawing_pool(ahead=True).submit(_sheets, sweep)
+
+
 def rebuild(folder: Path, before_pages: Callable[[], object] = lambda: None) -> list[Path]:
     """Make all there is to look at of a sweep, a sweep of sweeps, a run or all outputs; return what was made.
 
@@ -73,35 +83,43 @@ def rebuild(folder: Path, before_pages: Callable[[], object] = lambda: None) -> 
         return [index]
     if (folder / RunRecord.NAME).is_file():
         return [*_draw_curves([folder]), write_page(folder)]
-    sweeps, grids = sweeps_in(folder), dict[Path, Grid]()
-    made: list[Path] = []
-    for sweep in [sweep for sweep in sweeps if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]:
-        made += _draw_curves(run_folders(sweep))
-        grids[sweep] = grid(sweep)
-    most = max(found.count for found in grids.values())
-    threads = ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, MOST_DECODERS // max(1, most))))
     try:
-        for drawn in threads.map(lambda item: _sheets(*item), grids.items()):
-            made += drawn
-    finally:
-        threads.shutdown(cancel_futures=True)
+        return _rebuild(folder, before_pages)
+    except BaseException:
+        stop_drawing()
+        raise
+
+
+def _rebuild(folder: Path, before_pages: Callable[[], object]) -> list[Path]:
+    """The same, of a sweep or several."""
+    every = sweeps_in(folder)
+    sweeps = [sweep for sweep in every if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]
+    made = [path for sweep in sweeps for path in _draw_curves(run_folders(sweep))]
+    ahead = {sweep: _ahead.pop(sweep) for sweep in sweeps if sweep in _ahead}
+    left = [sweep for sweep in sweeps if sweep not in ahead]
+    drawn = ahead | dict(zip(left, draw_each(_sheets, left), strict=True))
+    made += [path for sweep in sweeps for path in drawn[sweep].result()]
     before_pages()
-    made += [write_page(sweep, grids) for sweep in grids]
-    return made if sweeps == [folder] else [*made, write_page(folder, grids)]
+    pages = draw_each(write_page, sweeps)
+    whole = [] if every == [folder] else [write_page(folder)]  # meanwhile
+    return [*made, *(page.result() for page in pages), *whole]
 
 
-def _sheets(sweep: Path, found: Grid) -> list[Path]:
+def _sheets(sweep: Path) -> list[Path]:
+    found = grid(sweep)
     return [contact_sheet(sweep, found), mp4 := animated_sheet(sweep, found), mp4.with_suffix(".webp")]
 
 
 def _draw_curves(runs: Iterable[Path]) -> list[Path]:
     """Draw the loss curves of the finished runs that lack them."""
-    lacking = [run for run in runs if _lacks_curves(run)]
-    if not lacking:
-        return []
-    from nst.report.loss_curves import losses_png  # it takes a second to import
+    return [drawn.result() for drawn in draw_each(draw_losses, list(filter(_lacks_curves, runs)))]
 
-    return [losses_png(run) for run in lacking]
+
+def draw_losses(run: Path) -> Path:
+    """Write the loss curves of a run, `losses.png`; raises as `nst.report.loss_curves` does."""
+    from nst.report.loss_curves import losses_png  # it takes a second to import, and is not for every start
+
+    return losses_png(run)
 
 
 def _lacks_curves(run: Path) -> bool:

@@ -194,15 +194,12 @@ class RunWriter:
             raise Diverged(first + finite, self.record.lr)
         self._losses = mine[-1].tolist()
 
-    def finish(self, draw_losses: Callable[[Path], object], **record: Any) -> float:
-        """Complete the files; returns the final total loss.
+    def finish(self, **record: Any) -> float:
+        """Say in `run.json` that all its files are there; returns the final total loss.
 
         Args:
-            draw_losses: writes `losses.png` into a run directory.
             record: what else `run.json` is to say.
         """
-        self._keep()
-        draw_losses(self.folder)
         self.complete(dict(zip(self._names[:4], self._losses, strict=False)), **record)
         return float(self._losses[0])
 
@@ -231,7 +228,7 @@ class RunWriter:
         # it for more.
         if not isinstance(error, Stuck):  # else this would wait for the same
             with suppress(Exception):
-                self._keep()
+                self.close_files()
         with suppress(Exception):
             self._update(**status, error=self.error, ended=now())
         self._hide()
@@ -241,7 +238,7 @@ class RunWriter:
         with suppress(OSError):
             Painting.remove(self.folder)
 
-    def _keep(self) -> None:
+    def close_files(self) -> None:
         """Complete the files of what was painted, each whatever becomes of the others.
 
         Raises:

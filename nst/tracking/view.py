@@ -8,7 +8,9 @@ import getpass
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image, ImageOps
 
-from nst.config.schema import register
+from nst.config.schema import register_resolvers
 from nst.errors import NstError
 from nst.io.color import SRGB, laid_on_white
 from nst.io.files import atomic_copy, is_regular, open_regular, open_text
@@ -37,6 +39,7 @@ LOSSES = ("total", "content", "style", "tv")
 CURVE_POINTS = 250  # of each loss curve, at most: what the default preset has frames
 MOST_POINTS = 900  # of all curves of a run: what, with its params, MLflow takes in one request
 THUMBNAIL = (256, 256)
+WRITERS = min(os.cpu_count() or 1, 8)  # threads that compress canvases: Pillow lets others go on meanwhile
 HOW = (*SAID, "outputs", "resume", "plan", "hardware.max_batch", "hardware.checkpoint")
 # What a canvas cannot be understood without, beside what its sweep varies.
 TELLING = ("optimizer.name", "init_image.name", "content_layers", "size", "iterations")
@@ -164,7 +167,7 @@ class RunView:
 
         What would not be seen is escaped: a store of files could not read a line break back.
         """
-        register()  # its resolvers are in the config
+        register_resolvers()  # they are in the config
         with open_text(self.folder / ".hydra/config.yaml") as file:
             config = OmegaConf.create(parse_yaml(file))
         try:
@@ -266,17 +269,23 @@ class RunView:
         with (
             open_regular(self.folder / "canvas.png") as file,
             Image.open(file) as canvas,
+            ThreadPoolExecutor(WRITERS) as threads,
             closing(decode(path)) as video,
         ):
             width, height = canvas.size
+            written = deque[Future[None]]()
             for index, pixels in enumerate(video):
                 found += 1
                 if index in wanted and index < len(frames) - 1:
                     # A video's sides are even: beside an odd canvas it has a row and a column more.
                     image = Image.fromarray(pixels[:height, :width])
                     moment = self._moment(frames[index], frames[-1] + 1)
-                    _write_step(stage, frames[index], moment, image)
+                    if len(written) == WRITERS:
+                        written.popleft().result()
+                    written.append(threads.submit(_write_step, stage, frames[index], moment, image))
             _write_step(stage, frames[-1], self.ended, laid_on_white(canvas))
+            for step in written:
+                step.result()
         if found != len(frames):
             raise NstError(f"{path}: {found} frames, where run.json names {len(frames)}; paint the run again")
 

@@ -80,15 +80,15 @@ def _step(page: Page) -> int:
 
 
 def test_moments_are_dense_at_the_start_and_few() -> None:
-    moments = spread(range(0, 2500, 10), MOST_FRAMES)
+    moments = spread(tuple(range(0, 2500, 10)), MOST_FRAMES)
     assert 20 <= len(moments) <= MOST_FRAMES
     assert moments[:4] == [0, 10, 20, 30]
     assert moments[-1] == 2490
     gaps = np.diff(moments)
     assert gaps[-1] > 20 * gaps[0]
-    assert spread([0, 7], MOST_FRAMES) == [0, 7]
-    assert spread([0], MOST_FRAMES) == [0]
-    assert spread([], MOST_FRAMES) == []
+    assert spread((0, 7), MOST_FRAMES) == [0, 7]
+    assert spread((0,), MOST_FRAMES) == [0]
+    assert spread((), MOST_FRAMES) == []
 
 
 @in_browser

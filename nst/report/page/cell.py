@@ -151,7 +151,7 @@ class Cell:
                 rows = list(csv.DictReader(file))
             rows = rows[: now.iteration + 1] if now else rows  # behind them may be half a line
             at = [int(row["iteration"]) for row in rows]
-            shown = set(spread(at, points))
+            shown = set(spread(tuple(at), points))
             kept = [row for row, iteration in zip(rows, at, strict=True) if iteration in shown]
             curve = {term: [_point(row[term]) for row in kept] for term in TERMS}
         except (OSError, ValueError, LookupError, TypeError, csv.Error):

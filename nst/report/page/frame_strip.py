@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class FrameStrips:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         moments = {moment for run in runs if len(runs) <= MOST_STRIPS for moment in run.record.frames}
-        self.times = spread(sorted(moments), MOST_FRAMES)
+        self.times = spread(tuple(sorted(moments)), MOST_FRAMES)
         self._keys = {run.folder: _key(run) for run in runs}
         films = {self._keys[run.folder]: (run.folder / "canvas.mp4", run.record.frames) for run in runs}
         with ThreadPoolExecutor() as threads:
@@ -108,7 +109,8 @@ def _compress(picture: Image.Image, rung: int) -> bytes:
     return webp(picture.resize(size, Image.Resampling.LANCZOS), quality=quality)
 
 
-def spread(iterations: Sequence[int], most: int) -> list[int]:
+@lru_cache(64)  # most cells of a page have the same
+def spread(iterations: tuple[int, ...], most: int) -> list[int]:
     """At most `most` of ascending iterations, evenly spread by the logarithm of 1 + iteration.
 
     The first and the last are among them. The paint moves fast at first and slowly for long.

@@ -1,0 +1,70 @@
+"""Processes that draw beside this one: sheets and curves are seconds of Python each."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from threading import local
+from typing import TypeVar
+
+from nst.io.child_process import ChildDied, ChildProcess
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+MOST = 4  # processes of a pool; each may have a decoder for each canvas of a sheet
+NICENESS = 10  # painting goes first
+
+
+class DrawingPool:
+    """Calls functions of modules in child processes, which it starts as they are needed."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST), "drawing")
+        self._own = local()  # each thread's child
+        self._children = list[ChildProcess]()
+
+    def submit(self, function: Callable[[A], T], argument: A) -> Future[T]:
+        """Call a function when there is a process for it."""
+        return self._threads.submit(self._call, function, argument)
+
+    def stop(self) -> None:
+        """End it for good, whatever is being drawn."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in self._children:
+            child.stop()
+
+    def _call(self, function: Callable[[A], T], argument: A) -> T:
+        child: ChildProcess | None = getattr(self._own, "child", None)
+        if child is None:
+            child = self._own.child = ChildProcess(niceness=NICENESS)
+            self._children.append(child)
+        try:
+            return child.call(function, argument)
+        except ChildDied:
+            return child.call(function, argument)
+
+
+@cache
+def drawing_pool(ahead: bool = False) -> DrawingPool:
+    """That of this process for what is waited for, or that for what is drawn `ahead` of its time."""
+    return DrawingPool()
+
+
+def draw_each(function: Callable[[A], T], arguments: Sequence[A]) -> list[Future[T]]:
+    """Call a function for each of the arguments, in processes beside this one; a lone one is called here."""
+    if len(arguments) != 1:
+        return [drawing_pool().submit(function, argument) for argument in arguments]
+    done = Future[T]()
+    try:
+        done.set_result(function(arguments[0]))
+    except Exception as error:
+        done.set_exception(error)
+    return [done]
+
+
+def stop_drawing() -> None:
+    """End what is being drawn, now."""
+    for ahead in (False, True):
+        drawing_pool(ahead).stop()
+    drawing_pool.cache_clear()
