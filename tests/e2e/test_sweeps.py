@@ -182,6 +182,9 @@ KEYS = {
     "content_layers": ("conv2_1", "[conv1_1,conv3_1]", "none"),
     "experiment": ("readme/noise_adam", "quickstart"),
     "variant": ("adam_cat_mosaic",),
+    "images": ("cat_mosaic", "pagoda_starry_night"),
+    "init_image": ("content", "noise"),
+    "hydra/launcher": ("basic",),
     "seed": ("3", "0"),
     "weights.style": ("1e3", "7"),
     "weights.style_layers": ("[1,2,3,4,5]",),
@@ -220,6 +223,32 @@ def test_a_job_is_composed_as_hydra_does(overrides: list[str], place: str) -> No
         assert found == expected
         assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
         assert outcome(lambda: compose.job(overrides, number)) == outcome(lambda: alone(expected))  # noqa: B023
+
+
+@pytest.mark.parametrize("preset", ["paint", "readme/content_init"])
+def test_options_that_are_swapped_are_as_hydra_composes_them(preset: str) -> None:
+    loader, master, _ = composer()
+    compose, swapped = Composer(loader, master), 0
+    for group in loader.list_groups(""):
+        for option in loader.get_group_options(group)[:3]:
+            overrides = [f"experiment={preset}", f"{group}={option}"]
+            known = len(compose._composed)
+            try:
+                found = compose(overrides, 5)
+            except HydraException:
+                continue
+            if len(compose._composed) > known:
+                continue  # by Hydra
+            expected = loader.load_sweep_config(master, overrides)
+            with open_dict(expected):
+                expected.hydra.job.id = expected.hydra.job.num = 5
+            assert found == expected
+            assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
+            assert outcome(lambda: OmegaConf.to_object(found)) == outcome(  # noqa: B023
+                lambda: OmegaConf.to_object(expected)  # noqa: B023
+            )
+            swapped += 1
+    assert swapped > 15
 
 
 def alone(config: DictConfig) -> tuple[Path, Job]:

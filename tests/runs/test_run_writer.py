@@ -63,10 +63,6 @@ def add(writer: RunWriter, iteration: int, *totals: float, canvas: float = 0.5) 
     writer.add(iteration, torch.full((3, 4, 4), canvas), losses(*totals))
 
 
-def draw(folder: Path) -> None:
-    (folder / "losses.png").write_text("curves")
-
-
 def written(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return found
@@ -77,12 +73,10 @@ def test_a_run_is_running_until_all_else_is_there(tmp_path: Path) -> None:
     assert written(tmp_path / "0").keys() == KEYS
     assert RunRecord.read(tmp_path / "0").status is Status.RUNNING
     add(writer, 1, 8.0, 7.0)
-
-    def look(folder: Path) -> None:
-        assert RunRecord.read(folder).status is Status.RUNNING
-        draw(folder)
-
-    assert writer.finish(look, device="cpu", timings={"gflops": 2.0}, scores={}) == 7.0
+    writer.close_files()
+    (tmp_path / "0/losses.png").write_text("curves")
+    assert RunRecord.read(tmp_path / "0").status is Status.RUNNING
+    assert writer.finish(device="cpu", timings={"gflops": 2.0}, scores={}) == 7.0
     record = RunRecord.load(tmp_path / "0")
     assert record == writer.record
     assert record.finished
@@ -97,7 +91,8 @@ def test_losses_are_a_table_of_the_cells_own_columns(tmp_path: Path) -> None:
     writer, video = started(tmp_path)
     add(writer, 0, 9.0)
     add(writer, 2, 8.0, 7.25)
-    writer.finish(draw)
+    writer.close_files()
+    writer.finish()
     lines = (tmp_path / "losses.csv").read_text().splitlines()
     assert lines[0] == "iteration,total,content,style,tv,content/conv1_1"
     assert [line.split(",")[:2] for line in lines[1:]] == [["0", "9"], ["1", "8"], ["2", "7.25"]]
@@ -123,7 +118,8 @@ def test_what_there_is_so_far_is_there_while_it_is_painted(
         assert picture.getextrema() == ((0, 0),) * 3
     assert {path.name for path in tmp_path.glob("[!.]*")} == {"run.json", "content.png", "style.png"}
     if end == "finished":
-        writer.finish(draw)
+        writer.close_files()
+        writer.finish()
     elif end == "failed":
         writer.fail(NstError("no more"))
     else:

@@ -66,14 +66,6 @@ def within(act: Callable[[], object]) -> None:
         raise raised[0]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def undrawn() -> Iterator[None]:
-    """Without pictures of the curves, which take longer than all the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nst.report.loss_curves.losses_png", lambda run: run)
-        yield
-
-
 def paint(folder: Path, flushed_at: int = FRAMES // 2) -> list[RunWriter]:
     """Two cells, as `nst.execution.batch` has them written; the fault, if any, is that of the first."""
     cells = [readme_cell(size=SIDE), readme_cell(size=SIDE)]
@@ -103,7 +95,8 @@ def paint(folder: Path, flushed_at: int = FRAMES // 2) -> list[RunWriter]:
         for one in writers:
             if one.error is None:
                 with record_failure(one):
-                    one.finish(lambda run: run)
+                    one.close_files()
+                    one.finish()
     return writers
 
 
