@@ -44,6 +44,7 @@ class ChildProcess:
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        self._stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -52,14 +53,14 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start it, if it is not there, to prepare meanwhile. If it cannot be, `call` says so."""
-        with suppress(OSError):
+        with suppress(OSError, ChildDied):
             self._connected()
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """What a function of a module returns there, or raises.
 
         Raises:
-            ChildDied: the process did, meanwhile; the next call starts another.
+            ChildDied: the process did, meanwhile, and the next call starts another; or it was stopped.
             OSError: it cannot be started.
         """
         pipe = self._connected()
@@ -74,13 +75,17 @@ class ChildProcess:
         return returned
 
     def stop(self) -> None:
-        """End it at once, whatever it does."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
+        """End it at once and for good, whatever it does."""
+        with self._lock:
+            self._stopped = True
+            if self._process:
+                self._process.kill()
+                self._process.wait()
 
     def _connected(self) -> Connection:
         with self._lock:
+            if self._stopped:
+                raise ChildDied(-signal.SIGKILL)
             if self._pipe is None:
                 self._pipe = self._begun()
             return self._pipe

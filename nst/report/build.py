@@ -16,7 +16,7 @@ from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular
 from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
-from nst.report.drawing import draw_each, drawing_pool, stop_drawing
+from nst.report.drawing import draw_beside, draw_each, stop_drawing
 from nst.report.grid import Grid, grid
 from nst.report.outputs_index import is_above, write_index
 from nst.report.page import write_page
@@ -63,7 +63,7 @@ def draw_ahead(sweep: Path) -> None:
 
     `rebuild` takes them then, instead of drawing them.
     """
-    _ahead[sweep] = drawing_pool(ahead=True).submit(_sheets, sweep)
+    _ahead[sweep] = draw_beside(_sheets, sweep, ahead=True)
 
 
 def rebuild(folder: Path, before_pages: Callable[[], object] = lambda: None) -> list[Path]:

@@ -46,15 +46,25 @@ class DrawingPool:
 
 
 @cache
-def drawing_pool(ahead: bool = False) -> DrawingPool:
-    """That of this process for what is waited for, or that for what is drawn `ahead` of its time."""
+def _pool(ahead: bool) -> DrawingPool:
     return DrawingPool()
+
+
+def draw_beside(function: Callable[[A], T], argument: A, ahead: bool = False) -> Future[T]:
+    """Call a function in a process beside this one.
+
+    Args:
+        function: of a module.
+        argument: its only one.
+        ahead: of its time: nothing that is waited for has to wait for it.
+    """
+    return _pool(ahead).submit(function, argument)
 
 
 def draw_each(function: Callable[[A], T], arguments: Sequence[A]) -> list[Future[T]]:
     """Call a function for each of the arguments, in processes beside this one; a lone one is called here."""
     if len(arguments) != 1:
-        return [drawing_pool().submit(function, argument) for argument in arguments]
+        return [draw_beside(function, argument) for argument in arguments]
     done = Future[T]()
     try:
         done.set_result(function(arguments[0]))
@@ -66,5 +76,5 @@ def draw_each(function: Callable[[A], T], arguments: Sequence[A]) -> list[Future
 def stop_drawing() -> None:
     """End what is being drawn, now."""
     for ahead in (False, True):
-        drawing_pool(ahead).stop()
-    drawing_pool.cache_clear()
+        _pool(ahead).stop()
+    _pool.cache_clear()

@@ -18,7 +18,6 @@ class LoggingProcess(ChildProcess):
     def __init__(self, store: Store) -> None:
         super().__init__(import_mlflow, store)
         self.store = store
-        self._stopped = False
         atexit.register(self.stop)
 
     def perform(self, act: Act, folder: Path) -> None:
@@ -41,11 +40,6 @@ class LoggingProcess(ChildProcess):
         if said:
             kind, text = said
             raise kind(text)
-
-    def stop(self) -> None:
-        """End it for good, whatever it does."""
-        self._stopped = True
-        super().stop()
 
 
 def _said(act: Act, folder: Path, store: Store) -> tuple[type[NstError], str] | None:

@@ -32,6 +32,7 @@ import nst.execution.executors.processes
 import nst.execution.grid_sweep
 import nst.replay
 import nst.report.build
+import nst.report.drawing
 import nst.tracking.background
 import nst.tracking.command
 import nst.tracking.logger
@@ -41,6 +42,7 @@ from nst.execution.batch import _commit, _versions
 from nst.io.weights import _random, load_scorer
 
 from . import mlflow_tables, parsed_once
+from .drawing_here import DrawingHere
 from .logging_here import LoggingHere
 from .rundirs import make_sweep
 
@@ -58,6 +60,7 @@ with TemporaryDirectory() as folder:  # fonts, and the templates of pages
 _commit(), _versions()
 
 nst.tracking.background.LoggingProcess = LoggingHere  # type: ignore[misc, assignment]
+nst.report.drawing.ChildProcess = DrawingHere  # type: ignore[misc, assignment]
 utils._initialize_tables = mlflow_tables._initialize
 head = utils._get_latest_schema_revision()  # of sixty files
 utils._get_latest_schema_revision = lambda: head

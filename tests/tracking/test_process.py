@@ -38,7 +38,7 @@ def process(store: Store) -> Iterator[LoggingProcess]:
 def loggers(pid: int | None = None) -> list[psutil.Process]:
     """Those that a process has started; this one if not said."""
     started = psutil.Process(pid).children()
-    return [child for child in started if "nst.tracking.process" in " ".join(child.cmdline())]
+    return [child for child in started if "nst.io.child_process" in " ".join(child.cmdline())]
 
 
 def gone(pid: int, seconds: float = 60) -> bool:
@@ -86,7 +86,7 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(store: Store
     program = (
         "import time; from nst.tracking.client import Store\n"
         "from nst.tracking.process import LoggingProcess\n"
-        f"process = LoggingProcess({store!r}); process.start(); print(process._process.pid, flush=True)\n"
+        f"process = LoggingProcess({store!r}); process.start(); print(process.pid, flush=True)\n"
         "time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as started:

@@ -1,0 +1,55 @@
+"""What is drawn by processes beside this one."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+import pytest
+from support.rundirs import make_collection
+
+from nst.report.build import draw_ahead, rebuild
+from nst.report.drawing import draw_beside, draw_each, stop_drawing
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    yield
+    stop_drawing()
+
+
+def workers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "child_process" in " ".join(each.cmdline())]
+
+
+def test_sheets_that_were_drawn_ahead_are_not_drawn_again(tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "all", {"a": [["seed=0"], ["seed=1"]], "b": [["seed=0"]]})
+    draw_ahead(folder / "a")
+    deadline = monotonic() + 60
+    while not (folder / "a/sheet.webp").is_file() and monotonic() < deadline:
+        sleep(0.05)
+    drawn = {path: path.stat().st_ino for path in (folder / "a").glob("sheet.*")}
+    assert len(drawn) == 3
+    made = rebuild(folder)
+    assert {*drawn, folder / "b/sheet.png", folder / "index.html"} < set(made)
+    assert {path: path.stat().st_ino for path in drawn} == drawn
+    rebuild(folder)
+    assert {path: path.stat().st_ino for path in drawn}.values() != drawn.values()
+
+
+def test_a_process_that_dies_is_replaced_and_errors_are_raised(tmp_path: Path) -> None:
+    folder = make_collection(tmp_path / "all", {"a": [["seed=0"]], "b": [["seed=0"]]})
+    assert [each.result() for each in draw_each(os.nice, [0, 0])] == [os.nice(0) + 10] * 2
+    for worker in workers():
+        worker.send_signal(signal.SIGKILL)
+    assert len(rebuild(folder)) == 2 + 2 * 3 + 3  # curves, sheets, pages
+    (folder / "b/sheet.mp4").unlink()
+    (folder / "b/sheet.mp4").mkdir()
+    with pytest.raises(IsADirectoryError):
+        rebuild(folder)
+    assert workers() == []  # nothing is drawn that nobody waits for
+    assert draw_beside(os.nice, 0).result() == os.nice(0) + 10
