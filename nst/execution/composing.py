@@ -144,6 +144,8 @@ class Composer:
         """Their config, where it can be made of one that Hydra has composed."""
         if not all(part.is_hydra_override() or self._swap.is_choice(part) for part in choices):
             return None
+        if len({part.key_or_group for part in choices}) < len(choices):  # the last has the last word
+            return None
         leaves = {part.key_or_group: part for part in choices if self._swap.files(part)}
         files = {group: self._swap.files(part) or () for group, part in leaves.items()}
         # Hydra keeps a word, and no list, among the choices.

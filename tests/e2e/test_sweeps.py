@@ -207,7 +207,7 @@ KEYS = {
     st.lists(
         st.sampled_from([f"{key}={value}" for key, values in KEYS.items() for value in values]),
         max_size=6,
-        unique_by=lambda override: override.partition("=")[0],
+        unique=True,
     ),
     st.sampled_from(["sweep", "'${outputs}/sweep'"]),
 )
