@@ -59,8 +59,9 @@ class Video:
         shape = (self._height, self._width, 3)
         if frame.shape != shape or frame.dtype != np.uint8:
             raise ValueError(f"a frame is uint8 {shape}, not {frame.dtype} {frame.shape}")
-        even = np.pad(frame, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
-        self._ffmpeg.feed(even.tobytes())
+        if self._height % 2 or self._width % 2:
+            frame = np.pad(frame, ((0, self._height % 2), (0, self._width % 2), (0, 0)), mode="edge")
+        self._ffmpeg.feed(np.ascontiguousarray(frame).data.cast("B"))
         self._frames += 1
 
     @contextmanager
@@ -209,10 +210,10 @@ class _Ffmpeg:
                 if pipe is not None:
                     pipe.close()
 
-    def feed(self, data: bytes) -> None:
-        """Write to it; raises NstError if it has died or takes nothing."""
+    def feed(self, left: memoryview) -> None:
+        """Write bytes to it; raises NstError if it has died or takes nothing."""
         assert self._process.stdin is not None
-        pipe, left = self._process.stdin.fileno(), memoryview(data)
+        pipe = self._process.stdin.fileno()
         os.set_blocking(pipe, False)
         try:
             while left:

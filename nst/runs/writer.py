@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -146,7 +147,7 @@ class RunWriter:
         self._write_losses(iteration + 1 - len(losses), losses)
         if canvas is None:
             return
-        if not canvas.isfinite().all():
+        if not np.isfinite(canvas.numpy()).all():
             raise Diverged(iteration, self.record.lr)
         content = self._cell.content
         if canvas.shape != content.shape:  # as the next scale gets it; nearest would show uneven pixels
@@ -188,8 +189,9 @@ class RunWriter:
         finite = int(mine[:, 0].isfinite().long().cumprod(0).sum())
         # 17 significant digits hold a float64, 9 a float32.
         digits = 17 if mine.dtype == torch.float64 else 9
-        for row, values in enumerate(mine[:finite].tolist(), first):
-            self._table.write(",".join([str(row), *(f"{value:.{digits}g}" for value in values)]) + "\n")
+        line = ",".join(["%d", *[f"%.{digits}g"] * len(self._columns)]) + "\n"
+        rows = enumerate(mine[:finite].tolist(), first)
+        self._table.write("".join(line % (row, *values) for row, values in rows))
         if finite < len(mine):
             raise Diverged(first + finite, self.record.lr)
         self._losses = mine[-1].tolist()
