@@ -28,6 +28,7 @@ from nst.io.weights import Weights, load_weights
 
 # Raised whenever the same config would give another canvas than before.
 NUMERICS = 3
+BF16_NUMERICS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +170,9 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
     used: both in every mode, because a canvas is scored by both. Paths, tracking, device and the rate of
     the video do not count.
     """
+    precision = config.hardware.precision
     parts = {
-        "numerics": NUMERICS,
+        "numerics": BF16_NUMERICS if precision.name == "bf16" else NUMERICS,
         "weights": weights,
         "images": digests,
         "content_layers": content_layers(config),
@@ -179,7 +181,7 @@ def _identity(config: Config, cell: Cell, digests: dict[str, str], weights: str)
         "normalize": config.model.normalize,
         "optimizer": config.optimizer.identity(),
         "init_image": config.init_image.identity(),
-        "precision": config.hardware.precision,
+        "precision": precision,
         "seed": config.seed if config.init_image.draws else None,
     }
     # Cells were painted before there was a choice: what they had is not told.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.core.losses.gram_matrix import gram_matrix, style_gradient_factor, style_loss
+from nst.core.losses.gram_matrix import GramTarget, gram_matrix, style_gradient_factor, style_loss
 from nst.core.losses.mse import add_content_gradient, content_loss
 from nst.core.losses.total_variation import total_variation, total_variation_gradient
 
@@ -49,6 +49,25 @@ def test_a_gram_matrix_is_that_of_the_same_picture_twice() -> None:
     mine = features(0)
     twice = torch.cat([mine, mine.flip(2)], 3)
     torch.testing.assert_close(gram_matrix(twice), gram_matrix(mine))
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("shape", [(64, 32, 48), (128, 17, 9), (512, 4, 4)])
+def test_a_difference_in_bfloat16_is_as_exact_as_what_is_made_of_it(
+    shape: tuple[int, int, int], apart: float
+) -> None:
+    mine = random(3, *shape).relu().bfloat16().contiguous(memory_format=torch.channels_last)
+    exact = gram_matrix(mine.double())
+    target = exact[:1] * (1 + apart * random(*exact[:1].shape, seed=1))
+    found = GramTarget(target.float()).difference(mine)
+    assert found.dtype == torch.float32
+    # A unit in the last place of the difference, and of what the target is split into; and float32's.
+    allowed = 2**-8 * (exact - target).abs() + 2**-16 * target.abs() + 2**-20 * exact.abs().amax((1, 2), True)
+    assert ((found.double() - (exact - target)).abs() <= allowed).all()
+    alone = [GramTarget(target.float()).difference(row[None])[0] for row in mine]
+    assert torch.equal(found, torch.stack(alone))
+    others = torch.cat([mine, mine.flip(0)])
+    assert torch.equal(GramTarget(target.float()).difference(others)[:3], found)
 
 
 def test_style_is_the_seeds() -> None:

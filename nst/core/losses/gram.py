@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst.core.losses.feature_loss import StyleLoss
-from nst.core.losses.gram_matrix import gram_matrix, style_gradient_factor, style_loss
+from nst.core.losses.gram_matrix import GramTarget, gram_matrix, style_gradient_factor, style_loss
 from nst.core.losses.term import Place, Term
 from nst.core.precision import as_in_convolutions
 
@@ -39,12 +39,13 @@ class GramTerm(Term):
 
     def __init__(self, place: Place, target: Tensor) -> None:
         super().__init__(place, target)
+        self._compared = GramTarget(target)
         self.factor = target  # of the latest evaluation; what the backward pass needs of it
 
     def evaluate(self, features: Tensor, values: Tensor) -> None:
         mine = self.place.of(features)
         positions = mine.shape[2] * mine.shape[3]
-        difference = gram_matrix(mine) - self.target
+        difference = self._compared.difference(mine)
         self.place.add(values, style_loss(difference))
         self.factor = style_gradient_factor(difference, positions, self.place.weight)
 

@@ -40,6 +40,43 @@ def _in_chunks(rows: Tensor) -> Tensor:
     return products.unflatten(0, chunks.shape[:2]).sum(1) if chunk < positions else products
 
 
+class GramTarget:
+    """Gram matrices that others are compared with.
+
+    In bfloat16 on the CPU, where products have its precision, the target is subtracted before a product is
+    rounded: split into a bfloat16 matrix, which the product is accumulated on, and a float32 rest. The
+    difference is off by 2^-9 of itself, as the factor of the gradient is; a rounded Gram matrix would be
+    off by 2^-9 of the whole, which is more than a canvas that is nearly done differs by.
+
+    Args:
+        matrices: `[b, C, C]`, or `[1, C, C]` where all rows share one.
+    """
+
+    def __init__(self, matrices: Tensor) -> None:
+        self._matrices = matrices
+        self._split: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def difference(self, features: Tensor) -> Tensor:
+        """Gram matrices `[b, C, C]` of features `[b, C, H, W]`, less the target, in at least float32."""
+        if features.is_cuda or features.dtype != torch.bfloat16:
+            return gram_matrix(features) - self._matrices
+        rows = features.flatten(2)
+        positions = rows.shape[2]
+        start, rest = self._split_at(positions)
+        products = torch.empty(len(rows), *start.shape[1:], dtype=rows.dtype)
+        # Row by row: one of several may be summed up in another order than one alone.
+        for row, matrix, into in zip(rows, start.expand_as(products), products, strict=True):
+            torch.addmm(matrix, row, row.mT, beta=-1, out=into)
+        return torch.add(rest, products, alpha=1 / positions)
+
+    def _split_at(self, positions: int) -> tuple[Tensor, Tensor]:
+        """What is subtracted from sums over so many positions, and from the mean of the difference."""
+        if positions not in self._split:
+            start = (self._matrices * positions).bfloat16()
+            self._split = {positions: (start, start.float() / positions - self._matrices)}
+        return self._split[positions]
+
+
 def style_loss(difference: Tensor) -> Tensor:
     """Mean squared difference of Gram matrices over 4·C.
 
