@@ -17,6 +17,7 @@ SHORT = {
     "engine": ["--sizes", "64", "--iterations", "4", "--filling", "8", "--repeats", "2"],
     "sweep": ["--presets", "noise_adam", "visualize_both", "--", "size=32", "iterations=4"],
     "start": ["--cells", "20", "--repeats", "1"],
+    "host": ["--tracking", "none", "--", "experiment=readme/visualize_both", "iterations=40"],
     "tracking": ["--cells", "3", "--sqlite"],
     "scales": [
         *("--sizes", "64", "--smallest", "32", "--iterations", "4", "--first", "2", "--further", "2"),

@@ -1,7 +1,7 @@
 """run.py, but canvases are painted by the clock: as fast as by a GPU, which is not needed.
 
-`benchmarks.host` starts it. Targets are computed, and frames, losses and canvases handed on, as by the engine: a
-canvas goes from noise to a blend of its images. When painting begins and ends is said on stderr.
+`benchmarks.host` starts it. Targets are computed, and frames, losses and canvases handed on, as by the
+engine: a canvas goes from noise to a blend of its images. When painting begins and ends is said on stderr.
 """
 
 import sys

@@ -8,6 +8,7 @@ process of its own, with the code of the other commit in turns with ours. The we
 
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,8 @@ from benchmarks.start import codes
 from nst.config.paths import ROOT
 
 
-def taken(code: Path, tracking: str, overrides: list[str]) -> tuple[float, float, float, float]:
-    """Seconds until painting begins, from there until it is over, after it; and those that the clock took.
+def taken(code: Path, tracking: str, overrides: list[str]) -> tuple[float, ...]:
+    """Seconds until painting begins, until it is over, after it; all, the processor's, the clock's.
 
     Raises:
         SystemExit: the command failed.
@@ -30,9 +31,9 @@ def taken(code: Path, tracking: str, overrides: list[str]) -> tuple[float, float
         command += [f"outputs={folder}/outputs", f"tracking={tracking}", "hardware.device=cpu", *overrides]
         command += [f"tracking.uri=sqlite:///{folder}/mlflow.db"] if tracking == "mlflow" else []
         known = {**os.environ, "PYTHONPATH": str(code)}
-        began = time.time()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
         done = subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True)
-        ended = time.time()
+        after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
     if done.returncode:
         sys.stderr.write(done.stderr)
         raise SystemExit(f"{' '.join(command)} failed; its output is above")
@@ -41,7 +42,9 @@ def taken(code: Path, tracking: str, overrides: list[str]) -> tuple[float, float
         for what in ("painting", "painted")
     )
     by_clock = sum(end - begin for begin, end in zip(begins, ends, strict=True))
-    return begins[0] - began, ends[-1] - begins[0], ended - ends[-1], by_clock
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    phases = begins[0] - began, ends[-1] - begins[0], ended - ends[-1]
+    return *phases, sum(phases), processor, by_clock
 
 
 def main() -> None:
@@ -53,15 +56,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="for run.py, after --: experiment=readme/noise_adam")
     options = parser.parse_args()
     overrides = options.overrides or ["experiment=glob(readme/*)"]
-    parts = ("before painting", "painting to painted", "after it", "all", "of it by the clock")
+    parts = ("before painting", "painting to painted", "after it", "all", "of processor", "by the clock")
     table = Table("Seconds", ["tracking", "code", *parts])
     with tempfile.TemporaryDirectory() as temporary, codes(options.commit, Path(temporary)) as compared:
         for tracking in options.tracking:
             best: dict[str, tuple[float, ...]] = {}
             for _ in range(options.repeats):
                 for which, code in compared.items():
-                    *phases, by_clock = taken(code, tracking, overrides)
-                    now = (*phases, sum(phases), by_clock)
+                    now = taken(code, tracking, overrides)
                     best[which] = min(now, best.get(which, now), key=lambda times: times[3])
             for which, times in best.items():
                 table.add(tracking, which, *times)

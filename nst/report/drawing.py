@@ -1,5 +1,6 @@
 """Processes that draw beside this one: sheets and curves are seconds of Python each."""
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +48,9 @@ class DrawingPool:
 
 @cache
 def _pool(ahead: bool) -> DrawingPool:
-    return DrawingPool()
+    pool = DrawingPool()
+    atexit.register(pool.stop)
+    return pool
 
 
 def draw_beside(function: Callable[[A], T], argument: A, ahead: bool = False) -> Future[T]:
