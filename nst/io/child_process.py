@@ -35,12 +35,13 @@ class ChildProcess:
     holds the other end of its pipe. A function that it is in then it does to its end.
 
     Args:
+        name: that a list of processes shows, behind its command.
         prepare: a function that it calls first, with its arguments.
         niceness: how far behind other processes it stands, as `nice` takes it.
     """
 
-    def __init__(self, *prepare: Any, niceness: int = 0) -> None:
-        self._prepare, self._niceness = prepare, niceness
+    def __init__(self, name: str, *prepare: Any, niceness: int = 0) -> None:
+        self._name, self._prepare, self._niceness = name, prepare, niceness
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
@@ -96,9 +97,10 @@ class ChildProcess:
         known = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
         # What is blocked here is blocked there, from its first moment: Ctrl-C is for this process to answer.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        given = [str(theirs.fileno()), str(self._niceness), self._name]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", SERVE, str(theirs.fileno()), str(self._niceness)],
+                [sys.executable, "-W", "ignore", "-c", SERVE, *given],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=known,

@@ -14,13 +14,18 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 MOST = 4  # processes of a pool; each may have a decoder for each canvas of a sheet
-NICENESS = 10  # painting goes first
+NICENESS = 10  # of what is drawn ahead: painting goes first
 
 
 class DrawingPool:
-    """Calls functions of modules in child processes, which it starts as they are needed."""
+    """Calls functions of modules in child processes, which it starts as they are needed.
 
-    def __init__(self) -> None:
+    Args:
+        niceness: theirs.
+    """
+
+    def __init__(self, niceness: int) -> None:
+        self._niceness = niceness
         self._threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST), "drawing")
         self._own = local()  # each thread's child
         self._children = list[ChildProcess]()
@@ -38,7 +43,7 @@ class DrawingPool:
     def _call(self, function: Callable[[A], T], argument: A) -> T:
         child: ChildProcess | None = getattr(self._own, "child", None)
         if child is None:
-            child = self._own.child = ChildProcess(niceness=NICENESS)
+            child = self._own.child = ChildProcess("drawing", niceness=self._niceness)
             self._children.append(child)
         try:
             return child.call(function, argument)
@@ -48,7 +53,7 @@ class DrawingPool:
 
 @cache
 def _pool(ahead: bool) -> DrawingPool:
-    pool = DrawingPool()
+    pool = DrawingPool(NICENESS if ahead else 0)
     atexit.register(pool.stop)
     return pool
 

@@ -16,7 +16,7 @@ class LoggingProcess(ChildProcess):
     """Does what the logger does, one act after the other, in a process that imports MLflow meanwhile."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(import_mlflow, store)
+        super().__init__("tracking", import_mlflow, store)
         self.store = store
         atexit.register(self.stop)
 

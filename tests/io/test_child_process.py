@@ -13,7 +13,7 @@ from nst.io.child_process import ChildDied, ChildProcess
 
 @pytest.fixture
 def child() -> Iterator[ChildProcess]:
-    child = ChildProcess(os.nice, 2, niceness=3)
+    child = ChildProcess("test", os.nice, 2, niceness=3)
     yield child
     child.stop()
 
@@ -23,6 +23,7 @@ def test_calls_return_and_raise_as_here_in_another_process(child: ChildProcess) 
     assert child.pid is None
     child.start()
     assert child.call(os.getpid) == child.pid != os.getpid()
+    assert psutil.Process(child.pid).cmdline()[-1] == "test"
     assert child.call(os.nice, 0) == os.nice(0) + 5  # it was prepared
     assert child.call(json.loads, '{"a": [1]}') == {"a": [1]}
     with pytest.raises(ZeroDivisionError, match="division by zero"):

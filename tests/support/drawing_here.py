@@ -5,7 +5,7 @@ from typing import Any
 
 
 class DrawingHere:
-    def __init__(self, niceness: int) -> None:
+    def __init__(self, name: str, niceness: int) -> None:
         pass
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 from support.command import Running
+from support.processes import children
 from support.rundirs import make_run
 
 from nst.errors import NstError
@@ -37,8 +38,7 @@ def process(store: Store) -> Iterator[LoggingProcess]:
 
 def loggers(pid: int | None = None) -> list[psutil.Process]:
     """Those that a process has started; this one if not said."""
-    started = psutil.Process(pid).children()
-    return [child for child in started if "nst.io.child_process" in " ".join(child.cmdline())]
+    return children("tracking", pid)
 
 
 def gone(pid: int, seconds: float = 60) -> bool:
