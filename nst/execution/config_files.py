@@ -14,7 +14,7 @@ class ConfigFiles(ConfigRepository):
 
     def __init__(self, repository: ConfigRepository) -> None:
         self.sources = list(repository.sources)
-        self._read: dict[tuple[str, str], ConfigResult] = {}
+        self._read: dict[tuple[str, str, str], ConfigResult] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ConfigFiles":
         """One that may be given other sources, as Hydra does, and knows what was read."""
@@ -27,7 +27,7 @@ class ConfigFiles(ConfigRepository):
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is None:
             return None
-        place = (source.path, config_path)
+        place = (source.scheme(), source.path, config_path)
         if place not in self._read:
             found = super().load_config(config_path)
             assert found is not None

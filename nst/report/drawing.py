@@ -45,6 +45,9 @@ class DrawingPool:
         if child is None:
             child = self._own.child = ChildProcess("drawing", niceness=self._niceness)
             self._children.append(child)
+        child.start()
+        if child.pid is None:  # it cannot be: too many processes, too little memory
+            return function(argument)
         try:
             return child.call(function, argument)
         except ChildDied:

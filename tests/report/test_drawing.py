@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -55,3 +56,11 @@ def test_a_process_that_dies_is_replaced_and_errors_are_raised(tmp_path: Path) -
         rebuild(folder)
     assert workers() == []  # nothing is drawn that nobody waits for
     assert draw_beside(os.nice, 0).result() == os.nice(0)
+
+
+def test_where_no_process_can_be_started_it_is_drawn_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert [each.result() for each in draw_each(abs, [-1, 2])] == [1, 2]
+    assert workers() == []
