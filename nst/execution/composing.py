@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nst.execution.config_files import ConfigFiles
-from nst.execution.option_swap import Composed, OptionSwap
+from nst.execution.option_swap import OptionSwap
 from nst.execution.runner import checked_job, job_of
 from nst.runs.job import Job
 
@@ -66,8 +66,7 @@ class Composer:
         self._chosen: dict[tuple[str, ...], _Chosen] = {}
         known: Any = OmegaConf.to_container(master.hydra.overrides.hydra)  # unresolved, as it was given
         self._known: list[str] = known
-        self._swap = OptionSwap(loader, master.hydra.job.config_name, known)
-        self._composed: dict[tuple[str, ...], Composed] = {}
+        self._options = OptionSwap(loader, master)
 
     def __call__(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The config of the sweep's job of that number; raises what Hydra raises."""
@@ -133,33 +132,12 @@ class Composer:
         choices = [part for part in parsed if part not in values]
         lines = tuple(str(part.input_line) for part in choices)
         if lines not in self._chosen:
-            config = self._swapped(choices) or self.loader.load_sweep_config(self.master, list(lines))
+            config = self._options.config(choices)
             written: Any = OmegaConf.to_container(config)
             told = {key: CONSTANT.sub("", repr(value)) for key, value in written.items() if key != "hydra"}
             plain = {key for key, text in told.items() if "${" not in text}
             self._chosen[lines] = _Chosen(config, frozenset(plain))
         return self._chosen[lines]
-
-    def _swapped(self, choices: Sequence[Override]) -> DictConfig | None:
-        """Their config, where it can be made of one that Hydra has composed."""
-        if not all(part.is_hydra_override() or self._swap.is_choice(part) for part in choices):
-            return None
-        if len({part.key_or_group for part in choices}) < len(choices):  # the last has the last word
-            return None
-        leaves = {part.key_or_group: part for part in choices if self._swap.files(part)}
-        files = {group: self._swap.files(part) or () for group, part in leaves.items()}
-        # Hydra keeps a word, and no list, among the choices.
-        groups = sorted(f"{group}: {type(part.value()).__name__}" for group, part in leaves.items())
-        others = (str(part.input_line) for part in choices if part.key_or_group not in leaves)
-        base = self._composed.get(kind := (*others, *groups))
-        if base is None:
-            lines = tuple(str(part.input_line) for part in choices)
-            config = self.loader.load_sweep_config(self.master, list(lines))
-            self._composed[kind] = Composed(config, lines, files)
-            return config
-        return self._swap.swap(
-            base, {group: part for group, part in leaves.items() if files[group] != base.files[group]}
-        )
 
     def _set(
         self, config: DictConfig, parsed: Sequence[Override], values: list[Override], number: int

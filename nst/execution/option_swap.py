@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.default_element import ResultDefault
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 
 @dataclass(frozen=True)
-class Composed:
+class _Composed:
     """A config that Hydra has composed.
 
     Attributes:
@@ -34,38 +35,64 @@ class OptionSwap:
 
     Args:
         loader: of the configs.
-        name: of the primary config.
-        known: Hydra's own overrides, which all jobs have.
+        master: the config that Hydra gives a sweeper.
     """
 
-    def __init__(self, loader: ConfigLoaderImpl, name: str | None, known: Sequence[str]) -> None:
-        self._loader, self._name, self._known = loader, name, list(known)
-        _, self._repository = loader._parse_overrides_and_create_caching_repo(name, self._known)
+    def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
+        self._loader, self._master, self._name = loader, master, master.hydra.job.config_name
+        known: Any = OmegaConf.to_container(master.hydra.overrides.hydra)  # unresolved, as it was given
+        self._known: list[str] = known
+        _, self._repository = loader._parse_overrides_and_create_caching_repo(self._name, known)
+        self._bases: dict[tuple[str, ...], _Composed] = {}
         self._leaves: dict[str, bool] = {}
         self._lists: dict[tuple[str, ...], list[ResultDefault]] = {}
         self._parts: dict[tuple[tuple[str, ...], str, tuple[str, ...]], DictConfig | None] = {}
 
-    def files(self, part: Override) -> tuple[str, ...] | None:
-        """The files that an override chooses, if all that they change is their group's own key."""
-        group, value = part.key_or_group, part.value()
-        names = value if isinstance(value, list) else [value]
-        if not self.is_choice(part) or "/" in group or not names:
-            return None
-        paths = tuple(f"{group}/{name}" for name in names)
-        return paths if all(map(self._is_leaf, paths)) else None
+    def config(self, choices: Sequence[Override]) -> DictConfig:
+        """What Hydra makes of overrides that choose options, in a sweep; raises what it raises."""
+        lines = tuple(str(part.input_line) for part in choices)
+        groups = {part.key_or_group for part in choices}
+        if len(groups) == len(choices) and all(map(self._changes_no_value, choices)):
+            leaves = {part.key_or_group: part for part in choices if self._files(part)}
+            files = {group: self._files(part) for group, part in leaves.items()}
+            # Hydra keeps a word, and no list, among the choices.
+            kinds = sorted(f"{group}: {type(part.value()).__name__}" for group, part in leaves.items())
+            others = (str(part.input_line) for part in choices if part.key_or_group not in leaves)
+            base = self._bases.get(kind := (*others, *kinds))
+            if base is None:
+                self._bases[kind] = _Composed(self._by_hydra(lines), lines, files)
+                return self._bases[kind].config
+            changed = {group: part for group, part in leaves.items() if files[group] != base.files[group]}
+            if swapped := self._swapped(base, changed):
+                return swapped
+        return self._by_hydra(lines)
 
-    def is_choice(self, part: Override) -> bool:
-        """Whether an override chooses options of a group, and does no more."""
+    def _by_hydra(self, lines: Sequence[str]) -> DictConfig:
+        return self._loader.load_sweep_config(self._master, list(lines))
+
+    def _changes_no_value(self, part: Override) -> bool:
+        """Whether nothing of ours is changed but by the options of a group."""
+        return part.is_hydra_override() or self._is_choice(part)
+
+    def _is_choice(self, part: Override) -> bool:
         change = part.type is OverrideType.CHANGE and part.package is None
         return change and self._repository.group_exists(part.key_or_group)
 
-    def swap(self, base: "Composed", changed: Mapping[str, Override]) -> DictConfig | None:
+    def _files(self, part: Override) -> tuple[str, ...]:
+        """The files that an override chooses, if all that they change is their group's own key; else none."""
+        group, value = part.key_or_group, part.value()
+        if not self._is_choice(part) or "/" in group:
+            return ()
+        paths = tuple(f"{group}/{name}" for name in (value if isinstance(value, list) else [value]))
+        return paths if all(map(self._is_leaf, paths)) else ()
+
+    def _swapped(self, base: _Composed, changed: Mapping[str, Override]) -> DictConfig | None:
         """A copy of a config with other options in it, by group; None where they might change more."""
         swapped = copy.deepcopy(base.config)
         content = swapped._content
         assert isinstance(content, dict)
         for group, part in changed.items():
-            node = copy.deepcopy(self._part(base, group, self.files(part) or ()))
+            node = copy.deepcopy(self._part(base, group, self._files(part)))
             if node is None:
                 return None
             content[group] = node
@@ -96,7 +123,7 @@ class OptionSwap:
             self._lists[lines] = [] if depends else found
         return self._lists[lines]
 
-    def _part(self, base: "Composed", group: str, files: tuple[str, ...]) -> DictConfig | None:
+    def _part(self, base: _Composed, group: str, files: tuple[str, ...]) -> DictConfig | None:
         """What a group's key has with other files of it: merged of what all files say of it."""
         key = (base.lines, group, files)
         if key not in self._parts:

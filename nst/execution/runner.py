@@ -27,7 +27,7 @@ from nst.execution.executors.base import Executor, InProcessExecutor
 from nst.execution.hydra_settings import check_hydra
 from nst.execution.plan import Plan, plan
 from nst.io.files import check_free_space, format_error
-from nst.report.build import draw_ahead, rebuild
+from nst.report.build import begin_sheets, rebuild
 from nst.report.live_page import live_page
 from nst.report.outputs_index import refresh_index
 from nst.runs.checkpoint import remove_stale_batches
@@ -151,7 +151,7 @@ def paint_together(jobs: Sequence[Job], executor: Executor | None = None) -> lis
         sweep = result.folder.parent
         left[sweep] -= 1
         if not left[sweep] and sweep in whole and left.total():
-            draw_ahead(sweep)
+            begin_sheets(sweep)
     return [results[job.folder] for job in jobs]
 
 

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from nst.errors import NstError
-from nst.io.signals import SIGNALS
+from nst.io.signals import block_signals
 
 T = TypeVar("T")
 
@@ -95,10 +95,8 @@ class ChildProcess:
         """The pipe to a new process."""
         ours, theirs = Pipe()
         known = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-        # What is blocked here is blocked there, from its first moment: Ctrl-C is for this process to answer.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         given = [str(theirs.fileno()), str(self._niceness), self._name]
-        try:
+        with block_signals():
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", "-c", SERVE, *given],
                 stdin=subprocess.DEVNULL,
@@ -106,8 +104,6 @@ class ChildProcess:
                 env=known,
                 pass_fds=[theirs.fileno()],
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         ours.send(self._prepare)
         return ours

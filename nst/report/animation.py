@@ -53,7 +53,7 @@ def animate(sheet: Sheet, mp4: Path, webp: Path) -> None:
     rates = [run.value("fps") for run in painted.values()]
     fps = next((rate for rate in rates if isinstance(rate, int | float)), 30)
 
-    page = np.array(sheet.draw())  # where a tile is put in a tenth of the time that Pillow's takes to be read
+    page = np.array(sheet.draw())  # as the encoder takes it: Pillow makes a copy of a page that is read
     width, height = sheet.size
     footer = height - MARGIN - line_height(NOTE)
     below = Image.new("RGB", (width, height - footer))

@@ -7,7 +7,6 @@ Reads run directories and nothing else, so an old sweep can have them made again
 
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from pathlib import Path
 
 from nst.errors import NstError
@@ -16,14 +15,12 @@ from nst.io.color import SRGB
 from nst.io.files import atomic_write, is_regular
 from nst.report.animation import animate
 from nst.report.contact_sheet import lay_out
-from nst.report.drawing import draw_beside, draw_each, stop_drawing
+from nst.report.drawing import draw_ahead, draw_each, stop_drawing
 from nst.report.grid import Grid, grid
 from nst.report.outputs_index import is_above, write_index
 from nst.report.page import write_page
 from nst.runs.record import RunRecord
 from nst.runs.sweep import run_folders, sweeps_in
-
-_ahead = dict[Path, Future[list[Path]]]()  # of the sweeps whose sheets are being drawn already
 
 
 def contact_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
@@ -58,12 +55,9 @@ def animated_sheet(sweep_dir: Path, found: Grid | None = None) -> Path:
     return path
 
 
-def draw_ahead(sweep: Path) -> None:
-    """Begin to draw the sheets of a sweep whose cells are painted, in a process beside this one.
-
-    `rebuild` takes them then, instead of drawing them.
-    """
-    _ahead[sweep] = draw_beside(_sheets, sweep, ahead=True)
+def begin_sheets(sweep: Path) -> None:
+    """Begin to draw the sheets of a sweep whose cells are painted, which `rebuild` takes then."""
+    draw_ahead(_sheets, sweep)
 
 
 def rebuild(folder: Path, before_pages: Callable[[], object] = lambda: None) -> list[Path]:
@@ -95,10 +89,7 @@ def _rebuild(folder: Path, before_pages: Callable[[], object]) -> list[Path]:
     every = sweeps_in(folder)
     sweeps = [sweep for sweep in every if any(sweep.glob(f"*/{RunRecord.NAME}"))] or [folder]
     made = [path for sweep in sweeps for path in _draw_curves(run_folders(sweep))]
-    ahead = {sweep: _ahead.pop(sweep) for sweep in sweeps if sweep in _ahead}
-    left = [sweep for sweep in sweeps if sweep not in ahead]
-    drawn = ahead | dict(zip(left, draw_each(_sheets, left), strict=True))
-    made += [path for sweep in sweeps for path in drawn[sweep].result()]
+    made += [path for sheets in draw_each(_sheets, sweeps) for path in sheets.result()]
     before_pages()
     pages = draw_each(write_page, sweeps)
     whole = [] if every == [folder] else [write_page(folder)]  # meanwhile

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from threading import local
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nst.io.child_process import ChildDied, ChildProcess
 
@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 MOST = 4  # processes of a pool; each may have a decoder for each canvas of a sheet
 NICENESS = 10  # of what is drawn ahead: painting goes first
+
+_begun: dict[tuple[Callable[..., Any], Any], Future[Any]] = {}  # by the function and its argument
 
 
 class DrawingPool:
@@ -61,31 +63,39 @@ def _pool(ahead: bool) -> DrawingPool:
     return pool
 
 
-def draw_beside(function: Callable[[A], T], argument: A, ahead: bool = False) -> Future[T]:
-    """Call a function in a process beside this one.
+def draw_ahead(function: Callable[[A], T], argument: A) -> None:
+    """Begin to call a function of a module, of which `draw_each` will ask the result.
 
-    Args:
-        function: of a module.
-        argument: its only one.
-        ahead: of its time: nothing that is waited for has to wait for it.
+    Nothing that is asked for now has to wait for it.
     """
-    return _pool(ahead).submit(function, argument)
+    _begun[function, argument] = _pool(True).submit(function, argument)
 
 
 def draw_each(function: Callable[[A], T], arguments: Sequence[A]) -> list[Future[T]]:
-    """Call a function for each of the arguments, in processes beside this one; a lone one is called here."""
-    if len(arguments) != 1:
-        return [draw_beside(function, argument) for argument in arguments]
-    done = Future[T]()
-    try:
-        done.set_result(function(arguments[0]))
-    except Exception as error:
-        done.set_exception(error)
-    return [done]
+    """Call a function of a module for each of the arguments, in processes beside this one.
+
+    What was begun ahead of its time is not begun again. A lone one that is left is called here.
+    """
+    drawn: dict[A, Future[T]] = {
+        argument: _begun.pop((function, argument)) for argument in arguments if (function, argument) in _begun
+    }
+    left = [argument for argument in arguments if argument not in drawn]
+    begin = _pool(False).submit if len(left) > 1 else _here
+    return [drawn.get(argument) or begin(function, argument) for argument in arguments]
 
 
 def stop_drawing() -> None:
-    """End what is being drawn, now."""
+    """End what is being drawn, now, and forget it."""
     for ahead in (False, True):
         _pool(ahead).stop()
     _pool.cache_clear()
+    _begun.clear()
+
+
+def _here(function: Callable[[A], T], argument: A) -> Future[T]:
+    done = Future[T]()
+    try:
+        done.set_result(function(argument))
+    except Exception as error:
+        done.set_exception(error)
+    return done

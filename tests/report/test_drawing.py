@@ -1,6 +1,7 @@
 """What is drawn by processes beside this one."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 from support.processes import children
 from support.rundirs import make_collection
 
-from nst.report.build import draw_ahead, rebuild
-from nst.report.drawing import draw_beside, draw_each, stop_drawing
+from nst.report.build import begin_sheets, rebuild
+from nst.report.drawing import draw_ahead, draw_each, stop_drawing
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +31,7 @@ def workers() -> list[psutil.Process]:
 
 def test_sheets_that_were_drawn_ahead_are_not_drawn_again(tmp_path: Path) -> None:
     folder = make_collection(tmp_path / "all", {"a": [["seed=0"], ["seed=1"]], "b": [["seed=0"]]})
-    draw_ahead(folder / "a")
+    begin_sheets(folder / "a")
     deadline = monotonic() + 60
     while not (folder / "a/sheet.webp").is_file() and monotonic() < deadline:
         sleep(0.05)
@@ -46,16 +47,21 @@ def test_sheets_that_were_drawn_ahead_are_not_drawn_again(tmp_path: Path) -> Non
 def test_a_process_that_dies_is_replaced_and_errors_are_raised(tmp_path: Path) -> None:
     folder = make_collection(tmp_path / "all", {"a": [["seed=0"]], "b": [["seed=0"]]})
     assert [each.result() for each in draw_each(os.nice, [0, 0])] == [os.nice(0)] * 2
-    assert draw_beside(os.nice, 0, ahead=True).result() == os.nice(0) + 10
+    draw_ahead(os.nice, 0)
+    assert [each.result() for each in draw_each(os.nice, [0])] == [os.nice(0) + 10]
     for worker in workers():
         worker.send_signal(signal.SIGKILL)
     assert len(rebuild(folder)) == 2 + 2 * 3 + 3  # curves, sheets, pages
     (folder / "b/sheet.mp4").unlink()
     (folder / "b/sheet.mp4").mkdir()
+    begin_sheets(folder / "a")
     with pytest.raises(IsADirectoryError):
         rebuild(folder)
     assert workers() == []  # nothing is drawn that nobody waits for
-    assert draw_beside(os.nice, 0).result() == os.nice(0)
+    begin_sheets(folder / "a")
+    stop_drawing()
+    shutil.rmtree(folder / "b/sheet.mp4")
+    assert len(rebuild(folder)) == 2 * 3 + 3  # what was begun and stopped is drawn, too
 
 
 def test_where_no_process_can_be_started_it_is_drawn_here(

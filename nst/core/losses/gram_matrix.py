@@ -54,27 +54,19 @@ class GramTarget:
 
     def __init__(self, matrices: Tensor) -> None:
         self._matrices = matrices
-        self._split: dict[int, tuple[Tensor, Tensor]] = {}
+        self._start = matrices.bfloat16()
+        self._rest = self._start - matrices
 
     def difference(self, features: Tensor) -> Tensor:
         """Gram matrices `[b, C, C]` of features `[b, C, H, W]`, less the target, in at least float32."""
         if features.is_cuda or features.dtype != torch.bfloat16:
             return gram_matrix(features) - self._matrices
         rows = features.flatten(2)
-        positions = rows.shape[2]
-        start, rest = self._split_at(positions)
-        products = torch.empty(len(rows), *start.shape[1:], dtype=rows.dtype)
+        products = torch.empty(len(rows), *self._start.shape[1:], dtype=rows.dtype)
         # Row by row: one of several may be summed up in another order than one alone.
-        for row, matrix, into in zip(rows, start.expand_as(products), products, strict=True):
-            torch.addmm(matrix, row, row.mT, beta=-1, out=into)
-        return torch.add(rest, products, alpha=1 / positions)
-
-    def _split_at(self, positions: int) -> tuple[Tensor, Tensor]:
-        """What is subtracted from sums over so many positions, and from the mean of the difference."""
-        if positions not in self._split:
-            start = (self._matrices * positions).bfloat16()
-            self._split = {positions: (start, start.float() / positions - self._matrices)}
-        return self._split[positions]
+        for row, start, into in zip(rows, self._start.expand_as(products), products, strict=True):
+            torch.addmm(start, row, row.mT, beta=-1, alpha=1 / rows.shape[2], out=into)
+        return products + self._rest
 
 
 def style_loss(difference: Tensor) -> Tensor:
